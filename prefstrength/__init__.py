@@ -1,0 +1,70 @@
+"""Bayesian discrete choice for preference data of language models.
+
+>>> import prefstrength as ps
+>>> ps.LogNormal(mu=0.0, sigma=0.7)
+LogNormal(mu=0, sigma=0.7)
+"""
+
+import importlib
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from prefstrength.checks import Checks, check, compare
+    from prefstrength.choices import Choices
+    from prefstrength.comparison import StrengthComparison, compare_strength
+    from prefstrength.errors import DataWarning, InputError, SamplingWarning
+    from prefstrength.fit import Fit, load_fit
+    from prefstrength.learned import LearnedStrength
+    from prefstrength.mixed import log_choice_probability
+    from prefstrength.mixing import Gamma, LogNormal, Normal, PointMass
+    from prefstrength.models import MixedLogit
+    from prefstrength.prior import StrengthPrior
+    from prefstrength.reading import pairs_from_votes, read_choices, read_pairs
+    from prefstrength.rewards import ColumnReward, HFReward, TextReward, score
+    from prefstrength.simulation import simulate
+    from prefstrength.sources import load_pairs
+    from prefstrength.strength import (
+        choice_curve,
+        chooser_strengths,
+        heterogeneity,
+        strength_density,
+    )
+
+# Where each public name lives: loaded on first use, so that `import prefstrength` stays light.
+_HOMES = {
+    "checks": ("Checks", "check", "compare"),
+    "choices": ("Choices",),
+    "comparison": ("StrengthComparison", "compare_strength"),
+    "errors": ("DataWarning", "InputError", "SamplingWarning"),
+    "fit": ("Fit", "load_fit"),
+    "learned": ("LearnedStrength",),
+    "mixed": ("log_choice_probability",),
+    "mixing": ("Gamma", "LogNormal", "Normal", "PointMass"),
+    "models": ("MixedLogit",),
+    "prior": ("StrengthPrior",),
+    "reading": ("pairs_from_votes", "read_choices", "read_pairs"),
+    "rewards": ("ColumnReward", "HFReward", "TextReward", "score"),
+    "simulation": ("simulate",),
+    "sources": ("load_pairs",),
+    "strength": ("choice_curve", "chooser_strengths", "heterogeneity", "strength_density"),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+_SUBMODULES = ("mixdpo", "plots", "report")
+
+__version__ = version("prefstrength")
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        return importlib.import_module(f"prefstrength.{name}")
+    if name not in _HOME:
+        raise AttributeError(f"module 'prefstrength' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"prefstrength.{_HOME[name]}"), name)
+    globals()[name] = value  # a submodule of the same name must not hide it
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*_HOME, *_SUBMODULES, "__version__"])

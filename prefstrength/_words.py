@@ -1,0 +1,110 @@
+"""The parts that sentences about data are made of: values, lists, near names, rows."""
+
+import difflib
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from prefstrength.errors import DataWarning
+
+_PACKAGE = str(Path(__file__).parent)
+
+
+def shown(value: Any, width: int = 40) -> str:
+    """Return ``repr(value)`` on one line, cut to ``width`` characters.
+
+    Examples
+    --------
+    >>> shown("a" * 60, width=10)
+    "'aaaaaa..."
+    """
+    value = value.item() if isinstance(value, np.generic) else value
+    text = " ".join(repr(value).split())
+    return text if len(text) <= width else text[: width - 3] + "..."
+
+
+def listed(values: Iterable[Any], most: int = 8) -> str:
+    """Return the first ``most`` values, quoted, and how many more there are.
+
+    Examples
+    --------
+    >>> listed(["a", "b", "c"], most=2)
+    "'a', 'b' and 1 more"
+    """
+    values = list(values)
+    text = ", ".join(shown(value) for value in values[:most])
+    return text if len(values) <= most else f"{text} and {len(values) - most:,} more"
+
+
+def nearest(name: str, candidates: Iterable[Any]) -> str | None:
+    """Return the candidate that ``name`` most likely meant, if one is close.
+
+    Examples
+    --------
+    >>> nearest("anotator", ["prompt", "annotator"])
+    'annotator'
+    >>> nearest("REWARD", ["reward", "prompt"])
+    'reward'
+    """
+    texts = [c for c in candidates if isinstance(c, str)]
+    folded = {c.strip().casefold(): c for c in reversed(texts)}
+    close = difflib.get_close_matches(name.strip().casefold(), list(folded), n=1, cutoff=0.6)
+    return folded[close[0]] if close else None
+
+
+def warn(text: str) -> None:
+    """Give a :class:`DataWarning` that points at the caller's own line."""
+    warnings.warn(text, DataWarning, skip_file_prefixes=(_PACKAGE,))
+
+
+class Rows:
+    """Row labels of a frame, made into text only when somebody asks.
+
+    Labels that occur twice (a frame glued from others) would point at the wrong row, so they
+    give way to positions counted from 0.
+
+    Parameters
+    ----------
+    index : pandas.Index
+        The frame's index.
+    noun : str
+        What a row is called in the sentences, ``"row"`` or ``"situation"``.
+
+    Examples
+    --------
+    >>> Rows(pd.RangeIndex(5)).where(np.array([True, False, True, False, False]))
+    '2 of 5 rows (first: 0, 2)'
+    """
+
+    def __init__(self, index: pd.Index, noun: str = "row") -> None:
+        self.index = index if index.is_unique else pd.RangeIndex(len(index))
+        self.noun = noun
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def take(self, positions: np.ndarray) -> "Rows":
+        """Return the rows at ``positions``."""
+        return Rows(self.index[positions], self.noun)
+
+    def labels(self) -> list[str]:
+        """Return all labels as text."""
+        if isinstance(self.index, pd.MultiIndex):
+            return ["/".join(map(str, label)) for label in self.index]
+        return [str(label) for label in self.index]
+
+    def first(self, mask: np.ndarray, most: int = 3) -> tuple[str, ...]:
+        """Return the labels of the first rows where ``mask`` holds."""
+        return tuple(self.take(np.flatnonzero(mask)[:most]).labels())
+
+    def where(self, mask: np.ndarray) -> str:
+        """Return how many rows the mask holds for, and the first three."""
+        plural = "" if len(self) == 1 else "s"
+        return (
+            f"{int(np.count_nonzero(mask)):,} of {len(self):,} {self.noun}{plural} "
+            f"(first: {', '.join(self.first(mask))})"
+        )

@@ -1,0 +1,642 @@
+"""The command line: ``prefstrength run|score|fit|train|compare|report|demo``."""
+
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from typer.core import TyperGroup
+
+from prefstrength import pipeline
+from prefstrength.errors import DataWarning, InputError, SamplingWarning
+
+__all__ = ["app", "main"]
+
+#: Everything went well; a defect or the system; the user's mistake; results that failed a
+#: diagnostic; stopped with Ctrl-C.
+OK, UNEXPECTED, MISTAKE, DOUBTFUL, INTERRUPTED = 0, 1, 2, 3, 130
+
+_EPILOG = (
+    "Exit codes: 0 done; 1 unexpected error (--debug shows where); 2 a mistake in the file or "
+    "the arguments, named in one sentence, and nothing written; 3 done, but a diagnostic failed; "
+    "130 interrupted: the same command goes on with the stage it was in."
+)
+
+# Results go to stdout, what happens meanwhile to stderr.
+_out = Console()
+_err = Console(stderr=True)
+
+
+class _Progress:
+    """Tell of stages as they pass, and remember where we are for an interruption."""
+
+    def __init__(self) -> None:
+        self.stage: str | None = None
+        self.finished: list[str] = []
+        self.debug = False
+
+    def __call__(self, stage: str, event: str, detail: Any) -> None:
+        if event == "starts":
+            self.stage = stage
+            _err.print(f"[bold]{stage}[/bold] ...")
+            return
+        if event == "done":
+            _err.print(f"[bold]{stage}[/bold] done in {detail:.1f} s")
+        elif event == "kept":
+            _err.print(f"[bold]{stage}[/bold] kept from before: nothing changed")
+        else:
+            _err.print(f"[bold]{stage}[/bold] skipped: {escape(str(detail))}")
+        self.stage = None
+        if event != "skipped":
+            self.finished.append(stage)
+
+
+class _Group(TyperGroup):
+    """Turn whatever goes wrong in a command into one sentence and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        progress = ctx.obj = _Progress()
+
+        def show(message, category, filename, lineno, file=None, line=None) -> None:  # type: ignore[no-untyped-def]
+            _show_warning(message, category, filename, lineno, progress.debug)
+
+        try:
+            with warnings.catch_warnings():
+                for category in (DataWarning, SamplingWarning):
+                    warnings.simplefilter("default", category)
+                warnings.showwarning = show
+                return super().invoke(ctx)
+        except InputError as error:
+            _fail(f"Error: {error}", MISTAKE, error, progress)
+        except KeyboardInterrupt as error:
+            where = f" in the stage {progress.stage}" if progress.stage else ""
+            kept = ", ".join(progress.finished) or "none"
+            _fail(
+                f"Interrupted{where}. Finished stages: {kept}. The same command keeps them and "
+                "goes on from there.",
+                INTERRUPTED,
+                error,
+                progress,
+            )
+        except OSError as error:
+            _fail(
+                f"Error: {error}. Check the path, its permissions and the disk.",
+                UNEXPECTED,
+                error,
+                progress,
+            )
+        except Exception as error:
+            if type(error).__module__.startswith("typer"):
+                raise  # a usage error or an exit, which typer shows itself
+            _fail(
+                f"Unexpected {type(error).__name__}: {error}. This is a defect, or a library that "
+                "changed. Run again with --debug to see where it came from.",
+                UNEXPECTED,
+                error,
+                progress,
+            )
+        return None
+
+
+def _fail(text: str, code: int, error: BaseException, progress: _Progress) -> None:
+    if progress.debug:
+        traceback.print_exception(error)
+    typer.echo(text, err=True)
+    raise typer.Exit(code)
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, debug: bool
+) -> None:
+    if isinstance(message, DataWarning | SamplingWarning):
+        _err.print(f"[yellow]Note:[/yellow] {escape(str(message))}", highlight=False)
+    elif debug:
+        typer.echo(warnings.formatwarning(message, category, filename, lineno), err=True)
+    else:
+        library = next((p for p in reversed(Path(filename).parts) if p in sys.modules), "Python")
+        text = " ".join(str(message).split())
+        _err.print(f"[dim]{library}: {escape(text)}[/dim]", highlight=False)
+
+
+def _debug(context: typer.Context, value: bool) -> None:
+    context.obj.debug = value
+
+
+def _quiet(value: bool) -> bool:
+    if value:
+        os.environ["TQDM_DISABLE"] = "1"  # read when tqdm loads, so for other libraries' bars too
+    return value
+
+
+app = typer.Typer(
+    cls=_Group,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    epilog=_EPILOG,
+    help=(
+        "How strongly do the people behind preference data prefer, how much does that vary "
+        "between them, and what should preference training do about it?\n\n"
+        "`prefstrength demo` shows the whole way on simulated data. "
+        "`prefstrength run PAIRS --out DIR --chooser COLUMN` goes it with yours. "
+        "The other commands are its stages, each reading what the one before wrote: "
+        "score → fit → train → compare → report."
+    ),
+)
+
+# -- options that several commands share -----------------------------------------------------
+
+_DATA, _REWARD, _MODEL, _TRAINING = "How the file is read", "Reward", "Model", "Training"
+
+Pairs = Annotated[
+    Path,
+    typer.Argument(
+        metavar="PAIRS",
+        help="Preference pairs: Parquet (a file or a folder), JSONL or CSV, also .gz. Columns "
+        "prompt, chosen, rejected, and reward_chosen, reward_rejected where there are rewards "
+        "(then the texts may be missing).",
+    ),
+]
+Out = Annotated[
+    Path,
+    typer.Option("--out", "-o", metavar="DIR", help="Folder for the results; made if missing."),
+]
+Folder = Annotated[
+    Path, typer.Argument(metavar="DIR", help="Folder in which the stage before has finished.")
+]
+Chooser = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="Column that says who decided. Repeated choices of one chooser are what identifies "
+        "heterogeneity best; without it, only the curvature of the choice curve speaks.",
+        rich_help_panel=_DATA,
+    ),
+]
+Groups = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--group",
+        metavar="COLUMN",
+        help="Column of subgroups or datasets that may differ in mean and spread of the "
+        "strength; repeat for several.",
+        rich_help_panel=_DATA,
+    ),
+]
+Attributes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--attribute",
+        metavar="NAME",
+        help="A further attribute to hold constant, such as length, in the columns NAME_chosen "
+        "and NAME_rejected; repeat for several. Its coefficient is shared by all choosers.",
+        rich_help_panel=_DATA,
+    ),
+]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="Column of weights: how many choices a row stands for.",
+        rich_help_panel=_DATA,
+    ),
+]
+Ties = Annotated[
+    Literal["raise", "drop", "split"],
+    typer.Option(
+        help="Pairs without a preference (column tie): stop and say so, leave them out, or count "
+        "each as half a choice either way.",
+        rich_help_panel=_DATA,
+    ),
+]
+Identical = Annotated[
+    Literal["raise", "drop"],
+    typer.Option(help="Pairs of identical responses.", rich_help_panel=_DATA),
+]
+Duplicates = Annotated[
+    Literal["raise", "drop", "keep"],
+    typer.Option(help="The same choice of the same chooser again.", rich_help_panel=_DATA),
+]
+RewardName = Annotated[
+    str,
+    typer.Option(
+        "--reward",
+        metavar="auto|columns|text|hf:NAME",
+        help="columns: reward_chosen and reward_rejected (columns:NAME for NAME_chosen and "
+        "NAME_rejected). text: a model of the words, fitted here and cross-fitted by prompt; no "
+        "download. hf:NAME: a Hugging Face reward model, by name or folder. auto: columns where "
+        "they exist, else text.",
+        rich_help_panel=_REWARD,
+    ),
+]
+Family = Annotated[
+    Literal["lognormal", "normal", "gamma"],
+    typer.Option(help="Law of the strength over choosers.", rich_help_panel=_MODEL),
+]
+MeanStrength = Annotated[
+    float,
+    typer.Option(
+        help="Mean strength in the prior for training. It plays the part of DPO's beta: the data "
+        "give the shape, this gives the scale.",
+        rich_help_panel=_MODEL,
+    ),
+]
+Method = Annotated[
+    Literal["auto", "importance", "nuts", "latent"],
+    typer.Option(help="Way to the posterior; auto chooses and says so.", rich_help_panel=_MODEL),
+]
+Draws = Annotated[
+    int, typer.Option(min=50, help="Posterior draws of each chain.", rich_help_panel=_MODEL)
+]
+Warmup = Annotated[
+    int, typer.Option(min=50, help="Draws to warm up each chain.", rich_help_panel=_MODEL)
+]
+Chains = Annotated[int, typer.Option(min=1, help="Chains.", rich_help_panel=_MODEL)]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATH",
+        help="Causal language model to train: a folder, or a name on the Hugging Face hub. "
+        "Without it, the analysis and its report are all there is.",
+        rich_help_panel=_TRAINING,
+    ),
+]
+Steps = Annotated[int, typer.Option(min=1, help="Optimiser steps.", rich_help_panel=_TRAINING)]
+Mode = Annotated[
+    Literal["joint", "anchored", "frozen"],
+    typer.Option(
+        "--strength-mode",
+        help="What training may change: mean and spread of the strength, the spread alone, or "
+        "neither.",
+        rich_help_panel=_TRAINING,
+    ),
+]
+LearningRate = Annotated[
+    float, typer.Option(help="Learning rate of the language model.", rich_help_panel=_TRAINING)
+]
+BatchSize = Annotated[
+    int, typer.Option(min=1, help="Pairs in a step on each device.", rich_help_panel=_TRAINING)
+]
+Title = Annotated[str | None, typer.Option(help="Title of the report.")]
+Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same numbers.")]
+Force = Annotated[
+    bool,
+    typer.Option(
+        "--force",
+        help="Replace results made with other settings, and all that followed from them; write "
+        "into a folder that holds other files (they are left alone).",
+    ),
+]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", callback=_quiet, is_eager=True, help="No progress bars.")
+]
+Debug = Annotated[
+    bool,
+    typer.Option("--debug", callback=_debug, is_eager=True, help="Show the traceback of an error."),
+]
+
+
+# -- the commands ----------------------------------------------------------------------------
+
+
+@app.command()
+def run(
+    context: typer.Context,
+    pairs: Pairs,
+    out: Out,
+    chooser: Chooser = None,
+    group: Groups = None,
+    attribute: Attributes = None,
+    weights: Weights = None,
+    ties: Ties = "raise",
+    identical: Identical = "raise",
+    duplicates: Duplicates = "raise",
+    reward: RewardName = "auto",
+    family: Family = "lognormal",
+    mean_strength: MeanStrength = 0.1,
+    method: Method = "auto",
+    draws: Draws = 1000,
+    warmup: Warmup = 500,
+    chains: Chains = 4,
+    model: Model = None,
+    steps: Steps = 200,
+    strength_mode: Mode = "joint",
+    learning_rate: LearningRate = 1e-6,
+    batch_size: BatchSize = 8,
+    title: Title = None,
+    seed: Seed = 0,
+    force: Force = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Go the whole way: score, fit, train (with --model), compare, report.
+
+    The same command again keeps the stages that are finished, so an interrupted run goes on
+    where it stopped.
+
+    Example: `prefstrength run votes.jsonl --out runs/votes --chooser annotator --group region`
+    """
+    fitted = pipeline.run(
+        pairs,
+        out,
+        _reading(chooser, group, attribute, weights, ties, identical, duplicates),
+        reward=reward,
+        family=family,
+        mean_strength=mean_strength,
+        model=model,
+        steps=steps,
+        title=title,
+        seed=seed,
+        sampler={"method": method, "draws": draws, "warmup": warmup, "chains": chains},
+        training=_training(strength_mode, learning_rate, batch_size),
+        force=force,
+        progress=not quiet,
+        tell=context.obj,
+    )
+    _conclude(fitted, out)
+
+
+@app.command()
+def score(
+    context: typer.Context,
+    pairs: Pairs,
+    out: Out,
+    chooser: Chooser = None,
+    group: Groups = None,
+    attribute: Attributes = None,
+    weights: Weights = None,
+    ties: Ties = "raise",
+    identical: Identical = "raise",
+    duplicates: Duplicates = "raise",
+    reward: RewardName = "auto",
+    seed: Seed = 0,
+    force: Force = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Read the pairs, give every response a reward, check all, and keep it in DIR.
+
+    Writes pairs.parquet (with reward_chosen and reward_rejected in units of the sd of their
+    differences, raw units beside them) and choices.json. How the file is read is settled here;
+    the later stages read it the same way.
+    """
+    pipeline.score(
+        pairs,
+        out,
+        _reading(chooser, group, attribute, weights, ties, identical, duplicates),
+        reward,
+        seed=seed,
+        force=force,
+        progress=not quiet,
+        tell=context.obj,
+    )
+    typer.echo(repr(pipeline.choices(out)))
+    _say_reward(out)
+
+
+@app.command()
+def fit(
+    context: typer.Context,
+    folder: Folder,
+    family: Family = "lognormal",
+    mean_strength: MeanStrength = 0.1,
+    method: Method = "auto",
+    draws: Draws = 1000,
+    warmup: Warmup = 500,
+    chains: Chains = 4,
+    seed: Seed = 0,
+    force: Force = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Fit the mixed logit to the scored pairs, and the model with one strength for all.
+
+    Writes fit/, fit_point_mass/, models.csv (which of the two predicts better),
+    heterogeneity.csv (the verdicts) and strength_prior.json (for training).
+    """
+    fitted = pipeline.fit(
+        folder,
+        family,
+        mean_strength=mean_strength,
+        method=method,
+        draws=draws,
+        warmup=warmup,
+        chains=chains,
+        seed=seed,
+        force=force,
+        progress=not quiet,
+        tell=context.obj,
+    )
+    _conclude(fitted, folder)
+
+
+@app.command()
+def train(
+    context: typer.Context,
+    folder: Folder,
+    model: Annotated[
+        str,
+        typer.Option(metavar="PATH", help="Causal language model: a folder, or a name on the hub."),
+    ],
+    steps: Steps = 200,
+    strength_mode: Mode = "joint",
+    learning_rate: LearningRate = 1e-6,
+    batch_size: BatchSize = 8,
+    seed: Seed = 0,
+    force: Force = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Train a language model with MixDPO under the prior that the fit gave.
+
+    Writes train/: the model, its tokenizer, and learned_strength.json. Needs the extra mixdpo.
+    For long training, call prefstrength.mixdpo from your own script with strength_prior.json,
+    and bring its learned_strength.json back with `prefstrength compare DIR --learned FILE`.
+    """
+    learned = pipeline.train(
+        folder,
+        model,
+        steps=steps,
+        options=_training(strength_mode, learning_rate, batch_size),
+        seed=seed,
+        force=force,
+        progress=not quiet,
+        tell=context.obj,
+    )
+    typer.echo(f"Learned strength: {learned.mixing()!r} after {learned.steps} steps")
+    typer.echo(f"Model: {folder / 'train'}")
+
+
+@app.command()
+def compare(
+    context: typer.Context,
+    folder: Folder,
+    learned: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="A learned_strength.json from elsewhere; that in DIR by default."
+        ),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Hold the strength that training learned against what the data support.
+
+    Writes comparison.csv. The two live on different scales, so the learned one is aligned first
+    and the table says how.
+    """
+    comparison = pipeline.compare(folder, learned, tell=context.obj)
+    typer.echo(comparison.table.to_string(index=False))
+
+
+@app.command()
+def report(
+    context: typer.Context,
+    folder: Folder,
+    title: Title = None,
+    debug: Debug = False,
+) -> None:
+    """Write report.html, figures/, tables/ and provenance.json from the finished stages."""
+    path = pipeline.report(folder, title=title, tell=context.obj)
+    typer.echo(f"Report: {path}")
+
+
+@app.command()
+def demo(
+    context: typer.Context,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the results.")
+    ] = Path("reports/demo"),
+    choosers: Annotated[int, typer.Option(min=6, help="How many choosers to simulate.")] = 240,
+    situations: Annotated[int, typer.Option(min=1, help="Choices of each chooser.")] = 24,
+    steps: Steps = 150,
+    no_train: Annotated[
+        bool, typer.Option("--no-train", help="The analysis alone; needs no torch.")
+    ] = False,
+    draws: Draws = 1000,
+    warmup: Warmup = 500,
+    chains: Chains = 4,
+    seed: Seed = 0,
+    force: Force = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Go the whole way on simulated data, with the truth drawn into the figures.
+
+    Two invented datasets, one whose choosers prefer equally strongly and one whose do not, three
+    regions, rewards learned from the texts, a language model small enough for a laptop. No
+    download, a few minutes.
+    """
+    from prefstrength.demo import run_demo
+
+    fitted = run_demo(
+        out,
+        choosers=choosers,
+        situations=situations,
+        steps=steps,
+        train=not no_train,
+        seed=seed,
+        sampler={"draws": draws, "warmup": warmup, "chains": chains},
+        force=force,
+        progress=not quiet,
+        tell=context.obj,
+    )
+    _conclude(fitted, out)
+
+
+# -- what the commands share -----------------------------------------------------------------
+
+
+def _reading(
+    chooser: str | None,
+    groups: list[str] | None,
+    attributes: list[str] | None,
+    weights: str | None,
+    ties: str,
+    identical: str,
+    duplicates: str,
+) -> pipeline.Reading:
+    return pipeline.Reading(
+        chooser=chooser,
+        groups=tuple(groups or ()),
+        attributes=tuple(attributes or ()),
+        weights=weights,
+        ties=ties,
+        identical=identical,
+        duplicates=duplicates,
+    )
+
+
+def _training(mode: str, learning_rate: float, batch_size: int) -> dict[str, Any]:
+    return {
+        "strength_mode": mode,
+        "learning_rate": learning_rate,
+        "per_device_train_batch_size": batch_size,
+    }
+
+
+def _say_reward(out: Path) -> None:
+    summary = pipeline.read_json(out / "choices.json")
+    reward = summary.get("reward") or {}
+    agreement = reward.get("agreement")
+    said = "" if agreement is None else f", higher for the chosen response in {agreement:.1%}"
+    typer.echo(f"Reward: {reward.get('name', 'not recorded')}{said}")
+
+
+def _conclude(fitted: Any, out: Path) -> None:
+    """Print the verdicts and where the files are; exit with 3 where a diagnostic failed."""
+    import pandas as pd
+
+    table = pd.read_csv(out / "heterogeneity.csv", keep_default_na=False)
+    shown = Table(
+        title="Strength of preference, per sd of reward difference (90% intervals)", box=None
+    )
+    for heading in ("", "mean", "sd/mean", "verdict"):
+        shown.add_column(heading, no_wrap=heading != "verdict")
+    for row in table.to_dict("records"):
+        label = f"{row['factor']}: {row['level']}" if row["level"] else str(row["factor"])
+        shown.add_row(
+            escape(label),
+            *(_interval(row, quantity) for quantity in ("mean", "cv")),
+            str(row["verdict"]),
+        )
+    _out.print(shown)
+    _say_reward(out)
+    if (out / "report.html").is_file() and pipeline.finished(out, "report"):
+        typer.echo(f"Report: {out / 'report.html'}")
+    if (out / "strength_prior.json").is_file():
+        typer.echo(f"Prior for training: {out / 'strength_prior.json'}")
+
+    checks = fitted.check()
+    if checks.passed:
+        return
+    failed = checks.table[~checks.table["passed"].astype(bool)]
+    for row in failed.to_dict("records"):
+        typer.echo(
+            f"Diagnostic failed: {row['check']} of {row['variable']} is {row['value']:.4g}, "
+            f"threshold {row['threshold']:.4g}. {row['meaning']} {row['advice']}",
+            err=True,
+        )
+    raise typer.Exit(DOUBTFUL)
+
+
+def _interval(row: dict[str, Any], quantity: str) -> str:
+    middle, low, high = (float(row[f"{quantity}{part}"]) for part in ("", "_low", "_high"))
+    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and leave with its exit code."""
+    run_app: Callable[..., Any] = app
+    run_app(args=arguments, prog_name="prefstrength")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,363 @@
+r"""Data turned once into small summaries that the likelihood of pairs needs.
+
+With pairs and one attribute the data enter through one scalar for each situation, the
+difference x. Two exact summaries follow, each with the same two methods as
+:class:`~prefstrength.mixed.DirectLikelihood`:
+
+- :class:`PairSketch`, no repeated choosers. :math:`\sum_i w_i \log p(x_i)` is an integral of a
+  smooth function against the empirical measure; in :math:`t = \operatorname{asinh}(x/x_0)` it
+  is interpolated at Chebyshev nodes, and the data become one weight for each node and cell.
+- :class:`PanelTables`, repeated choosers. The log-likelihood of chooser a,
+  :math:`\ell_a(\beta) = \sum_t w_t \log\sigma(\beta x_{at})`, is one fixed function of the
+  coefficient; its Chebyshev coefficients (in log β, or asinh β where β may be negative) are
+  tabulated for each chooser and cell. The integral over the chooser's draw z is a trapezoid
+  rule whose step follows the information in the chooser's panel, so that a chooser with
+  thousands of choices is integrated as accurately as one with two.
+
+The cost of an evaluation no longer depends on the number of situations.
+"""
+
+from dataclasses import dataclass, field
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.polynomial import chebyshev
+
+from prefstrength.kernel import log_probability
+from prefstrength.mixed import JAX
+from prefstrength.mixing import LogNormal, Mixing, PointMass
+from prefstrength.quantiles import CellLaws, chebyshev_basis
+
+__all__ = ["PairSketch", "PanelTables", "normal_nodes"]
+
+# Half of the nodes' range in standard normal units; P(|z| > 8) = 1e-15.
+_RANGE = 8.0
+# Rows of a panel table that are multiplied with one basis: few enough that the padding of cells
+# with few choosers stays cheap, many enough that the basis is not copied too often.
+_BLOCKS = (8, 32, 128)
+
+
+def normal_nodes(step: float) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and log weights of the trapezoid rule for a standard normal z."""
+    z = np.arange(-_RANGE, _RANGE + step / 2, step)
+    return z, -(z**2) / 2 + np.log(step / np.sqrt(2 * np.pi))
+
+
+def log_sigmoid(u: np.ndarray) -> np.ndarray:
+    """Log of the logistic function, NumPy."""
+    return -np.logaddexp(0.0, -u)
+
+
+# -- pairs without repeated choosers -----------------------------------------------------------
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class PairSketch:
+    """Weights on nodes of the difference, for each cell."""
+
+    x: jax.Array  # (node,)
+    cell: jax.Array  # (node,)
+    weight: jax.Array  # (node,)
+    nodes: int = field(metadata={"static": True})
+    how: str = field(metadata={"static": True})
+
+    @classmethod
+    def build(
+        cls, x: np.ndarray, cell: np.ndarray, weight: np.ndarray, scale: float, nodes: int = 256
+    ) -> "PairSketch":
+        """Compress differences ``x`` (situation,) with cell codes and weights.
+
+        A cell with no more than ``nodes`` distinct differences is kept as it is.
+        """
+        parts: list[tuple[np.ndarray, int, np.ndarray]] = []
+        compressed = False
+        for c in np.unique(cell):
+            mine = cell == c
+            values, index = np.unique(x[mine], return_inverse=True)
+            weights = np.bincount(index, weights=weight[mine])
+            if len(values) > nodes:
+                values, weights = _chebyshev_weights(values, weights, 0.01 * scale, nodes)
+                compressed = True
+            parts.append((values, int(c), weights))
+        how = (
+            f"pairs compressed to {nodes} Chebyshev nodes for each cell"
+            if compressed
+            else "distinct pairs, each evaluated by quadrature"
+        )
+        return cls(
+            x=jnp.asarray(np.concatenate([p[0] for p in parts])),
+            cell=jnp.asarray(np.concatenate([np.full(len(p[0]), p[1]) for p in parts])),
+            weight=jnp.asarray(np.concatenate([p[2] for p in parts])),
+            nodes=nodes,
+            how=how,
+        )
+
+    def total(self, laws: tuple[CellLaws, ...]) -> jax.Array:
+        """Log-likelihood of all data."""
+        return self.weight @ log_probability(JAX, self.x, laws[0].mixing(self.cell))
+
+
+def _chebyshev_weights(
+    x: np.ndarray, weight: np.ndarray, x0: float, nodes: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weights W_j with sum_i w_i f(x_i) = sum_j W_j f(x_j) for smooth f."""
+    t = np.arcsinh(x / x0)
+    low, high = t.min(), t.max()
+    t = (2 * t - low - high) / (high - low)
+    points = chebyshev.chebpts1(nodes)
+    moments = np.zeros(nodes)  # sum_i w_i T_k(t_i), in bounded memory
+    for start in range(0, len(t), 65536):
+        stop = start + 65536
+        moments += weight[start:stop] @ chebyshev.chebvander(t[start:stop], nodes - 1)
+    moments[1:] *= 2
+    weights = chebyshev.chebvander(points, nodes - 1) @ moments / nodes
+    return x0 * np.sinh((points * (high - low) + low + high) / 2), weights
+
+
+# -- panels ------------------------------------------------------------------------------------
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class _PanelClass:
+    """Choosers that are integrated with the same step."""
+
+    coefficients: jax.Array  # (block, row, basis)
+    cell: jax.Array  # (block,)
+    unit: jax.Array  # (block * row,) chooser of each row within the class; padding -> last
+    choosers: jax.Array  # (chooser,) codes of the class's choosers
+    step: float = field(metadata={"static": True})
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class PanelTables:
+    """Chebyshev tables of every chooser's log-likelihood as a function of the coefficient."""
+
+    classes: tuple[_PanelClass, ...]
+    scale: float = field(metadata={"static": True})  # root mean square of the differences
+    degree: int = field(metadata={"static": True})
+    positive: bool = field(metadata={"static": True})
+    how: str = field(metadata={"static": True})
+
+    @classmethod
+    def build(
+        cls,
+        x: np.ndarray,
+        chooser: np.ndarray,
+        cell: np.ndarray,
+        weight: np.ndarray,
+        scale: float,
+        family: type[Mixing],
+        dispersion: float = 1.0,
+        degree: int = 72,
+    ) -> "PanelTables":
+        """Tabulate panels.
+
+        Parameters
+        ----------
+        x, chooser, cell, weight : numpy.ndarray, shape (situation,)
+            Differences, chooser codes 0 … A-1, cell codes, weights.
+        scale : float
+            Root mean square of the differences, which places the table.
+        family : type
+            Family of the coefficient.
+        dispersion : float
+            The largest dispersion for which the step must be fine enough.
+        degree : int
+            Degree of the Chebyshev series.
+        """
+        positive = family.positive
+        # One row for each chooser and cell, sorted by chooser.
+        cells = int(cell.max()) + 1
+        key = chooser.astype(np.int64) * cells + cell
+        order = np.argsort(key, kind="stable")
+        keys, starts = np.unique(key[order], return_index=True)
+        table = _table(x[order], weight[order], starts, scale, degree, positive)
+        row_chooser, row_cell = keys // cells, keys % cells
+
+        unit = 1.0 if positive else 1.0 / scale
+        information = np.bincount(
+            chooser, weights=weight * _information(x / scale)
+        ) * (dispersion / unit) ** 2
+        steps = _step(information, dispersion / unit if family is LogNormal else 1.0)
+        if family is PointMass:
+            steps = np.full(len(information), 1.0)
+        classes = tuple(
+            _panel_class(table, row_chooser, row_cell, np.flatnonzero(steps == step), float(step))
+            for step in np.unique(steps)[::-1]
+        )
+        return cls(
+            classes=classes,
+            scale=float(scale),
+            degree=degree,
+            positive=positive,
+            how=f"panels tabulated: {len(keys)} chooser-by-cell rows of {degree + 3} coefficients",
+        )
+
+    def by_node(
+        self, index: int, laws: tuple[CellLaws, ...], z: np.ndarray
+    ) -> jax.Array:
+        """Log-likelihood of the choosers of one class at given nodes, shape (chooser, node)."""
+        part = self.classes[index]
+        beta = laws[0].at(z)  # (cell, node)
+        values = _table_values(
+            self.scale, self.degree, self.positive, beta, part.coefficients, part.cell
+        )
+        flat = values.reshape(-1, len(z))
+        n = len(part.choosers)
+        return jax.ops.segment_sum(flat, part.unit, num_segments=n + 1)[:n]
+
+    def by_unit(self, laws: tuple[CellLaws, ...]) -> jax.Array:
+        """Log-likelihood of each chooser, in the order of the chooser codes."""
+        parts = []
+        for index, part in enumerate(self.classes):
+            if laws[0].family is PointMass:
+                z, log_weight = np.zeros(1), np.zeros(1)
+            else:
+                z, log_weight = normal_nodes(part.step)
+            values = self.by_node(index, laws, z) + log_weight
+            parts.append(jax.scipy.special.logsumexp(values, axis=-1))
+        order = jnp.argsort(jnp.concatenate([part.choosers for part in self.classes]))
+        return jnp.concatenate(parts)[order]
+
+    def total(self, laws: tuple[CellLaws, ...]) -> jax.Array:
+        """Log-likelihood of all data."""
+        return jnp.sum(self.by_unit(laws))
+
+
+def _information(v: np.ndarray) -> np.ndarray:
+    """Information of one choice on log strength, at the strength where it is largest."""
+    best = np.zeros_like(v)
+    for strength in (0.5, 1.0, 2.0, 4.0):
+        u = strength * v
+        best = np.maximum(best, u**2 * np.exp(log_sigmoid(u) + log_sigmoid(-u)))
+    return best
+
+
+def _step(information: np.ndarray, sigma: float) -> np.ndarray:
+    """Step of the trapezoid rule for each chooser, halved from 0.5 until fine enough.
+
+    For a Gaussian integrand of sd s the error is 2 exp(-2 pi^2 s^2/h^2); s = (1+J)^-1/2 with J
+    the information, and h = 1.1 s gives 1e-7. The poles of the logit lie pi/(2 sigma) off
+    the real axis in z, which adds exp(-pi^2/(sigma h)).
+    """
+    wanted = np.minimum(1.1 / np.sqrt(1 + information), 0.6 / sigma)
+    return 0.5 * 2.0 ** -np.ceil(np.maximum(0.0, np.log2(0.5 / wanted)))
+
+
+def _panel_class(
+    table: np.ndarray,
+    row_chooser: np.ndarray,
+    row_cell: np.ndarray,
+    choosers: np.ndarray,
+    step: float,
+) -> _PanelClass:
+    rows = np.flatnonzero(np.isin(row_chooser, choosers))
+    rows = rows[np.argsort(row_cell[rows], kind="stable")]
+    position = np.searchsorted(choosers, row_chooser[rows])
+    blocks, cells, units = [], [], []
+    per_cell = np.bincount(row_cell[rows])
+    size = max([b for b in _BLOCKS if b <= np.median(per_cell[per_cell > 0])], default=_BLOCKS[0])
+    for c in np.flatnonzero(per_cell):
+        mine = np.flatnonzero(row_cell[rows] == c)
+        for start in range(0, len(mine), size):
+            take = mine[start : start + size]
+            block = np.zeros((size, table.shape[1]))
+            block[: len(take)] = table[rows[take]]
+            unit = np.full(size, len(choosers))
+            unit[: len(take)] = position[take]
+            blocks.append(block)
+            units.append(unit)
+            cells.append(c)
+    return _PanelClass(
+        coefficients=jnp.asarray(np.stack(blocks)),
+        cell=jnp.asarray(np.array(cells)),
+        unit=jnp.asarray(np.concatenate(units)),
+        choosers=jnp.asarray(choosers),
+        step=step,
+    )
+
+
+def _interval(scale: float, positive: bool) -> tuple[float, float]:
+    """Range of the coefficient that the series covers; beyond it the table is linear in β."""
+    return (np.exp(-6.0) / scale, np.exp(5.0) / scale) if positive else (-50 / scale, 50 / scale)
+
+
+def _table(
+    x: np.ndarray,
+    weight: np.ndarray,
+    starts: np.ndarray,
+    scale: float,
+    degree: int,
+    positive: bool,
+) -> np.ndarray:
+    """Chebyshev coefficients of every row, and the slopes in β at both ends."""
+    points = chebyshev.chebpts1(degree + 1)
+    low, high = _interval(scale, positive)
+    if positive:
+        beta = np.exp((points * (np.log(high) - np.log(low)) + np.log(low) + np.log(high)) / 2)
+    else:
+        beta = np.sinh(points * np.arcsinh(high * scale / 0.25)) * 0.25 / scale
+    rows = len(starts)
+    values = np.empty((rows, degree + 1))
+    slopes = np.empty((rows, 2))
+    for j, b in enumerate(beta):
+        values[:, j] = np.add.reduceat(weight * log_sigmoid(b * x), starts)
+    for j, b in enumerate((low, high)):
+        if positive and b == low:
+            slope = x * np.exp(log_sigmoid(-b * x))  # nearly linear in β close to 0
+        else:
+            # Limit as |β| grows: the choices against β count, those with it are certain. The
+            # derivative at the end itself could be of the wrong sign, and diverge.
+            slope = np.minimum(x, 0.0) if b > 0 else np.maximum(x, 0.0)
+        slopes[:, j] = np.add.reduceat(weight * slope, starts)
+    transform = chebyshev.chebvander(points, degree) * 2 / (degree + 1)
+    transform[:, 0] /= 2
+    return np.concatenate([values @ transform, slopes], axis=1)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
+def _table_values(
+    scale: float,
+    degree: int,
+    positive: bool,
+    beta: jax.Array,
+    coefficients: jax.Array,
+    cell: jax.Array,
+) -> jax.Array:
+    """Log-likelihood of the rows at coefficients ``beta`` (cell, node): (block, row, node)."""
+    basis = _basis(beta, scale, degree, positive)
+    return jnp.einsum("brn,bkn->brk", coefficients, basis[cell])
+
+
+@_table_values.defjvp
+def _table_values_jvp(
+    scale: float, degree: int, positive: bool, primals: tuple, tangents: tuple
+) -> tuple[jax.Array, jax.Array]:
+    # Value and slope by one product; differentiating the product itself would have to carry a
+    # gradient of the size of the basis for every block.
+    beta, coefficients, cell = primals
+    basis, slope = jax.jvp(
+        lambda b: _basis(b, scale, degree, positive), (beta,), (jnp.ones_like(beta),)
+    )
+    both = jnp.concatenate([basis, slope], axis=-2)[cell]
+    values, slopes = jnp.split(jnp.einsum("brn,bkn->brk", coefficients, both), 2, axis=-1)
+    return values, slopes * tangents[0][cell][:, None, :]
+
+
+def _basis(beta: jax.Array, scale: float, degree: int, positive: bool) -> jax.Array:
+    low, high = _interval(scale, positive)
+    inside = jnp.clip(beta, low, high)
+    if positive:
+        t = (2 * jnp.log(inside) - np.log(low) - np.log(high)) / (np.log(high) - np.log(low))
+    else:
+        t = jnp.arcsinh(inside * scale / 0.25) / np.arcsinh(high * scale / 0.25)
+    basis = chebyshev_basis(t, degree)
+    # Far outside, where nothing is left of the likelihood, only finiteness matters.
+    excess = jnp.clip(beta, -1e100, 1e100)
+    ends = [jnp.minimum(excess - low, 0.0), jnp.maximum(excess - high, 0.0)]
+    return jnp.concatenate([basis, jnp.stack(ends, axis=-1)], axis=-1)

@@ -1,0 +1,435 @@
+"""Draws → the DataTree of a Fit: names, dimensions, predictions, chooser-level strengths."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import xarray as xr
+from numpyro.infer import Predictive
+from scipy.interpolate import CubicSpline
+
+from prefstrength.choices import Choices
+from prefstrength.compress import PairSketch, PanelTables, normal_nodes
+from prefstrength.direct import DirectLikelihood
+from prefstrength.inference.problem import laws_of
+from prefstrength.kernel import log_probability
+from prefstrength.likelihood import Likelihood, LikelihoodData
+from prefstrength.mixed import JAX
+from prefstrength.mixing import PointMass
+from prefstrength.models import Population
+from prefstrength.quantiles import CellLaws, coefficient_at
+
+__all__ = ["assemble", "cell_labels", "named"]
+
+# Pointwise groups are thinned so that none holds more numbers than this.
+_MOST_NUMBERS = 20_000_000
+_PREDICTED_SITUATIONS = 2_000
+_PREDICTIVE_DRAWS = 400
+_CHOOSER_SAMPLES = 400
+
+
+def assemble(
+    population: Population,
+    choices: Choices,
+    data: LikelihoodData,
+    likelihood: Likelihood | None,
+    variables: dict[str, np.ndarray],
+    statistics: dict[str, np.ndarray],
+    seed: int,
+) -> xr.DataTree:
+    """Build the tree.
+
+    Parameters
+    ----------
+    likelihood : PairSketch, PanelTables, DirectLikelihood or None
+        ``None`` where the coefficients cannot be integrated out; there is no log_likelihood then.
+    variables : dict
+        Named draws, each (chain, draw, …).
+    statistics : dict
+        Sampler statistics, each (chain, draw).
+    """
+    rng = np.random.default_rng([seed, 1])
+    cells = _cell_names(population, choices)
+    groups: dict[str, xr.Dataset] = {}
+    groups["posterior"] = _dataset(population, choices, variables, cells)
+    prior = _prior_draws(population, seed)
+    groups["prior"] = _dataset(population, choices, prior, cells)
+    if statistics:
+        groups["sample_stats"] = xr.Dataset(
+            {name: (("chain", "draw"), value) for name, value in statistics.items()}
+        )
+    pointwise = None
+    if likelihood is not None:
+        pointwise = _log_likelihood(population, choices, data, likelihood, variables)
+    if pointwise is not None:
+        groups["log_likelihood"] = pointwise
+    shown = _shown_situations(data, rng)
+    labels = _situation_labels(choices, shown)
+    groups["observed_data"] = xr.Dataset(
+        {"agreement": ("situation", _agreement(data, shown, data.chosen[shown]))},
+        coords={"situation": labels},
+    )
+    for name, draws in (("posterior_predictive", variables), ("prior_predictive", prior)):
+        groups[name] = xr.Dataset(
+            {
+                "agreement": (
+                    ("chain", "draw", "situation"),
+                    _predict(population, data, shown, draws, rng),
+                )
+            },
+            coords={"situation": labels},
+        )
+    groups["constant_data"] = _constant_data(population, choices, data, cells)
+    if data.panel:
+        sampled = _chooser_level(population, choices, data, likelihood, variables, rng)
+        if sampled is not None:
+            groups["chooser_level"] = sampled
+    return xr.DataTree.from_dict({f"/{name}": ds for name, ds in groups.items()})
+
+
+def cell_labels(population: Population, choices: Choices) -> list[dict[str, str]]:
+    """Level of each factor in each cell."""
+    factors = list(population.factors)
+    return [
+        {f: choices.groups[f].levels[int(code)] for f, code in zip(factors, row, strict=True)}
+        for row in population.cells
+    ]
+
+
+def named(flat: dict[str, np.ndarray], chains: int) -> dict[str, np.ndarray]:
+    """Draws (chain * draw, …) as (chain, draw, …)."""
+    return {k: v.reshape(chains, -1, *v.shape[1:]) for k, v in flat.items()}
+
+
+def _cell_names(population: Population, choices: Choices) -> list[str]:
+    return [" | ".join(levels.values()) for levels in cell_labels(population, choices)]
+
+
+def _dataset(
+    population: Population, choices: Choices, draws: dict[str, np.ndarray], cells: list[str]
+) -> xr.Dataset:
+    variables: dict[str, Any] = {}
+    coords: dict[str, Any] = {}
+    for name, value in draws.items():
+        if "_raw_" in name or name.startswith("_"):
+            continue  # the sampler's coordinates of the shifts
+        dims = ["chain", "draw"]
+        if value.ndim == 3:
+            factor = next((f for f in population.factors if name.endswith(f"_{f}")), None)
+            shift = factor is not None and any(
+                name == f"{a}_{what}_{factor}"
+                for a in population.families
+                for what in ("location", "dispersion")
+            )
+            dims.append(f"{factor}_level" if shift else "group")
+        variables[name] = (dims, value)
+    if population.factors:
+        coords["group"] = cells
+        for factor in population.factors:
+            coords[f"{factor}_level"] = list(choices.groups[factor].levels)
+    dataset = xr.Dataset(variables)
+    return dataset.assign_coords({k: v for k, v in coords.items() if k in dataset.dims})
+
+
+def _prior_draws(population: Population, seed: int, draws: int = 4000) -> dict[str, np.ndarray]:
+    def model() -> None:
+        population.sample()
+
+    with numpyro.handlers.block():
+        samples = Predictive(model, num_samples=draws)(jax.random.PRNGKey(seed + 1))
+    return {name: np.asarray(v)[None] for name, v in samples.items()}
+
+
+# -- pointwise log-likelihood --------------------------------------------------------------------
+
+
+def _thinned(variables: dict[str, np.ndarray], keep: int) -> tuple[dict[str, np.ndarray], slice]:
+    """Every k-th draw of each chain, so that at most ``keep`` draws remain in all."""
+    chains, draws = next(iter(variables.values())).shape[:2]
+    stride = max(1, int(np.ceil(chains * draws / max(keep, 1))))
+    pick = slice(None, None, stride)
+    return {k: v[:, pick] for k, v in variables.items()}, pick
+
+
+def _flat_parameters(
+    population: Population, variables: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Named parameters of the laws as (draw, cell)."""
+    out = {}
+    for name in population.families:
+        for parameter in ("value", "mu", "sigma", "shape", "rate"):
+            key = f"{name}_{parameter}"
+            if key in variables:
+                value = variables[key]
+                out[key] = value.reshape(value.shape[0] * value.shape[1], -1)
+    return out
+
+
+def _log_likelihood(
+    population: Population,
+    choices: Choices,
+    data: LikelihoodData,
+    likelihood: Likelihood,
+    variables: dict[str, np.ndarray],
+) -> xr.Dataset | None:
+    keep = _MOST_NUMBERS // data.units
+    if keep < 100:
+        return None  # too many situations for a table of draws by situations
+    thinned, pick = _thinned(variables, keep)
+    shape = next(iter(thinned.values())).shape[:2]
+    flat = _flat_parameters(population, thinned)
+    if isinstance(likelihood, PairSketch):
+        values = _pointwise_pairs(population, data, flat)
+    else:
+        evaluate = jax.jit(
+            lambda draws, lik: jax.lax.map(
+                lambda draw: lik.by_unit(laws_of(population.families, draw)), draws
+            )
+        )
+        values = np.asarray(evaluate({k: jnp.asarray(v) for k, v in flat.items()}, likelihood))
+    unit = "chooser" if data.panel else "situation"
+    labels = list(choices.choosers) if data.panel else _situation_labels(choices, slice(None))
+    return xr.Dataset(
+        {"choices": (("chain", "draw", unit), values.reshape(*shape, data.units))},
+        coords={unit: labels, "draw": np.arange(shape[1]) * (pick.step or 1)},
+    )
+
+
+def _pointwise_pairs(
+    population: Population, data: LikelihoodData, flat: dict[str, np.ndarray]
+) -> np.ndarray:
+    """Log probability of every pair in every draw: evaluated on a grid, interpolated."""
+    x, out = data.differences(), None
+    draws = len(next(iter(flat.values())))
+    out = np.empty((draws, len(x)))
+    x0 = 0.03 * data.scales[0]
+    evaluate = jax.jit(
+        lambda grid, cell, draws: jax.lax.map(
+            lambda draw: log_probability(
+                JAX, grid, laws_of(population.families, draw)[0].mixing(cell)
+            ),
+            draws,
+        )
+    )
+    for cell in np.unique(data.cell):
+        mine = data.cell == cell
+        t = np.arcsinh(x[mine] / x0)
+        grid = np.linspace(t.min() - 0.01, t.max() + 0.01, 400)
+        codes = jnp.full(len(grid), int(cell))
+        values = evaluate(
+            jnp.asarray(x0 * np.sinh(grid)), codes, {k: jnp.asarray(v) for k, v in flat.items()}
+        )
+        out[:, mine] = CubicSpline(grid, np.asarray(values), axis=1)(t)
+    return out * data.weight
+
+
+# -- predictions ---------------------------------------------------------------------------------
+
+
+def _situation_labels(choices: Choices, which: Any) -> list[str]:
+    if choices.situations is None:
+        labels = np.arange(choices.n_situations).astype(str)
+    else:
+        labels = np.asarray(choices.situations)
+    return [str(label) for label in labels[which]]
+
+
+def _agreement(data: LikelihoodData, rows: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Whether the chosen alternative has the highest (first) attribute of the choice set."""
+    attribute = np.where(data.available[rows], data.values[rows][:, :, 0], -np.inf)
+    return (chosen == np.argmax(attribute, axis=1)).astype(np.int64)
+
+
+def _shown_situations(data: LikelihoodData, rng: np.random.Generator) -> np.ndarray:
+    """Situations to predict: those in which one alternative has the highest attribute."""
+    attribute = np.where(data.available, data.values[:, :, 0], -np.inf)
+    ordered = np.sort(attribute, axis=1)
+    decided = np.flatnonzero(ordered[:, -1] > ordered[:, -2])
+    if len(decided) > _PREDICTED_SITUATIONS:
+        decided = np.sort(rng.choice(decided, _PREDICTED_SITUATIONS, replace=False))
+    return decided
+
+
+def _predict(
+    population: Population,
+    data: LikelihoodData,
+    rows: np.ndarray,
+    variables: dict[str, np.ndarray],
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Simulated agreement of new choosers of the same population, (chain, draw, situation)."""
+    thinned, _ = _thinned(variables, _PREDICTIVE_DRAWS)
+    chains, draws = next(iter(thinned.values())).shape[:2]
+    flat = _flat_parameters(population, thinned)
+    total = chains * draws
+    _, unit = np.unique(data.unit[rows], return_inverse=True)
+    utility = np.zeros((total, len(rows), data.values.shape[1]))
+    for a, (name, family) in enumerate(population.families.items()):
+        z = rng.standard_normal((total, unit.max() + 1))[:, unit]
+        location, dispersion = _location_dispersion(name, family, flat)
+        beta = coefficient_at(
+            family,
+            z,
+            location[:, data.cell[rows]],
+            None if dispersion is None else dispersion[:, data.cell[rows]],
+        )
+        utility += beta[:, :, None] * data.values[rows][None, :, :, a]
+    utility += rng.gumbel(size=utility.shape)
+    utility = np.where(data.available[rows], utility, -np.inf)
+    simulated = np.argmax(utility, axis=2)
+    agreement = np.stack([_agreement(data, rows, chosen) for chosen in simulated])
+    return agreement.reshape(chains, draws, len(rows)).astype(np.int8)
+
+
+def _location_dispersion(
+    name: str, family: type, flat: dict[str, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray | None]:
+    if family is PointMass:
+        return flat[f"{name}_value"], None
+    if family.__name__ == "Gamma":
+        shape = flat[f"{name}_shape"]
+        return np.log(shape / flat[f"{name}_rate"]), shape**-0.5
+    return flat[f"{name}_mu"], flat[f"{name}_sigma"]
+
+
+def _constant_data(
+    population: Population, choices: Choices, data: LikelihoodData, cells: list[str]
+) -> xr.Dataset:
+    variables: dict[str, Any] = {
+        "weight": ("situation", data.weight),
+        "group_index": ("situation", data.cell),
+    }
+    coords: dict[str, Any] = {"situation": _situation_labels(choices, slice(None))}
+    if data.panel:
+        variables["chooser_index"] = ("situation", data.unit)
+        coords["chooser"] = list(choices.choosers)
+    if data.values.shape[1] == 2 and data.available.all():
+        rows = np.arange(len(data.chosen))
+        for a, name in enumerate(population.families):
+            column = data.values[:, :, a]
+            difference = column[rows, data.chosen] - column[rows, 1 - data.chosen]
+            variables[f"{name}_difference"] = ("situation", difference)
+    if population.factors:
+        variables["group_situations"] = ("group", np.bincount(data.cell, minlength=len(cells)))
+        coords["group"] = cells
+    return xr.Dataset(variables, coords=coords)
+
+
+# -- chooser level -------------------------------------------------------------------------------
+
+
+def _chooser_level(
+    population: Population,
+    choices: Choices,
+    data: LikelihoodData,
+    likelihood: Likelihood | None,
+    variables: dict[str, np.ndarray],
+    rng: np.random.Generator,
+) -> xr.Dataset | None:
+    """Draws of every chooser's coefficient: exact conditionals given population-level draws.
+
+    A chooser's coefficient is the mean over the chooser's own situations, which matters only
+    where the groups differ within a chooser.
+    """
+    random = [n for n, family in population.families.items() if family is not PointMass]
+    if not random:
+        return None
+    thinned, _ = _thinned(variables, _CHOOSER_SAMPLES)
+    flat = _flat_parameters(population, thinned)
+    samples = len(next(iter(flat.values())))
+    draws = {n: np.empty((samples, data.units)) for n in random}
+    if "_chooser_draws" in variables:
+        stored = thinned["_chooser_draws"].reshape(samples, data.units, -1)
+        for i, name in enumerate(random):
+            draws[name] = stored[:, :, i]
+    elif isinstance(likelihood, PanelTables):
+        for index, part in enumerate(likelihood.classes):
+            z, _ = normal_nodes(part.step / 8)
+            sampled = _sample_panels(population, likelihood, index, z, flat, rng)
+            draws[random[0]][:, np.asarray(part.choosers)] = sampled
+    elif isinstance(likelihood, DirectLikelihood):
+        draws = _sample_direct(population, likelihood, flat, random, rng)
+    else:
+        return None
+    # Share of each cell in a chooser's situations.
+    keys, counts = np.unique(
+        np.stack([data.unit, data.cell]), axis=1, return_counts=True
+    )
+    share = counts / np.bincount(data.unit, minlength=data.units)[keys[0]]
+    out = {}
+    for name in random:
+        family = population.families[name]
+        location, dispersion = _location_dispersion(name, family, flat)
+        beta = coefficient_at(
+            family,
+            draws[name][:, keys[0]],
+            location[:, keys[1]],
+            None if dispersion is None else dispersion[:, keys[1]],
+        )
+        total = np.zeros((samples, data.units))
+        np.add.at(total, (slice(None), keys[0]), beta * share)
+        out[f"{name}_strength"] = (("sample", "chooser"), total.astype(np.float32))
+    return xr.Dataset(out, coords={"chooser": list(choices.choosers)})
+
+
+def _sample_panels(
+    population: Population,
+    likelihood: PanelTables,
+    index: int,
+    z: np.ndarray,
+    flat: dict[str, np.ndarray],
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Draws of z for the choosers of one class, (sample, chooser), by inverting its cdf."""
+
+    @jax.jit
+    def one(draw: dict[str, jax.Array], uniform: jax.Array, tables: PanelTables) -> jax.Array:
+        laws = laws_of(population.families, draw)
+        log_density = tables.by_node(index, laws, z) - jnp.asarray(z) ** 2 / 2
+        density = jnp.exp(log_density - log_density.max(axis=1, keepdims=True))
+        area = (density[:, 1:] + density[:, :-1]) / 2
+        cdf = jnp.concatenate([jnp.zeros((len(area), 1)), jnp.cumsum(area, axis=1)], axis=1)
+        cdf = cdf / cdf[:, -1:]
+        return jax.vmap(lambda u, c: jnp.interp(u, c, jnp.asarray(z)))(uniform, cdf)
+
+    choosers = len(likelihood.classes[index].choosers)
+    samples = len(next(iter(flat.values())))
+    uniform = rng.random((samples, choosers))
+    return np.stack(
+        [
+            np.asarray(one({k: jnp.asarray(v[s]) for k, v in flat.items()}, uniform[s], likelihood))
+            for s in range(samples)
+        ]
+    )
+
+
+def _sample_direct(
+    population: Population,
+    likelihood: DirectLikelihood,
+    flat: dict[str, np.ndarray],
+    random: list[str],
+    rng: np.random.Generator,
+) -> dict[str, np.ndarray]:
+    """Draws of z for every unit from the product rule's nodes, spread over their cells."""
+    evaluate = jax.jit(
+        lambda draw, lik: lik.by_node(laws_of(population.families, draw))[0]
+    )
+    names = list(population.families)
+    samples = len(next(iter(flat.values())))
+    out = {n: np.empty((samples, likelihood.units)) for n in random}
+    nodes, log_weight = likelihood.nodes(
+        tuple(
+            CellLaws(family, jnp.zeros(1), None if family is PointMass else jnp.ones(1))
+            for family in population.families.values()
+        )
+    )
+    for s in range(samples):
+        values = np.asarray(evaluate({k: jnp.asarray(v[s]) for k, v in flat.items()}, likelihood))
+        gumbel = rng.gumbel(size=values.shape)
+        pick = np.argmax(values + log_weight + gumbel, axis=1)
+        for name in random:
+            jitter = (rng.random(likelihood.units) - 0.5) * likelihood.step
+            out[name][s] = nodes[names.index(name)][pick] + jitter
+    return out

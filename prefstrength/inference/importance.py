@@ -1,0 +1,128 @@
+"""Adaptive multiple importance sampling from the mode, guarded by the Pareto k of its weights."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from arviz_stats.base import array_stats
+from scipy import special
+from tqdm.auto import tqdm
+
+from prefstrength.inference.mode import Mode
+from prefstrength.inference.problem import Problem
+
+__all__ = ["ENOUGH", "PARETO_K", "ImportanceDraws", "importance_sample"]
+
+#: Largest Pareto k at which the weights may be trusted.
+PARETO_K = 0.7
+#: Effective draws at which the rounds end.
+ENOUGH = 2000.0
+_MOST_ROUNDS = 5
+_ROUND = 3000
+_DEGREES_OF_FREEDOM = 5.0
+
+
+@dataclass(frozen=True)
+class ImportanceDraws:
+    """Draws resampled by weight (draw, parameter), and what the weights say."""
+
+    flat: np.ndarray
+    pareto_k: float
+    effective: float
+    rounds: int
+
+
+def importance_sample(
+    problem: Problem, mode: Mode, draws: int, seed: int, progress: bool = False
+) -> ImportanceDraws:
+    """Propose from a multivariate t, weight, adapt the t to the weighted draws, again.
+
+    The draws of all rounds are weighted against the mixture of all proposals, their weights
+    smoothed, and resampled.
+
+    Parameters
+    ----------
+    problem : Problem
+    mode : Mode
+        Where the first proposal lies.
+    draws : int
+        Draws returned.
+    seed : int
+    progress : bool
+
+    References
+    ----------
+    .. [1] Cornuet, Marin, Mira, Robert (2012), Adaptive multiple importance sampling,
+       Scandinavian Journal of Statistics 39(4).
+    .. [2] Vehtari, Simpson, Gelman, Yao, Gabry (2024), Pareto smoothed importance sampling,
+       JMLR 25(72): weights may be trusted where k < 0.7.
+    """
+    rng = np.random.default_rng(seed)
+    evaluate = jax.jit(
+        lambda flat, likelihood: jax.lax.map(
+            lambda one: problem.potential_of(one, likelihood), flat
+        )
+    )
+    proposals: list[_Student] = []
+    flat = np.empty((0, problem.size))
+    log_target = np.empty(0)
+    proposal = _Student.of(mode.at, mode.covariance)
+    pareto_k, effective, weight = np.inf, 0.0, np.empty(0)
+    rounds = tqdm(range(_MOST_ROUNDS), desc="importance sampling", disable=not progress)
+    for _ in rounds:
+        proposals.append(proposal)
+        new = proposal.sample(rng, _ROUND)
+        value = -np.asarray(evaluate(jnp.asarray(new), problem.likelihood))
+        finite = np.isfinite(value)  # an overflow far out is a point without density
+        flat = np.concatenate([flat, new[finite]])
+        log_target = np.concatenate([log_target, value[finite]])
+        log_mixture = special.logsumexp([p.log_density(flat) for p in proposals], axis=0)
+        weight, pareto_k = _smoothed(log_target - log_mixture)
+        effective = float(1 / (weight**2).sum())
+        if pareto_k < PARETO_K and effective > ENOUGH:
+            break
+        centre = weight @ flat
+        spread = (flat - centre) * np.sqrt(weight)[:, None]
+        # A few heavy weights say little about the covariance: keep part of the previous one.
+        trust = effective / (effective + 10 * problem.size)
+        covariance = trust * spread.T @ spread + (1 - trust) * proposal.covariance
+        proposal = _Student.of(trust * centre + (1 - trust) * proposal.centre, covariance)
+    rounds.close()
+    positions = (np.arange(draws) + rng.random(draws)) / draws
+    index = np.searchsorted(np.cumsum(weight) / weight.sum(), positions, side="right")
+    index = rng.permutation(np.minimum(index, len(weight) - 1))
+    return ImportanceDraws(flat[index], pareto_k, effective, len(proposals))
+
+
+def _smoothed(log_weight: np.ndarray) -> tuple[np.ndarray, float]:
+    """Pareto-smoothed normalised weights, and k."""
+    smoothed, k = array_stats.psislw(-log_weight)  # it takes the logs negated
+    smoothed = np.asarray(smoothed)
+    return np.exp(smoothed - special.logsumexp(smoothed)), float(k)
+
+
+@dataclass(frozen=True)
+class _Student:
+    """Multivariate t."""
+
+    centre: np.ndarray
+    covariance: np.ndarray
+    factor: np.ndarray
+
+    @classmethod
+    def of(cls, centre: np.ndarray, covariance: np.ndarray) -> "_Student":
+        return cls(centre, covariance, np.linalg.cholesky(covariance))
+
+    def sample(self, rng: np.random.Generator, size: int) -> np.ndarray:
+        nu = _DEGREES_OF_FREEDOM
+        radius = np.sqrt(nu / rng.chisquare(nu, size))[:, None]
+        normal = rng.standard_normal((size, len(self.centre)))
+        return self.centre + normal * radius @ self.factor.T
+
+    def log_density(self, flat: np.ndarray) -> np.ndarray:
+        """Up to a constant that all proposals of one dimension share."""
+        nu, size = _DEGREES_OF_FREEDOM, len(self.centre)
+        standard = np.linalg.solve(self.factor, (flat - self.centre).T)
+        tail = -(nu + size) / 2 * np.log1p((standard**2).sum(0) / nu)
+        return tail - np.log(np.diag(self.factor)).sum()

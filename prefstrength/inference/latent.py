@@ -1,0 +1,72 @@
+"""NUTS on population and choosers together: the reference, for any model."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+from numpyro.infer import MCMC, NUTS, init_to_median
+
+from prefstrength.errors import InputError
+from prefstrength.inference.nuts import STATISTICS, sample_statistics
+from prefstrength.likelihood import LikelihoodData
+from prefstrength.logit import log_choice
+from prefstrength.mixing import Gamma, LogNormal, PointMass
+from prefstrength.models import Population
+
+__all__ = ["latent_sample"]
+
+
+def latent_sample(
+    population: Population,
+    data: LikelihoodData,
+    draws: int,
+    warmup: int,
+    chains: int,
+    seed: int,
+    progress: bool,
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Sample every chooser's draw z (non-centred) beside the population level.
+
+    Returns
+    -------
+    variables, statistics : dict
+        Each (chain, draw, …); ``_chooser_draws`` (chain, draw, chooser, random attribute).
+    """
+    families = list(population.families.values())
+    if Gamma in families:
+        raise InputError(
+            "Sampling the choosers expects PointMass, Normal or LogNormal; got Gamma, whose "
+            'quantile function has no cheap gradient. Use method="nuts", or LogNormal.'
+        )
+    random = [a for a, family in enumerate(families) if family is not PointMass]
+    values, chosen = jnp.asarray(data.values), jnp.asarray(data.chosen)
+    available, weight = jnp.asarray(data.available), jnp.asarray(data.weight)
+    cell, unit = jnp.asarray(data.cell), jnp.asarray(data.unit)
+
+    def model() -> None:
+        laws = population.sample()
+        z = numpyro.sample(
+            "_chooser_draws", dist.Normal(0.0, 1.0).expand([data.units, len(random)]).to_event(2)
+        )
+        utility = jnp.zeros(values.shape[:2])
+        for a, law in enumerate(laws):
+            beta = law.location[cell]
+            if a in random:
+                assert law.dispersion is not None
+                beta = beta + law.dispersion[cell] * z[unit, random.index(a)]
+                beta = jnp.exp(beta) if law.family is LogNormal else beta
+            utility = utility + beta[:, None] * values[:, :, a]
+        numpyro.factor("choices", weight @ log_choice(utility, chosen, available))
+
+    sampler = MCMC(
+        NUTS(model, target_accept_prob=0.9, init_strategy=init_to_median(num_samples=25)),
+        num_warmup=warmup,
+        num_samples=draws,
+        num_chains=chains,
+        chain_method="vectorized",
+        progress_bar=progress,
+    )
+    sampler.run(jax.random.PRNGKey(seed), extra_fields=tuple(STATISTICS))
+    samples = sampler.get_samples(group_by_chain=True)
+    return {k: np.asarray(v) for k, v in samples.items()}, sample_statistics(sampler)

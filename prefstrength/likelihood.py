@@ -1,0 +1,229 @@
+"""Choose the cheapest exact likelihood for given data, and certify it against the direct one."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from prefstrength.compress import PairSketch, PanelTables, log_sigmoid, normal_nodes
+from prefstrength.direct import DirectLikelihood
+from prefstrength.errors import InputError
+from prefstrength.kernel import log_probability
+from prefstrength.mixed import JAX
+from prefstrength.mixing import PointMass
+from prefstrength.quantiles import CellLaws
+
+if TYPE_CHECKING:
+    from prefstrength.choices import Choices
+
+__all__ = ["Likelihood", "LikelihoodData", "build_likelihood", "likelihood_error"]
+
+Likelihood = PairSketch | PanelTables | DirectLikelihood
+
+# Above this many evaluations of a utility the product rule stops being sensible.
+_DIRECT_LIMIT = 2e8
+
+
+@dataclass(frozen=True)
+class LikelihoodData:
+    """What a likelihood needs of the choices, as plain arrays."""
+
+    values: np.ndarray  # (situation, alternative, attribute)
+    chosen: np.ndarray  # (situation,)
+    available: np.ndarray  # (situation, alternative)
+    weight: np.ndarray  # (situation,)
+    cell: np.ndarray  # (situation,)
+    unit: np.ndarray  # (situation,) chooser, or the situation itself
+    units: int
+    panel: bool
+    scales: tuple[float, ...]
+
+    @classmethod
+    def of(cls, choices: "Choices", attributes: tuple[str, ...], cell: np.ndarray) -> "LikelihoodData":
+        """Select the attributes of a model."""
+        columns = [choices.attributes.index(name) for name in attributes]
+        panel = choices.chooser is not None
+        unit = choices.chooser if choices.chooser is not None else np.arange(choices.n_situations)
+        return cls(
+            values=np.asarray(choices.values)[:, :, columns],
+            chosen=np.asarray(choices.chosen),
+            available=np.asarray(choices.available),
+            weight=np.asarray(choices.weights),
+            cell=np.asarray(cell),
+            unit=np.asarray(unit),
+            units=choices.n_choosers if panel else choices.n_situations,
+            panel=panel,
+            scales=tuple(choices.scale(name) for name in attributes),
+        )
+
+    @property
+    def scalar(self) -> bool:
+        """Whether the data enter through one difference for each situation."""
+        both = self.values.shape[1] == 2 and bool(self.available.all())
+        return both and self.values.shape[2] == 1
+
+    def differences(self) -> np.ndarray:
+        """Chosen minus rejected, shape (situation,), for scalar data."""
+        rows = np.arange(len(self.chosen))
+        return self.values[rows, self.chosen, 0] - self.values[rows, 1 - self.chosen, 0]
+
+    def take(self, units: np.ndarray) -> "LikelihoodData":
+        """The data of some units, renumbered in the given order."""
+        place = np.full(self.units, -1)
+        place[units] = np.arange(len(units))
+        rows = np.flatnonzero(place[self.unit] >= 0)
+        return LikelihoodData(
+            values=self.values[rows],
+            chosen=self.chosen[rows],
+            available=self.available[rows],
+            weight=self.weight[rows],
+            cell=self.cell[rows],
+            unit=place[self.unit[rows]],
+            units=len(units),
+            panel=self.panel,
+            scales=self.scales,
+        )
+
+
+def build_likelihood(
+    data: LikelihoodData,
+    families: tuple[type, ...],
+    dispersions: tuple[float, ...] | None = None,
+    refine: int = 0,
+) -> Likelihood:
+    """Cheapest exact likelihood for a model on given data.
+
+    Parameters
+    ----------
+    data : LikelihoodData
+    families : tuple of type
+        Family of each attribute's coefficient.
+    dispersions : tuple of float, optional
+        Largest dispersion of each coefficient to be resolved; 1 (in units of 1/scale for
+        Normal) when left out.
+    refine : int
+        How many times nodes are to be increased beyond the default.
+    """
+    if dispersions is None:
+        dispersions = tuple(
+            1.0 if family.positive else 1.0 / scale
+            for family, scale in zip(families, data.scales, strict=True)
+        )
+    if data.scalar:
+        x = data.differences()
+        if not data.panel:
+            return PairSketch.build(
+                x, data.cell, data.weight, data.scales[0], nodes=256 * 2**refine
+            )
+        return PanelTables.build(
+            x,
+            data.unit,
+            data.cell,
+            data.weight,
+            data.scales[0],
+            families[0],
+            dispersion=dispersions[0] * 2**refine,
+            degree=72 + 24 * refine,
+        )
+    return _direct(data, families, dispersions, refine)
+
+
+def _direct(
+    data: LikelihoodData, families: tuple[type, ...], dispersions: tuple[float, ...], refine: int
+) -> DirectLikelihood:
+    random = sum(family is not PointMass for family in families)
+    per_unit = np.bincount(data.unit, weights=data.weight).max()
+    relative = max(
+        d if family.positive else d * scale
+        for d, family, scale in zip(dispersions, families, data.scales, strict=True)
+    )
+    # 0.2: information on log strength that a choice holds where it holds much.
+    step = min(0.5, 1.1 / np.sqrt(1 + 0.2 * per_unit * relative**2)) / 2**refine
+    nodes = len(normal_nodes(step)[0]) ** random
+    size = float(np.prod(data.values.shape[:2])) * nodes
+    if random > 2 or size > _DIRECT_LIMIT:
+        raise InputError(
+            "Integrating the coefficients out expects at most two random attributes and a "
+            f"moderate size; got {random} random attributes and {len(data.chosen)} situations. "
+            'Make some attributes PointMass(), or sample the choosers: fit(method="latent").'
+        )
+    return DirectLikelihood(
+        values=jnp.asarray(data.values),
+        chosen=jnp.asarray(data.chosen),
+        available=jnp.asarray(data.available),
+        cell=jnp.asarray(data.cell),
+        unit=jnp.asarray(data.unit),
+        weight=jnp.asarray(data.weight),
+        units=data.units,
+        step=float(step),
+        how=f"not compressed: {nodes} quadrature nodes for every situation",
+    )
+
+
+def likelihood_error(
+    likelihood: Likelihood,
+    data: LikelihoodData,
+    laws: list[tuple[CellLaws, ...]],
+    seed: int = 0,
+    sample: int = 48,
+) -> float:
+    """Error of the total log-likelihood against direct evaluation, in nats.
+
+    Compared on a random sample of units, the ones with most situations among them, at each of
+    the given laws; the mean absolute error of a unit, times the number of units, at the worst
+    of the laws. Random signs make the error of the sum smaller than that.
+    """
+    if isinstance(likelihood, DirectLikelihood):
+        finer = DirectLikelihood(**{**likelihood.__dict__, "step": likelihood.step / 2})
+        return max(float(jnp.abs(likelihood.total(law) - finer.total(law))) for law in laws)
+    worst = 0.0
+    if isinstance(likelihood, PairSketch):
+        # A sketch has no units left: compare sums over all data, or over a large sample's own.
+        x, cell, weight = data.differences(), data.cell, data.weight
+        if len(x) > 20_000:
+            keep = np.random.default_rng(seed).choice(len(x), 20_000, replace=False)
+            factor = len(x) / len(keep)
+            x, cell, weight = x[keep], cell[keep], weight[keep]
+            likelihood = PairSketch.build(
+                x, cell, weight, data.scales[0], nodes=likelihood.nodes
+            )
+        else:
+            factor = 1.0
+        for law in laws:
+            direct = log_probability(JAX, jnp.asarray(x), law[0].mixing(jnp.asarray(cell)))
+            error = jnp.abs(likelihood.total(law) - jnp.asarray(weight) @ direct)
+            worst = max(worst, factor * float(error))
+        return worst
+    sizes = np.bincount(data.unit, minlength=data.units)
+    largest = np.argsort(sizes)[::-1][:4]
+    rng = np.random.default_rng(seed)
+    chosen = np.unique(np.r_[largest, rng.choice(data.units, min(sample, data.units), False)])
+    part = data.take(chosen)
+    by_unit = jax.jit(lambda law, tables: tables.by_unit(law))
+    for law in laws:
+        table = np.asarray(by_unit(law, likelihood))[chosen]
+        worst = max(worst, data.units * float(np.mean(np.abs(table - _exact_panels(part, law)))))
+    return worst
+
+
+def _exact_panels(data: LikelihoodData, laws: tuple[CellLaws, ...]) -> np.ndarray:
+    """Log-likelihood of panels without tables and with a step that is surely fine enough."""
+    law = laws[0]
+    x = data.differences()
+    out = np.empty(data.units)
+    for unit in range(data.units):
+        mine = data.unit == unit
+        step = 0.25 / np.sqrt(1 + 0.5 * data.weight[mine].sum())
+        z, log_weight = (
+            (np.zeros(1), np.zeros(1)) if law.family is PointMass else normal_nodes(float(step))
+        )
+        beta = np.asarray(law.at(z))
+        total = log_weight.copy()
+        for cell in np.unique(data.cell[mine]):
+            rows = mine & (data.cell == cell)
+            total += data.weight[rows] @ log_sigmoid(x[rows][:, None] * beta[cell])
+        top = total.max()
+        out[unit] = top + np.log(np.exp(total - top).sum())
+    return out

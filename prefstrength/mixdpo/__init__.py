@@ -1,0 +1,35 @@
+"""MixDPO: preference training with a law of strength in the place of DPO's β.
+
+Torch loads here; TRL only with :class:`MixDPOConfig` and :class:`MixDPOTrainer`.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from prefstrength.mixdpo.objectives import log_choice_probability, mixdpo_logit, mixdpo_loss
+from prefstrength.mixdpo.strength import Strength
+
+if TYPE_CHECKING:
+    from prefstrength.mixdpo.config import MixDPOConfig
+    from prefstrength.mixdpo.trainer import MixDPOTrainer
+
+__all__ = [
+    "MixDPOConfig",
+    "MixDPOTrainer",
+    "Strength",
+    "log_choice_probability",
+    "mixdpo_logit",
+    "mixdpo_loss",
+]
+
+_LAZY = {"MixDPOConfig": "config", "MixDPOTrainer": "trainer"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(f"prefstrength.mixdpo.{_LAZY[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,282 @@
+"""Arguments of MixDPO training: TRL's for DPO, and what is known of strength."""
+
+import math
+import os
+import warnings
+from dataclasses import dataclass, field
+from typing import Any
+
+from trl import DPOConfig
+
+from prefstrength.errors import InputError
+from prefstrength.learned import MODES
+from prefstrength.mixdpo.strength import Strength
+from prefstrength.mixing import MIXINGS
+from prefstrength.prior import StrengthPrior
+
+__all__ = ["MixDPOConfig"]
+
+#: DPO's default for β, and the coefficient of variation to start from where nothing is known.
+DEFAULT_BETA, DEFAULT_START_CV = 0.1, 0.5
+
+#: Mean strengths that can be meant for a log-ratio difference in nats; DPO's β is 0.01 to 0.5.
+LEAST_MEAN, GREATEST_MEAN = 1e-4, 5.0
+
+
+@dataclass
+class MixDPOConfig(DPOConfig):
+    r"""Arguments of :class:`~prefstrength.mixdpo.MixDPOTrainer`.
+
+    All arguments of ``trl.DPOConfig`` with their defaults, and the ones below. Like it, the class
+    can be read from a command line or YAML by ``transformers.HfArgumentParser`` and
+    ``trl.TrlParser``.
+
+    Parameters
+    ----------
+    strength : StrengthPrior or str, optional
+        What is known of strength: the prior, or the path of a ``strength_prior.json``. Its centre
+        is where training starts, its uncertainty how far the data may pull. Without it, see
+        ``strength_family``.
+    strength_family : {"PointMass", "Normal", "LogNormal", "Gamma"}, optional
+        Mixing distribution. With ``strength`` it must be the prior's own, and may be left out.
+        Without ``strength``, a family is learned freely, from a mean of ``beta`` and
+        ``strength_start_cv`` on, and a warning says what that means; without both, strength is a
+        point at ``beta`` and training is plain DPO.
+    strength_mode : {"joint", "anchored", "frozen"}, optional
+        ``"joint"``: mean and dispersion are learned. ``"anchored"``: the mean stays, the
+        dispersion is learned. ``"frozen"``: both stay. Default ``"joint"``, or ``"frozen"``
+        where neither ``strength`` nor ``strength_family`` is given.
+    strength_start_cv : float, optional
+        Coefficient of variation (sd/mean) to start from, > 0, only without ``strength``;
+        default 0.5.
+    strength_learning_rate : float, default 1e-3
+        Learning rate of the Adam optimizer of the strength, > 0, constant: about the largest
+        relative change of mean or spread in one step. Our choice.
+    strength_num_pairs : int, optional
+        Number of training pairs N that the prior is weighed against, > 0; default the length of
+        ``train_dataset``. Needed where the length is not known (streaming).
+    beta : float, optional
+        Strength of plain DPO, or the mean to start from without ``strength``; default 0.1, in
+        practice 0.01 to 0.5 [2]_. With ``strength`` it is the prior's mean and cannot be given.
+
+    Raises
+    ------
+    InputError
+        If arguments contradict each other, or the prior cannot be read.
+
+    Notes
+    -----
+    The loss is :math:`-\log E_{\beta \sim F}[\sigma(\beta\Delta)]` [1]_, which replaces the
+    ``sigmoid`` loss; TRL's other losses, label smoothing and f-divergences are rejected.
+
+    References
+    ----------
+    .. [1] arXiv:2601.06180, MixDPO.
+    .. [2] arXiv:2305.18290, DPO.
+
+    Examples
+    --------
+    >>> prior = StrengthPrior("LogNormal", math.log(0.1), 0.2, math.log(0.7), 0.3)
+    >>> args = MixDPOConfig("runs/example", strength=prior, report_to="none", bf16=False)
+    >>> args.strength_mode, round(args.beta, 6)
+    ('joint', 0.1)
+    """
+
+    # None until __post_init__, so that a given beta can be told from a default one.
+    beta: float = field(  # type: ignore[assignment]
+        default=None,
+        metadata={
+            "help": "Strength of plain DPO, or the mean strength to start from when there is no "
+            "prior; > 0, in practice 0.01 to 0.5 (https://huggingface.co/papers/2305.18290). "
+            "Defaults to 0.1. With `strength` the prior's mean is taken and beta cannot be given."
+        },
+    )
+
+    # Parameters that say what is known of strength
+    strength: StrengthPrior | str | None = field(
+        default=None,
+        metadata={
+            "help": "Path of a strength prior (strength_prior.json), or in Python a StrengthPrior. "
+            "Its centre is where training starts and its uncertainty how far the data may pull "
+            "(MixDPO, https://huggingface.co/papers/2601.06180; the prior is prefstrength's)."
+        },
+    )
+    strength_family: str | None = field(
+        default=None,
+        metadata={
+            "help": "Mixing distribution of strength. With `strength` it must be the prior's. "
+            "Without, a family is learned freely (mean drifts up and spread shrinks as the pairs "
+            "become separable); without both, strength is a point at beta: plain DPO.",
+            "choices": list(MIXINGS),
+        },
+    )
+    strength_mode: str | None = field(
+        default=None,
+        metadata={
+            "help": "joint: mean and dispersion are learned; anchored: the mean stays, the "
+            "dispersion is learned; frozen: both stay. Defaults to joint, or to frozen where "
+            "neither `strength` nor `strength_family` is given.",
+            "choices": list(MODES),
+        },
+    )
+    strength_start_cv: float | None = field(
+        default=None,
+        metadata={
+            "help": "Coefficient of variation (sd/mean) of strength to start from when there is "
+            "no prior, > 0. Defaults to 0.5."
+        },
+    )
+
+    # Parameters that control how strength is learned
+    strength_learning_rate: float = field(
+        default=1e-3,
+        metadata={
+            "help": "Learning rate of the Adam optimizer of the strength parameters, > 0, "
+            "constant; about the largest relative change of mean or spread in one step."
+        },
+    )
+    strength_num_pairs: int | None = field(
+        default=None,
+        metadata={
+            "help": "Number of training pairs that the prior is weighed against, > 0. Defaults "
+            "to the length of the training dataset; needed for streaming datasets."
+        },
+    )
+
+    def __post_init__(self) -> None:
+        if isinstance(self.strength, os.PathLike):
+            self.strength = os.fspath(self.strength)
+        elif isinstance(self.strength, dict):  # as to_dict writes it
+            self.strength = StrengthPrior.from_dict(self.strength)
+        if not isinstance(self.strength, StrengthPrior | str | None):
+            raise TypeError(
+                "Expected strength as a StrengthPrior or the path of one; got "
+                f"{type(self.strength).__name__}."
+            )
+        self._prior = (
+            StrengthPrior.load(self.strength) if isinstance(self.strength, str) else self.strength
+        )
+        self._resolve_strength()
+        self._reject_other_losses()
+        if getattr(self, "activation_checkpointing", True) is None:
+            # TRL 1.16 sets its default under the old name, of which transformers >= 5.20 warns
+            # users who gave neither.
+            self.activation_checkpointing = self.gradient_checkpointing
+        super().__post_init__()
+
+    # -- what the arguments mean ----------------------------------------------------------------
+
+    def build_strength(self) -> Strength:
+        """Build the strength to train with, at its start."""
+        mode = str(self.strength_mode)
+        if self._prior is not None:
+            return Strength.from_prior(self._prior, mode)
+        cv = DEFAULT_START_CV if self.strength_start_cv is None else self.strength_start_cv
+        return Strength.from_start(str(self.strength_family), float(self.beta), cv, mode)
+
+    def to_dict(self) -> dict[str, Any]:
+        record = super().to_dict()
+        if isinstance(self.strength, StrengthPrior):
+            record["strength"] = self.strength.to_dict()
+        return record
+
+    def _resolve_strength(self) -> None:
+        for name, known in (("strength_family", list(MIXINGS)), ("strength_mode", MODES)):
+            value = getattr(self, name)
+            if value is not None and value not in known:
+                raise InputError(
+                    f"Expected {name} to be one of {', '.join(known)}; got {value!r}. "
+                    "Check the spelling."
+                )
+        for name in ("strength_learning_rate", "strength_start_cv", "strength_num_pairs", "beta"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise InputError(
+                    f"Expected {name} > 0; got {value}. To keep strength fixed, take "
+                    "strength_mode='frozen'."
+                )
+        if self._prior is not None:
+            self._resolve_with_prior(self._prior)
+        else:
+            self._resolve_without_prior()
+        # Building it once finds what the family and the mode do not allow.
+        mean = self.build_strength().mean
+        if not LEAST_MEAN <= mean <= GREATEST_MEAN:
+            raise InputError(
+                f"Expected a mean strength between {LEAST_MEAN:g} and {GREATEST_MEAN:g} per nat "
+                f"of log-ratio (DPO's beta is 0.01 to 0.5); got {mean:.4g}. A mean in units of a "
+                "reward model cannot be meant for log-ratios: build the prior with "
+                "StrengthPrior.from_fit(fit, mean_strength=0.1), which anchors its scale."
+            )
+
+    def _resolve_with_prior(self, prior: StrengthPrior) -> None:
+        mean = math.exp(prior.location)
+        # Equal is no contradiction: arguments may be built again from those of a run.
+        if self.beta is not None and not math.isclose(self.beta, mean, rel_tol=1e-9):
+            raise InputError(
+                f"Expected either strength or beta; got a prior of mean {mean:.4g} and "
+                f"beta={self.beta}. The prior holds the scale. Leave beta out, or build the prior "
+                f"with mean_strength={self.beta}."
+            )
+        if self.strength_start_cv is not None:
+            raise InputError(
+                "Expected either strength or strength_start_cv; got both. Training starts at the "
+                "centre of the prior. Leave strength_start_cv out."
+            )
+        if self.strength_family is not None and self.strength_family != prior.family:
+            raise InputError(
+                f"Expected a prior of the family {self.strength_family}; got one of "
+                f"{prior.family}. Its dispersion means something else. Leave strength_family out, "
+                f"or fit the analysis with {self.strength_family}."
+            )
+        self.beta, self.strength_family = mean, prior.family
+        self.strength_mode = self.strength_mode or "joint"
+
+    def _resolve_without_prior(self) -> None:
+        if self.strength_family is None:
+            if self.strength_mode in ("joint", "anchored") or self.strength_start_cv is not None:
+                given = (
+                    "strength_start_cv"
+                    if self.strength_mode in (None, "frozen")
+                    else f"strength_mode={self.strength_mode!r}"
+                )
+                raise InputError(
+                    f"Expected strength or strength_family along with {given}; got neither. "
+                    "Without both, strength is a point at beta. Give a prior, or name a family."
+                )
+            self.strength_family, self.strength_mode = "PointMass", "frozen"
+        self.strength_mode = self.strength_mode or "joint"
+        self.beta = DEFAULT_BETA if self.beta is None else self.beta
+        if self.strength_mode != "frozen":
+            warnings.warn(
+                f"Strength ({self.strength_family}) is learned without a prior. The scale of "
+                "strength and of the log-ratios are confounded: as the policy separates the "
+                "pairs, the mean drifts up and the spread shrinks, so that a small learned spread "
+                "is no sign of homogeneity. Give strength='strength_prior.json' from an analysis "
+                "of the data to hold them.",
+                UserWarning,
+                stacklevel=5,
+            )
+
+    def _reject_other_losses(self) -> None:
+        losses = [self.loss_type] if isinstance(self.loss_type, str) else list(self.loss_type)
+        if losses != ["sigmoid"]:
+            raise InputError(
+                f"Expected loss_type 'sigmoid', which MixDPO generalises; got {losses}. "
+                "Use trl.DPOTrainer for other losses."
+            )
+        if self.loss_weights is not None and list(self.loss_weights) != [1.0]:
+            raise InputError(
+                f"Expected no loss_weights with the one MixDPO loss; got {self.loss_weights}. "
+                "Leave them out."
+            )
+        if self.f_divergence_type != "reverse_kl":
+            raise InputError(
+                "Expected f_divergence_type 'reverse_kl', for which the log-ratio is what strength "
+                f"multiplies; got {self.f_divergence_type!r}. Leave it out."
+            )
+        if self.label_smoothing:
+            raise InputError(
+                "Expected no label_smoothing, which the MixDPO loss does not have; got "
+                f"{self.label_smoothing}. Leave it out."
+            )

@@ -1,0 +1,462 @@
+r"""MixDPO on TRL's DPO trainer.
+
+TRL computes the log-ratios, their difference Δ, and :math:`-\log\sigma(\beta\Delta)`. MixDPO is
+hosted in that one product: :class:`_HostedStrength` stands in the place of β for the time of the
+loss and answers ``beta * delta`` with the logit :math:`u(\Delta)`, for which
+:math:`-\log\sigma(u)` is the MixDPO loss exactly. Whatever TRL does around it (adapters,
+precomputed reference, mixture-of-experts losses, metrics) stays TRL's own. What is leaned on is
+checked in every step, and by a contract test.
+"""
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset, IterableDataset
+from safetensors.torch import load_file, save
+from transformers import PreTrainedModel, TrainerCallback
+from trl import DPOTrainer
+
+from prefstrength._files import atomic_write_bytes
+from prefstrength.errors import DataWarning, InputError
+from prefstrength.learned import FILE_NAME, LearnedStrength
+from prefstrength.mixdpo.config import MixDPOConfig
+from prefstrength.mixdpo.objectives import mixdpo_logit
+from prefstrength.mixdpo.strength import Strength
+
+__all__ = ["MixDPOTrainer"]
+
+#: Exact parameters of the strength and the state of its optimizer, in every checkpoint.
+STATE_NAME = "strength_state.safetensors"
+
+
+class MixDPOTrainer(DPOTrainer):
+    r"""Trainer that learns a policy and the law of strength together.
+
+    It minimises the mean over the training pairs of
+    :math:`-\log E_{\beta \sim F}[\sigma(\beta\Delta)]`, plus the negative log prior of the
+    strength divided by the number of pairs: the maximum-a-posteriori objective of the whole data
+    (:mod:`prefstrength.mixdpo.strength`).
+
+    Parameters
+    ----------
+    model : str, PreTrainedModel or PeftModel
+        Policy, by name, path, or as an object loaded from one of them (the reference is loaded
+        from there again).
+    ref_model : PreTrainedModel, optional
+        Reference; by default the policy as it is on disk, or with an adapter its base model.
+    args : MixDPOConfig, optional
+        Arguments; by default plain DPO with strength 0.1.
+    train_dataset : datasets.Dataset or datasets.IterableDataset
+        Columns ``prompt``, ``chosen``, ``rejected``: texts, or conversations as lists of
+        ``{"role", "content"}``.
+    eval_dataset : Dataset or dict of Dataset, optional
+        The same, for evaluation during training.
+    **kwargs
+        As for ``trl.DPOTrainer``: ``processing_class``, ``peft_config``, ``callbacks``, ….
+
+    Attributes
+    ----------
+    strength : Strength
+        The law of strength; ``trainer.strength.learned()`` is its record.
+
+    Raises
+    ------
+    InputError
+        If the data, the model or the arguments cannot be trained on, before the first step; if a
+        loss is not finite, at that step.
+
+    Notes
+    -----
+    Besides TRL's metrics, in which rewards are log-ratios times the *mean* strength, the logs hold
+    ``strength/mean``, ``strength/cv``, ``strength/<parameter>``, ``strength/grad_norm`` (of the
+    objective in location and dispersion) and ``strength/negative_log_prior``. The trajectory has
+    a point for every log and every checkpoint. ``save_model`` and each checkpoint write
+    ``learned_strength.json``; a resumed run continues with the same strength and the same state
+    of its optimizer. In training ``loss`` is the objective, prior included; in evaluation
+    ``eval_loss`` is the mixed negative log-likelihood alone, and the strength is not touched.
+
+    References
+    ----------
+    .. [1] arXiv:2601.06180, MixDPO.
+    .. [2] arXiv:2305.18290, DPO.
+    """
+
+    _tag_names = ["trl", "dpo", "mixdpo"]
+    _name = "MixDPO"
+    _paper = {
+        "title": "MixDPO: Modeling Preference Strength for Pluralistic Alignment",
+        "id": "2601.06180",
+        "citation": (
+            "@article{imai2026mixdpo,\n"
+            "    title   = {{MixDPO: Modeling Preference Strength for Pluralistic Alignment}},\n"
+            "    author  = {Imai, Saki and Heydari, Pedram and Sicilia, Anthony and "
+            "Kaeberlein, Asteria and Atwell, Katherine and Alikhani, Malihe},\n"
+            "    year    = 2026,\n"
+            "    journal = {arXiv preprint arXiv:2601.06180}\n"
+            "}"
+        ),
+    }
+
+    def __init__(
+        self,
+        model: Any,
+        ref_model: Any = None,
+        args: MixDPOConfig | None = None,
+        data_collator: Any = None,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        model = os.fspath(model) if isinstance(model, os.PathLike) else model
+        name = _model_name(model)
+        if args is None:
+            args = MixDPOConfig(f"{Path(name).name or 'model'}-MixDPO")
+        elif not isinstance(args, MixDPOConfig):
+            raise TypeError(f"Expected args as a MixDPOConfig; got {type(args).__name__}.")
+        _check_model(model, name, ref_model, args, kwargs)
+        _check_pairs(train_dataset, "train_dataset")
+        for label, dataset in _named(eval_dataset):
+            _check_pairs(dataset, label)
+
+        self.strength = args.build_strength()
+        self.strength.model_name = name
+        self._max_length = args.max_length
+        super().__init__(
+            model=model,
+            ref_model=ref_model,
+            args=args,
+            data_collator=data_collator,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            **kwargs,
+        )
+        self._prior_weight = 1 / self._num_pairs() if self.strength.prior is not None else 0.0
+        self._learned_parameters = [p for p in self.strength.parameters() if p.requires_grad]
+        self.strength_optimizer = (
+            torch.optim.Adam(self._learned_parameters, lr=args.strength_learning_rate)
+            if self._learned_parameters
+            else None
+        )
+        self.add_callback(_StrengthCallback(self))
+
+    # -- the loss ---------------------------------------------------------------------------------
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
+        hosted = _HostedStrength(self.strength)
+        self.beta = hosted  # type: ignore[assignment]
+        try:
+            result = super()._compute_loss(model, inputs, return_outputs)
+        finally:
+            self.beta = self.strength.mean
+        hosted.check()
+        loss = result[0] if return_outputs else result
+        if self.model.training:
+            self._require_finite(hosted.delta, loss)
+            if self._prior_weight and self.strength.learns:
+                prior = self.strength.negative_log_prior() * self._prior_weight
+                loss = loss + prior.to(device=loss.device, dtype=loss.dtype)
+        else:
+            self._log_strength("eval")
+        return (loss, result[1]) if return_outputs else loss
+
+    def _require_finite(self, delta: torch.Tensor, loss: torch.Tensor) -> None:
+        bad = int((~torch.isfinite(delta)).sum())
+        if bad or not torch.isfinite(loss):
+            raise InputError(
+                f"Expected a finite loss; got {loss.item()} at step {self.state.global_step + 1}, "
+                f"with log-ratio differences that are not finite in {bad} of {delta.numel()} "
+                "pairs of the batch. The policy has probably diverged. Lower learning_rate, or "
+                "resume from an earlier checkpoint."
+            )
+
+    def _log_strength(self, mode: str, **more: float) -> None:
+        # The last value counts, not the mean since the last log.
+        for key, value in {**self.strength.summary(), **more}.items():
+            self._metrics[mode][f"strength/{key}"] = [value]
+
+    # -- learning the strength ----------------------------------------------------------------
+
+    def _num_pairs(self) -> int:
+        if self.args.strength_num_pairs is not None:
+            return self.args.strength_num_pairs
+        if isinstance(self.train_dataset, IterableDataset):
+            if not self.strength.learns:
+                return 1
+            raise InputError(
+                "Expected strength_num_pairs with a streaming train_dataset; got none. The prior "
+                "is weighed against the number of training pairs, and a stream has no length. "
+                "Give strength_num_pairs."
+            )
+        return len(self.train_dataset)
+
+    def _step_strength(self) -> None:
+        """Take the optimizer step of the strength, from the mean gradient over all processes."""
+        self.strength.steps = self.state.global_step + 1
+        if self.strength_optimizer is None:
+            self._log_strength("train")
+            return
+        gradient = torch.stack([each.grad for each in self._learned_parameters])
+        if self.accelerator.num_processes > 1:
+            on_device = gradient.to(self.accelerator.device)
+            gradient = self.accelerator.reduce(on_device, reduction="mean").cpu()
+        scaler = getattr(self.accelerator, "scaler", None)
+        if scaler is not None:
+            gradient = gradient / scaler.get_scale()
+            if not torch.isfinite(gradient).all():
+                # An overflow of half precision, for which the model skips its step as well.
+                self.strength_optimizer.zero_grad()
+                return
+        if not torch.isfinite(gradient).all():
+            raise InputError(
+                "Expected a finite gradient of the strength; got "
+                f"{gradient.tolist()} at step {self.state.global_step + 1}. "
+                "Lower strength_learning_rate or learning_rate."
+            )
+        for each, value in zip(self._learned_parameters, gradient, strict=True):
+            each.grad = value
+        self.strength_optimizer.step()
+        self.strength_optimizer.zero_grad()
+        self._log_strength(
+            "train",
+            grad_norm=gradient.norm().item(),
+            negative_log_prior=self.strength.negative_log_prior().item(),
+        )
+
+    def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+        prepared = super()._prepare_dataset(dataset, *args, **kwargs)
+        if isinstance(prepared, Dataset) and len(prepared) < len(dataset):
+            # TRL drops pairs of which the prompt alone fills max_length, without a word.
+            dropped = (
+                f"{len(dataset) - len(prepared)} of {len(dataset)} pairs, whose prompt alone has "
+                f"max_length={self._max_length} tokens or more"
+            )
+            if len(prepared) == 0:
+                raise InputError(
+                    f"Expected pairs that fit into max_length; got {dropped}. Raise max_length."
+                )
+            warnings.warn(f"Left out {dropped}.", DataWarning, stacklevel=2)
+        return prepared
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        super().log(logs, start_time)
+        self.strength.record(self.state.global_step)
+
+    # -- saving and restoring ------------------------------------------------------------------
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        folder = Path(output_dir if output_dir is not None else self.args.output_dir)
+        self.strength.record(self.state.global_step)
+        if self.args.should_save:
+            # Before the model, so that a push to the hub takes it along.
+            folder.mkdir(parents=True, exist_ok=True)
+            self.strength.learned().save(folder / FILE_NAME)
+        super().save_model(output_dir, _internal_call=_internal_call)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        super()._save_optimizer_and_scheduler(output_dir)
+        if self.args.should_save:
+            atomic_write_bytes(Path(output_dir) / STATE_NAME, save(self._strength_state()))
+
+    def _strength_state(self) -> dict[str, torch.Tensor]:
+        state = dict(self.strength.state_dict())
+        if self.strength_optimizer is not None:
+            names = [name for name, each in self.strength.named_parameters() if each.requires_grad]
+            saved = self.strength_optimizer.state_dict()["state"]
+            for index, values in saved.items():
+                state |= {f"{names[index]}.{key}": value for key, value in values.items()}
+        return state
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None:
+            return
+        path = Path(checkpoint) / STATE_NAME
+        if not path.is_file():
+            raise InputError(
+                f"Expected {STATE_NAME} in the checkpoint {checkpoint}; got none. It was not "
+                "written by MixDPOTrainer, or with save_only_model=True. Resume from another "
+                "checkpoint, or start anew."
+            )
+        self.strength.restore(LearnedStrength.load(checkpoint), str(checkpoint))
+        state = load_file(path)
+        own = {name: state.pop(name) for name in self.strength.state_dict()}
+        self.strength.load_state_dict(own)
+        if self.strength_optimizer is not None:
+            names = [name for name, each in self.strength.named_parameters() if each.requires_grad]
+            record = self.strength_optimizer.state_dict()
+            record["state"] = {
+                index: {
+                    key.removeprefix(f"{name}."): value
+                    for key, value in state.items()
+                    if key.startswith(f"{name}.")
+                }
+                for index, name in enumerate(names)
+            }
+            self.strength_optimizer.load_state_dict(record)
+
+    def _load_best_model(self) -> None:
+        super()._load_best_model()
+        best = self.state.best_model_checkpoint
+        whole = self.strength.trajectory
+        self.strength.restore(LearnedStrength.load(best), best)
+        self.strength.trajectory = whole
+
+
+class _HostedStrength:
+    """Stands where TRL's DPO loss has β.
+
+    TRL multiplies β with Δ for the loss, then with the detached log-ratios of chosen and rejected
+    for the rewards it logs. The first product becomes the logit of the mixed choice probability,
+    the others the log-ratio times the mean strength.
+    """
+
+    def __init__(self, strength: Strength) -> None:
+        self._strength = strength
+        self._mean = strength.mean
+        self._seen: list[torch.Tensor] = []
+
+    def __mul__(self, log_ratio: torch.Tensor) -> torch.Tensor:
+        self._seen.append(log_ratio.detach())
+        if len(self._seen) == 1:
+            return mixdpo_logit(log_ratio, self._strength.mixing())
+        return self._mean * log_ratio
+
+    __rmul__ = __mul__
+
+    @property
+    def delta(self) -> torch.Tensor:
+        return self._seen[0]
+
+    def check(self) -> None:
+        """Stop where TRL no longer multiplies as it did."""
+        if len(self._seen) == 3:
+            delta, chosen, rejected = self._seen
+            if torch.equal(torch.nan_to_num(delta), torch.nan_to_num(chosen - rejected)):
+                return
+        raise RuntimeError(
+            "TRL's DPO loss no longer multiplies beta with the log-ratio difference, then with "
+            f"the log-ratios of chosen and rejected; got {len(self._seen)} products. The loss "
+            "would not be MixDPO's. Install the TRL that prefstrength's mixdpo extra asks for."
+        )
+
+
+class _StrengthCallback(TrainerCallback):
+    """Calls the trainer at the moments for which it has no method."""
+
+    def __init__(self, trainer: MixDPOTrainer) -> None:
+        self._trainer = trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._trainer.strength.zero_grad()
+        self._trainer.strength.restart(state.global_step)
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._trainer._step_strength()
+
+
+# -- at the door -----------------------------------------------------------------------------------
+
+
+def _model_name(model: Any) -> str:
+    if isinstance(model, str):
+        return model
+    if not hasattr(model, "config"):
+        raise TypeError(
+            f"Expected model as a name, a path or a transformers model; got {type(model).__name__}."
+        )
+    return getattr(model.config, "_name_or_path", "")
+
+
+def _check_model(
+    model: Any, name: str, ref_model: Any, args: MixDPOConfig, kwargs: dict[str, Any]
+) -> None:
+    """Find the model that cannot be a policy."""
+    if isinstance(model, str):
+        local = model.startswith((".", "/", "~")) or model.count("/") > 1
+        if local and not Path(model).is_dir():
+            raise InputError(
+                f"Expected a model's folder or its name on the hub; got {model!r}, where there is "
+                "no folder. Check the path."
+            )
+        return
+    reloads = isinstance(model, PreTrainedModel) and not (
+        ref_model is not None or kwargs.get("peft_config") or args.precompute_ref_log_probs
+    )
+    if not name and (reloads or kwargs.get("processing_class") is None):
+        raise InputError(
+            "Expected a model that was loaded from a path, from where its "
+            f"{'reference' if reloads else 'tokenizer'} is loaded too; got a "
+            f"{type(model).__name__} that exists in memory alone. Save model and tokenizer with "
+            "save_pretrained(folder) and give the folder."
+        )
+
+
+def _named(dataset: Any) -> list[tuple[str, Any]]:
+    if dataset is None:
+        return []
+    if isinstance(dataset, dict):
+        return [(f"eval_dataset[{key!r}]", value) for key, value in dataset.items()]
+    return [("eval_dataset", dataset)]
+
+
+def _check_pairs(dataset: Any, label: str) -> None:
+    """Find in the pairs what would stop training later, in words that do not help."""
+    if not isinstance(dataset, Dataset | IterableDataset):
+        hint = (
+            " Give datasets.Dataset.from_pandas(pairs[['prompt', 'chosen', 'rejected']])."
+            if hasattr(dataset, "to_dict") and hasattr(dataset, "columns")
+            else ""
+        )
+        raise TypeError(
+            f"Expected {label} as a datasets.Dataset or IterableDataset; got "
+            f"{type(dataset).__name__}.{hint}"
+        )
+    first = next(iter(dataset), None)
+    if first is None:
+        raise InputError(
+            f"Expected preference pairs in {label}; got none. A filter may have removed all of "
+            "them. Check how it was made."
+        )
+    names = ("prompt", "chosen", "rejected")
+    if "image" in first or "images" in first:
+        return  # TRL's own checks know pictures better
+    missing = [name for name in names if name not in first]
+    if missing:
+        raise InputError(
+            f"Expected columns prompt, chosen and rejected in {label}; got no "
+            f"{' and no '.join(missing)} among {', '.join(first)}. Rename the columns; where the "
+            "prompt is part of both responses, map trl.extract_prompt over the dataset."
+        )
+    kinds = {name: type(first[name]) for name in names}
+    if set(kinds.values()) not in ({str}, {list}):
+        shown = ", ".join(f"{name} {kind.__name__}" for name, kind in kinds.items())
+        raise InputError(
+            f"Expected prompt, chosen and rejected in {label} as three texts, or as three lists "
+            f"of messages; got {shown} in the first pair. A value may be missing. "
+            "Bring all pairs into one form."
+        )
+    if isinstance(dataset, Dataset):
+        _check_rows(dataset, label, names)
+
+
+def _check_rows(dataset: Dataset, label: str, names: tuple[str, ...]) -> None:
+    for name in names:
+        if dataset.data.column(name).null_count:
+            empty = [index for index, value in enumerate(dataset[name]) if value is None]
+            if empty:
+                raise InputError(
+                    f"Expected a text in column {name} of every pair in {label}; got none in "
+                    f"{len(empty)} of {len(dataset)} (first rows: "
+                    f"{', '.join(map(str, empty[:3]))}). Drop these pairs."
+                )
+    if "tie" in dataset.column_names:
+        ties = [index for index, tie in enumerate(dataset["tie"]) if tie]
+        if ties:
+            raise InputError(
+                f"Expected a preference in every pair of {label}; got {len(ties)} of "
+                f"{len(dataset)} marked as ties (first rows: {', '.join(map(str, ties[:3]))}). "
+                "In a tie, chosen and rejected are arbitrary. Drop these pairs."
+            )

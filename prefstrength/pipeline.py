@@ -1,0 +1,910 @@
+"""The way from preference pairs to the report, as five stages over one folder.
+
+Each stage reads what the stage before wrote, writes its own files whole or not at all, and
+leaves a small record in ``stages/``: its settings, a hash of what it read, how long it took.
+A stage whose record still holds is not run again; one whose settings changed is not silently
+replaced. The command line and notebooks call the same functions.
+
+========  ==============================================  ===================================
+stage     reads                                           writes
+========  ==============================================  ===================================
+score     a pairs file                                    ``pairs.parquet``, ``choices.json``
+fit       ``pairs.parquet``                               ``fit/``, ``fit_point_mass/``,
+                                                          ``models.csv``,
+                                                          ``heterogeneity.csv``,
+                                                          ``strength_prior.json``
+train     ``pairs.parquet``, ``strength_prior.json``      ``train/``
+compare   ``fit/``, ``train/learned_strength.json``       ``comparison.csv``,
+                                                          ``learned_strength.json``
+report    all of these                                    ``report.html``, ``figures/``,
+                                                          ``tables/``, ``provenance.json``
+========  ==============================================  ===================================
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import prefstrength as ps
+from prefstrength._files import atomic_write_bytes, atomic_write_text
+from prefstrength.errors import DataWarning, InputError
+
+__all__ = [
+    "FAMILIES",
+    "STAGES",
+    "Reading",
+    "choices",
+    "compare",
+    "finished",
+    "fit",
+    "report",
+    "run",
+    "score",
+    "train",
+]
+
+#: The stages in the order in which each reads what the one before wrote.
+STAGES = ("score", "fit", "train", "compare", "report")
+
+#: Families whose strength varies, as the command line names them.
+FAMILIES = {"lognormal": "LogNormal", "normal": "Normal", "gamma": "Gamma"}
+
+_SCHEMA = "prefstrength/stage/1"
+# What each stage writes, and what else belongs to a folder of ours. A folder with anything else in
+# it and without stages/ is somebody's own, and is left alone.
+_FILES = {
+    "score": ("pairs.parquet", "choices.json"),
+    "fit": ("fit", "fit_point_mass", "models.csv", "heterogeneity.csv", "strength_prior.json"),
+    "train": ("train",),
+    "compare": ("comparison.csv", "learned_strength.json"),
+    "report": ("report.html", "figures", "tables", "provenance.json"),
+}
+_OURS = frozenset({"stages", "scores", "truth.json", "demo"}.union(*_FILES.values()))
+# Cheap, made from the others, and nothing that a person would want to keep two of.
+_DERIVED = frozenset({"compare", "report"})
+
+#: Told of every stage: its name, ``"starts"``, ``"done"``, ``"kept"`` or ``"skipped"``, and
+#: the seconds it took or the reason.
+Tell = Callable[[str, str, Any], None]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a table of pairs is read as choices; the keywords of ``Choices.from_pairs``.
+
+    Parameters
+    ----------
+    chooser : str, optional
+        Column that says who decides.
+    groups : sequence of str
+        Columns whose levels may differ in strength.
+    attributes : sequence of str
+        Attributes besides the reward, each in two columns ``<attribute>_chosen`` and
+        ``<attribute>_rejected``; their coefficients are shared by all choosers.
+    weights : str, optional
+        Column of non-negative weights.
+    ties, identical, duplicates : str
+        What to do with ties, with identical responses and with repeated rows.
+
+    Examples
+    --------
+    >>> Reading(chooser="annotator", groups=["region"]).groups
+    ('region',)
+    """
+
+    chooser: str | None = None
+    groups: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = ()
+    weights: str | None = None
+    ties: str = "raise"
+    identical: str = "raise"
+    duplicates: str = "raise"
+
+    def __post_init__(self) -> None:
+        for name in ("groups", "attributes"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
+
+    def choices(self, frame: pd.DataFrame) -> Any:
+        """Return the :class:`~prefstrength.choices.Choices` of ``frame``, reward first."""
+        settings = asdict(self)
+        settings["attributes"] = ("reward", *self.attributes)
+        return ps.Choices.from_pairs(frame, **settings)
+
+
+# -- the stages ------------------------------------------------------------------------------
+
+
+def score(
+    pairs: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    reading: Reading | None = None,
+    reward: str = "auto",
+    *,
+    seed: int = 0,
+    force: bool = False,
+    progress: bool = True,
+    tell: Tell | None = None,
+) -> pd.DataFrame:
+    """Read the pairs, give every response a reward, check them as choices, and keep them.
+
+    Parameters
+    ----------
+    pairs : path
+        Parquet (a file or a folder of them), JSONL or CSV.
+    out : path
+        Folder for the results.
+    reading : Reading, optional
+        Which columns mean what.
+    reward : str
+        ``"columns"`` (or ``"columns:NAME"`` for ``NAME_chosen`` and ``NAME_rejected``),
+        ``"text"``, ``"hf:NAME_OR_PATH"``, or ``"auto"``: columns where ``reward_chosen`` and
+        ``reward_rejected`` exist, else text.
+    seed : int
+        Of the folds of the text reward.
+    force : bool
+        Replace results of other settings, and write into a folder that holds other files.
+    progress : bool
+        Show progress bars.
+    tell : callable, optional
+        Told when the stage starts, is kept, or is done.
+
+    Returns
+    -------
+    DataFrame
+        The pairs with ``reward_chosen`` and ``reward_rejected`` in sd units; raw units kept.
+
+    Raises
+    ------
+    InputError
+        For any mistake in the file or the arguments. Nothing is written then.
+    """
+    out = Path(out)
+    reading = Reading() if reading is None else reading
+    pairs = Path(pairs)
+    settings = {"pairs": pairs.name, "reward": reward, "seed": seed, **asdict(reading)}
+    refuse_foreign(out, force)
+
+    def work(clear: Callable[[], None]) -> pd.DataFrame:
+        frame = ps.read_pairs(pairs)
+        kind, model = _reward(reward, frame, seed)
+        if kind != "columns":
+            # Hours of scoring must not end in a misspelt column: the same door, with made-up
+            # rewards that pass its checks of rewards.
+            reading.choices(_with_made_up_rewards(frame))
+        scored = ps.score(
+            frame, model, cache=out / "scores" if kind == "hf" else None, progress=progress
+        )
+        data = reading.choices(scored)
+        clear()
+        _write_parquet(out / "pairs.parquet", scored)
+        _write_json(out / "choices.json", _summary(data, scored))
+        return scored
+
+    return _perform(
+        out, "score", settings, {"pairs": pairs}, work, lambda: _scored(out), force, tell
+    )
+
+
+def fit(
+    out: str | os.PathLike[str],
+    family: str = "lognormal",
+    *,
+    mean_strength: float = 0.1,
+    method: str = "auto",
+    seed: int = 0,
+    draws: int = 1000,
+    warmup: int = 500,
+    chains: int = 4,
+    force: bool = False,
+    progress: bool = True,
+    tell: Tell | None = None,
+) -> Any:
+    """Fit the mixed logit and, beside it, the model with one strength for all.
+
+    Parameters
+    ----------
+    out : path
+        A folder in which ``score`` has finished.
+    family : {"lognormal", "normal", "gamma"}
+        Law of the strength over choosers.
+    mean_strength : float
+        Mean strength of the prior for training, which is DPO's beta.
+    method : str
+        Way to the posterior; see ``MixedLogit.fit``.
+    seed, draws, warmup, chains : int
+        Of the sampler.
+    force, progress, tell
+        As in :func:`score`.
+
+    Returns
+    -------
+    Fit
+    """
+    out = Path(out)
+    _check_model_arguments(family, mean_strength)
+    settings = {
+        "family": FAMILIES[family.lower()],
+        "mean_strength": mean_strength,
+        "method": method,
+        "seed": seed,
+        "draws": draws,
+        "warmup": warmup,
+        "chains": chains,
+    }
+    _require(out, "score", "pairs.parquet")
+
+    def work(clear: Callable[[], None]) -> Any:
+        reading = _reading(out)
+        data = reading.choices(_scored(out))
+        others = {name: ps.PointMass() for name in reading.attributes}
+        sampler: dict[str, Any] = {
+            "method": method,
+            "seed": seed,
+            "draws": draws,
+            "warmup": warmup,
+            "chains": chains,
+            "progress": progress,
+        }
+        law = getattr(ps, FAMILIES[family.lower()])
+        fits = {
+            name: ps.MixedLogit({"reward": reward, **others}, groups=list(reading.groups)).fit(
+                data, **sampler
+            )
+            for name, reward in (("MixDPO", law()), ("DPO", ps.PointMass()))
+        }
+        models = ps.compare(fits)
+        heterogeneity = ps.heterogeneity(fits["MixDPO"])
+        clear()
+        fits["MixDPO"].save(out / "fit")
+        fits["DPO"].save(out / "fit_point_mass")
+        _write_table(out / "models.csv", models, index=True)
+        _write_table(out / "heterogeneity.csv", heterogeneity)
+        try:
+            prior = ps.StrengthPrior.from_fit(fits["MixDPO"], mean_strength=mean_strength)
+        except InputError as error:  # the posterior is a result even where no prior follows
+            warnings.warn(f"No prior for training. {error}", DataWarning, stacklevel=2)
+        else:
+            prior.save(out / "strength_prior.json")
+        return fits["MixDPO"]
+
+    inputs = {"pairs": out / "pairs.parquet"}
+    return _perform(
+        out, "fit", settings, inputs, work, lambda: ps.load_fit(out / "fit"), force, tell
+    )
+
+
+def train(
+    out: str | os.PathLike[str],
+    model: str | os.PathLike[str],
+    *,
+    steps: int = 200,
+    options: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    force: bool = False,
+    progress: bool = True,
+    tell: Tell | None = None,
+) -> Any:
+    """Train a causal language model with MixDPO under the prior that ``fit`` wrote.
+
+    Parameters
+    ----------
+    out : path
+        A folder in which ``fit`` has finished.
+    model : path or str
+        A model that ``transformers`` loads: a folder, or a name on the Hugging Face hub.
+    steps : int
+        Optimiser steps.
+    options : mapping, optional
+        Further arguments of ``mixdpo.MixDPOConfig``, such as ``learning_rate``.
+    seed : int
+        Of the order of the pairs and of dropout.
+    force, progress, tell
+        As in :func:`score`.
+
+    Returns
+    -------
+    LearnedStrength
+    """
+    out = Path(out)
+    _require(out, "fit", "strength_prior.json")
+    _require(out, "score", "pairs.parquet")
+    _check_training_arguments(model, steps)
+    options = dict(options or {})
+    settings = {"model": str(model), "steps": steps, "seed": seed, **options}
+
+    def work(clear: Callable[[], None]) -> Any:
+        dataset = _training_pairs(_scored(out))
+        mixdpo = _mixdpo()
+        name = str(Path(model).expanduser() if Path(model).expanduser().is_dir() else model)
+        arguments = {
+            "max_steps": steps,
+            "seed": seed,
+            "report_to": "none",
+            "save_strategy": "no",
+            "disable_tqdm": not progress,
+            **options,
+        }
+        args = mixdpo.MixDPOConfig(
+            str(out / "train"), strength=str(out / "strength_prior.json"), **arguments
+        )
+        try:
+            trainer = mixdpo.MixDPOTrainer(name, args=args, train_dataset=dataset)
+        except OSError as error:  # what transformers raises for a name or folder without a model
+            raise InputError(
+                f"Expected a causal language model; got {name!r}, which transformers could "
+                f"not load ({str(error).splitlines()[0]}). Name a folder that holds config.json, "
+                "the weights and the tokenizer, or a model on the hub."
+            ) from error
+        from prefstrength.mixdpo.progress import show_progress
+
+        show_progress(trainer, progress)
+        clear()
+        shutil.rmtree(out / "train", ignore_errors=True)  # an earlier model's files
+        trainer.train()
+        trainer.save_model(str(out / "train"))
+        # A pickle of the arguments, which nobody should load; they are in the record.
+        (out / "train" / "training_args.bin").unlink(missing_ok=True)
+        learned = trainer.strength.learned()
+        learned.save(out / "train" / "learned_strength.json")
+        return learned
+
+    inputs = {
+        "pairs": out / "pairs.parquet",
+        "prior": out / "strength_prior.json",
+        "model": Path(model).expanduser(),
+    }
+    return _perform(
+        out,
+        "train",
+        settings,
+        inputs,
+        work,
+        lambda: _learned(out / "train" / "learned_strength.json"),
+        force,
+        tell,
+    )
+
+
+def compare(
+    out: str | os.PathLike[str],
+    learned: str | os.PathLike[str] | None = None,
+    *,
+    prob: float = 0.9,
+    force: bool = False,
+    tell: Tell | None = None,
+) -> Any:
+    """Hold the strength that training learned against the posterior.
+
+    Parameters
+    ----------
+    out : path
+        A folder in which ``fit`` has finished.
+    learned : path, optional
+        A ``learned_strength.json`` from training elsewhere; that of ``train`` by default.
+    prob : float
+        Probability of the intervals.
+    force, tell
+        As in :func:`score`.
+
+    Returns
+    -------
+    StrengthComparison
+    """
+    out = Path(out)
+    _require(out, "fit", "fit")
+    source = out / "train" / "learned_strength.json" if learned is None else Path(learned)
+    if not source.is_file():
+        raise InputError(
+            f"Expected the strength that training learned; got no file {source}. "
+            "Run the stage train first, or name the learned_strength.json beside your model "
+            "with --learned."
+        )
+
+    def work(clear: Callable[[], None]) -> Any:
+        record = _learned(source)
+        comparison = ps.compare_strength(ps.load_fit(out / "fit"), record, prob=prob)
+        clear()
+        record.save(out / "learned_strength.json")
+        _write_table(out / "comparison.csv", comparison.table)
+        return comparison
+
+    def again() -> Any:
+        fitted, record = ps.load_fit(out / "fit"), _learned(out / "learned_strength.json")
+        return ps.compare_strength(fitted, record, prob=prob)
+
+    inputs = {"fit": out / "fit", "learned": source}
+    return _perform(out, "compare", {"prob": prob}, inputs, work, again, force, tell)
+
+
+def report(
+    out: str | os.PathLike[str],
+    *,
+    title: str | None = None,
+    force: bool = False,
+    tell: Tell | None = None,
+) -> Path:
+    """Write the report of whatever stages have finished.
+
+    Parameters
+    ----------
+    out : path
+        A folder in which ``fit`` has finished. A ``truth.json`` in it (simulated data) is drawn
+        into the figures.
+    title : str, optional
+        Title of the report.
+    force, tell
+        As in :func:`score`.
+
+    Returns
+    -------
+    Path
+        Of ``report.html``.
+    """
+    out = Path(out)
+    _require(out, "fit", "fit")
+    _require(out, "score", "pairs.parquet")
+    trained = finished(out, "compare")
+    truth = out / "truth.json"
+
+    def work(clear: Callable[[], None]) -> Path:
+        clear()
+        named = {} if title is None else {"title": title}
+        ps.write_report(
+            out,
+            fit=ps.load_fit(out / "fit"),
+            learned=_learned(out / "learned_strength.json") if trained else None,
+            comparison_fits={
+                "MixDPO": ps.load_fit(out / "fit"),
+                "DPO": ps.load_fit(out / "fit_point_mass"),
+            },
+            **named,
+            truth=read_json(truth) if truth.is_file() else None,
+            pairs=_scored(out),
+        )
+        return out / "report.html"
+
+    inputs = {"pairs": out / "pairs.parquet", "fit": out / "fit", "dpo": out / "fit_point_mass"}
+    if trained:
+        inputs["learned"] = out / "learned_strength.json"
+    if truth.is_file():
+        inputs["truth"] = truth
+    return _perform(
+        out, "report", {"title": title}, inputs, work, lambda: out / "report.html", force, tell
+    )
+
+
+def run(
+    pairs: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    reading: Reading | None = None,
+    *,
+    reward: str = "auto",
+    family: str = "lognormal",
+    mean_strength: float = 0.1,
+    model: str | os.PathLike[str] | None = None,
+    steps: int = 200,
+    title: str | None = None,
+    seed: int = 0,
+    sampler: Mapping[str, Any] | None = None,
+    training: Mapping[str, Any] | None = None,
+    force: bool = False,
+    progress: bool = True,
+    tell: Tell | None = None,
+) -> Any:
+    """Go the whole way: score, fit, train (with a model), compare, report.
+
+    Called again with the same arguments after an interruption, it goes on where it stopped.
+
+    Parameters
+    ----------
+    pairs, out, reading, reward
+        As in :func:`score`.
+    family, mean_strength
+        As in :func:`fit`.
+    model, steps
+        As in :func:`train`; without a model there is no training and no comparison.
+    title : str, optional
+        Title of the report.
+    seed : int
+        Of every stage.
+    sampler : mapping, optional
+        Further arguments of :func:`fit`: ``method``, ``draws``, ``warmup``, ``chains``.
+    training : mapping, optional
+        Further arguments of ``mixdpo.MixDPOConfig``.
+    force, progress, tell
+        As in :func:`score`.
+
+    Returns
+    -------
+    Fit
+    """
+    out = Path(out)
+    _check_model_arguments(family, mean_strength)
+    if model is not None:
+        _check_training_arguments(model, steps)
+    again: dict[str, Any] = {"force": force, "tell": tell}
+    score(pairs, out, reading, reward, seed=seed, progress=progress, **again)
+    if model is not None:
+        # A prompt that is missing should not come to light after an hour of sampling.
+        _training_pairs(_scored(out))
+    fitted = fit(
+        out,
+        family,
+        mean_strength=mean_strength,
+        seed=seed,
+        progress=progress,
+        **dict(sampler or {}),
+        **again,
+    )
+    if model is not None:
+        train(out, model, steps=steps, options=training, seed=seed, progress=progress, **again)
+        compare(out, **again)
+    elif tell is not None and not finished(out, "compare"):
+        tell("train", "skipped", "no model given")
+        tell("compare", "skipped", "nothing was trained")
+    report(out, title=title, **again)
+    return fitted
+
+
+def choices(out: str | os.PathLike[str]) -> Any:
+    """Read the scored pairs of a folder as choices, as its stage ``score`` did.
+
+    Parameters
+    ----------
+    out : path
+        A folder in which ``score`` has finished.
+
+    Returns
+    -------
+    Choices
+    """
+    out = Path(out)
+    _require(out, "score", "pairs.parquet")
+    return _reading(out).choices(_scored(out))
+
+
+def finished(out: str | os.PathLike[str], stage: str) -> bool:
+    """Whether ``stage`` has finished in the folder ``out``.
+
+    Examples
+    --------
+    >>> finished("nowhere", "fit")
+    False
+    """
+    return _record_path(Path(out), stage).is_file()
+
+
+# -- records ---------------------------------------------------------------------------------
+
+
+def _perform[Result](
+    out: Path,
+    stage: str,
+    settings: Mapping[str, Any],
+    inputs: Mapping[str, Path],
+    work: Callable[[Callable[[], None]], Result],
+    load: Callable[[], Result],
+    force: bool,
+    tell: Tell | None,
+) -> Result:
+    """Run a stage unless its record says that this very work is done.
+
+    ``work`` calls what it is given right before it writes its first file: the results of this
+    stage and of all that follow from it go then, so that a mistake found earlier leaves every
+    result as it was, and an interruption later leaves no record that vouches for half a result.
+    """
+    settings = json.loads(json.dumps(settings, default=str))
+    hashes = {name: _content_hash(path) for name, path in inputs.items()}
+    version = ps.__version__
+    if finished(out, stage) and not force:
+        record = read_json(_record_path(out, stage))
+        differences = _differences(record, settings, hashes, version)
+        if not differences:
+            if tell is not None:
+                tell(stage, "kept", None)
+            return load()
+        if stage not in _DERIVED:
+            raise InputError(
+                f"Expected a new folder, or the settings that {out} was made with; got another "
+                f"{stage} ({'; '.join(differences)}). Choose another folder, or replace these "
+                "results with --force."
+            )
+    if tell is not None:
+        tell(stage, "starts", None)
+    began = time.monotonic()
+
+    def clear() -> None:
+        for name in STAGES[STAGES.index(stage) :]:
+            if finished(out, name):
+                _record_path(out, name).unlink()
+                if name != "train":  # hours of work, replaced only by other training
+                    _remove(out, name)
+
+    result = work(clear)
+    seconds = time.monotonic() - began
+    _write_json(
+        _record_path(out, stage),
+        {
+            "schema": _SCHEMA,
+            "stage": stage,
+            "settings": settings,
+            "inputs": hashes,
+            "version": version,
+            "seconds": round(seconds, 3),
+            "peak_memory_mib": _peak_memory(),
+        },
+    )
+    if tell is not None:
+        tell(stage, "done", seconds)
+    return result
+
+
+def _remove(out: Path, stage: str) -> None:
+    """Remove what a stage wrote, so that no old table lies beside a new posterior."""
+    for name in _FILES[stage]:
+        path = out / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _differences(
+    record: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    hashes: Mapping[str, str],
+    version: str,
+) -> list[str]:
+    """What is not as it was when the record was written, in words."""
+    before = record.get("settings", {})
+    names = [*settings, *(name for name in before if name not in settings)]
+    found = [
+        f"{name} was {before.get(name)!r}, now {settings.get(name)!r}"
+        for name in names
+        if before.get(name) != settings.get(name)
+    ]
+    read = record.get("inputs", {})
+    found += [
+        f"the content of {name} changed"
+        for name in sorted({*hashes, *read})
+        if hashes.get(name) != read.get(name)
+    ]
+    if record.get("version") != version:
+        found.append(f"version {record.get('version')} made it, this is {version}")
+    return found
+
+
+def _record_path(out: Path, stage: str) -> Path:
+    return out / "stages" / f"{stage}.json"
+
+
+def refuse_foreign(out: Path, force: bool) -> None:
+    """Leave a folder alone that holds what no stage wrote."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"Expected a folder for the results; got the file {out}. Name a folder.")
+    if force or not out.is_dir() or (out / "stages").is_dir():
+        return
+    foreign = sorted(
+        entry.name
+        for entry in out.iterdir()
+        if entry.name not in _OURS and not entry.name.startswith(".")
+    )
+    if foreign:
+        raise InputError(
+            f"Expected an empty folder or one of an earlier run; got {out} with {len(foreign)} "
+            f"other files (first: {', '.join(foreign[:3])}). Choose another folder with --out, "
+            "or write into this one with --force."
+        )
+
+
+def _require(out: Path, stage: str, name: str) -> None:
+    """Raise unless the stage before has finished and its file is there."""
+    if not out.is_dir():
+        raise InputError(
+            f"Expected a folder of results; got {out}, which does not exist. "
+            "Begin with `prefstrength score PAIRS --out DIR`, or go the whole way with "
+            "`prefstrength run`."
+        )
+    if not finished(out, stage) or not (out / name).exists():
+        raise InputError(
+            f"Expected {name} in {out}; got none that the stage {stage} finished. "
+            f"Run `prefstrength {stage}` first."
+        )
+
+
+def _content_hash(path: Path) -> str:
+    """SHA-256 of a file, or of the names and contents of a folder; of its name where neither."""
+    digest = hashlib.sha256()
+    if path.is_dir():
+        for part in sorted(p for p in path.rglob("*") if p.is_file()):
+            digest.update(part.relative_to(path).as_posix().encode())
+            _update(digest, part)
+    elif path.is_file():
+        _update(digest, path)
+    else:  # a name on the hub, or a file of which the reader will say that it is missing
+        digest.update(str(path).encode())
+    return digest.hexdigest()
+
+
+def _update(digest: Any, path: Path) -> None:
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+
+
+def _peak_memory() -> float | None:
+    """Most memory this process has held, in MiB, where the system tells."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1)
+
+
+# -- what the stages read and write ----------------------------------------------------------
+
+
+def _reward(name: str, frame: pd.DataFrame, seed: int) -> tuple[str, Any]:
+    """Kind and reward model that ``name`` stands for."""
+    if name == "auto":
+        name = "columns" if {"reward_chosen", "reward_rejected"} <= set(frame.columns) else "text"
+    kind, _, rest = name.partition(":")
+    if kind == "columns":
+        column = rest or "reward"
+        return kind, ps.ColumnReward(chosen=f"{column}_chosen", rejected=f"{column}_rejected")
+    if name == "text":
+        return kind, ps.TextReward(seed=seed)
+    if kind == "hf" and rest:
+        return kind, ps.HFReward(rest)
+    raise InputError(
+        f"Expected a reward out of auto, columns, columns:NAME, text, hf:NAME; got {name!r}. "
+        "Use text where there is no reward model: it needs no download."
+    )
+
+
+def _with_made_up_rewards(frame: pd.DataFrame) -> pd.DataFrame:
+    rewards = np.random.default_rng(0).standard_normal((2, len(frame)))
+    return frame.assign(reward_chosen=rewards[0], reward_rejected=rewards[1])
+
+
+def _check_model_arguments(family: str, mean_strength: float) -> None:
+    if family.lower() not in FAMILIES:
+        raise InputError(
+            f"Expected a family out of {', '.join(FAMILIES)}; got {family!r}. "
+            "The model with one strength for all is fitted beside it in any case."
+        )
+    if not (np.isfinite(mean_strength) and mean_strength > 0):
+        raise InputError(
+            f"Expected a mean strength above 0; got {mean_strength}. "
+            "It plays the part of DPO's beta; 0.1 is the usual value."
+        )
+
+
+def _check_training_arguments(model: str | os.PathLike[str], steps: int) -> None:
+    """Find what can be found before hours of sampling: a missing library, a missing folder."""
+    if steps < 1:
+        raise InputError(f"Expected at least one training step; got {steps}. Give --steps N.")
+    name = str(model)
+    local = isinstance(model, Path) or name.startswith((".", "/", "~")) or name.count("/") > 1
+    if local and not (Path(name).expanduser() / "config.json").is_file():
+        raise InputError(
+            f"Expected a folder with a language model; got {name!r}, where there is no "
+            "config.json. Check the path, or name a model on the hub."
+        )
+    _mixdpo()
+
+
+def _training_pairs(frame: pd.DataFrame) -> Any:
+    """TRL's preference columns of the pairs that prefer one of two different responses."""
+    from prefstrength.rewards.score import ties
+
+    missing = [name for name in ("prompt", "chosen", "rejected") if name not in frame.columns]
+    if missing:
+        raise InputError(
+            f"Training expects the columns prompt, chosen and rejected; got none named "
+            f"{', '.join(missing)}. Rewards alone are enough for the analysis: leave --model out, "
+            "or add the texts."
+        )
+    texts = frame[["prompt", "chosen", "rejected"]]
+    keep = np.array([a != b for a, b in zip(texts["chosen"], texts["rejected"], strict=True)])
+    keep &= ~ties(frame)
+    if not keep.any():
+        raise InputError(
+            f"Training expects pairs with a preference; got {len(frame)} rows that are all ties "
+            "or have identical responses. Check how the file marks ties."
+        )
+    from datasets import Dataset
+
+    return Dataset.from_pandas(texts[keep], preserve_index=False)
+
+
+def _mixdpo() -> Any:
+    try:
+        from prefstrength import mixdpo
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"Training expects torch, transformers and trl; got no module named {error.name}. "
+            "Install them with `pip install 'prefstrength[mixdpo]'`."
+        ) from error
+    return mixdpo
+
+
+def _reading(out: Path) -> Reading:
+    """How ``score`` read the pairs."""
+    settings = read_json(_record_path(out, "score"))["settings"]
+    return Reading(**{name: settings[name] for name in Reading.__dataclass_fields__})
+
+
+def _scored(out: Path) -> pd.DataFrame:
+    return pd.read_parquet(out / "pairs.parquet")
+
+
+def _learned(path: Path) -> Any:
+    from prefstrength.learned import LearnedStrength
+
+    return LearnedStrength.load(path)
+
+
+def _summary(choices: Any, scored: pd.DataFrame) -> dict[str, Any]:
+    """Describe the choices for people and programs that do not open the Parquet file."""
+    return {
+        "schema": "prefstrength/choices/1",
+        "situations": choices.n_situations,
+        "choosers": choices.n_choosers,
+        "attributes": list(choices.attributes),
+        "groups": {
+            name: {level: int(count) for level, count in factor.counts().items()}
+            for name, factor in choices.groups.items()
+        },
+        "dropped": [
+            {"reason": part.reason, "count": int(part.count), "rows": list(part.rows)}
+            for part in choices.dropped
+        ],
+        "reward": scored.attrs.get("reward"),
+        "content_hash": choices.content_hash(),
+    }
+
+
+def _write_parquet(path: Path, frame: pd.DataFrame) -> None:
+    import io
+
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, index=False, compression="zstd")
+    atomic_write_bytes(path, buffer.getvalue())
+
+
+def _write_table(path: Path, frame: pd.DataFrame, index: bool = False) -> None:
+    atomic_write_text(path, frame.to_csv(index=index))
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    atomic_write_text(path, json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(
+            f"Expected a JSON object in {path}; got something else ({error}). "
+            "Remove it, or run the stage that wrote it again with --force."
+        ) from error
+    if not isinstance(content, dict):
+        raise InputError(
+            f"Expected a JSON object in {path}; got {type(content).__name__}. "
+            "Remove it, or run the stage that wrote it again with --force."
+        )
+    return content

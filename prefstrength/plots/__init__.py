@@ -1,0 +1,19 @@
+"""Figures: each one function, one file, returning the Matplotlib axes it drew on."""
+
+from prefstrength.plots.choice_curve import plot_choice_curve
+from prefstrength.plots.choosers import plot_choosers
+from prefstrength.plots.data import plot_data
+from prefstrength.plots.groups import plot_groups
+from prefstrength.plots.prior_posterior import plot_prior_posterior
+from prefstrength.plots.strength import plot_strength
+from prefstrength.plots.trajectory import plot_trajectory
+
+__all__ = [
+    "plot_choice_curve",
+    "plot_choosers",
+    "plot_data",
+    "plot_groups",
+    "plot_prior_posterior",
+    "plot_strength",
+    "plot_trajectory",
+]

@@ -1,0 +1,267 @@
+"""What all figures share: size, type, colours that survive print and colour blindness, labels.
+
+Nothing here changes Matplotlib's global settings: every figure is drawn inside :func:`style`.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from prefstrength._words import shown
+from prefstrength.errors import InputError
+
+__all__ = [
+    "DATA",
+    "DOUBLE",
+    "GREY",
+    "LEARNED",
+    "POSTERIOR",
+    "PRIOR",
+    "SINGLE",
+    "TRUTH",
+    "attribute_unit",
+    "detached",
+    "difference_label",
+    "draw_band",
+    "grid_of_panels",
+    "level_style",
+    "panels",
+    "percent",
+    "plain_labels",
+    "short",
+    "strength_label",
+    "style",
+    "top_levels",
+]
+
+#: Width in inches of one and of two columns of a journal page.
+SINGLE, DOUBLE = 3.5, 7.2
+
+# Okabe and Ito's palette without its yellow, which is too light for lines.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_LINES: tuple[Any, ...] = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+POSTERIOR, LEARNED, PRIOR, TRUTH, DATA = "#0072B2", "#D55E00", "#8C8C8C", "#000000", "#333333"
+GREY = "#767676"  # 4.5:1 on white, so that small type in it is legible
+
+_RC: dict[str, Any] = {
+    "font.size": 8.5,
+    "axes.titlesize": 8.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 8.5,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "xtick.major.size": 3,
+    "ytick.major.size": 3,
+    "lines.linewidth": 1.5,
+    "axes.axisbelow": True,
+    "figure.facecolor": "white",
+    "axes.facecolor": "white",
+    "savefig.facecolor": "white",
+    "text.parse_math": False,  # group levels are other people's text: "$5" is no formula
+    "pdf.fonttype": 42,  # letters stay letters, so that journals accept the file
+    "svg.fonttype": "none",
+    "figure.constrained_layout.use": False,
+}
+
+_DETACHED: ContextVar[bool] = ContextVar("detached", default=False)
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Matplotlib settings of the project, for the length of a block."""
+    with mpl.rc_context(_RC):
+        yield
+
+
+@contextmanager
+def detached() -> Iterator[None]:
+    """Make figures that pyplot does not know of, so that nothing is shown or left open."""
+    token = _DETACHED.set(True)
+    try:
+        yield
+    finally:
+        _DETACHED.reset(token)
+
+
+def panels(
+    rows: int, columns: int, width: float, height: float, axes: Any = None, **options: Any
+) -> np.ndarray:
+    """Axes to draw on, flat: the given ones, or those of a new figure.
+
+    Parameters
+    ----------
+    rows, columns : int
+        Of a new figure.
+    width, height : float
+        Of a new figure, inches.
+    axes : Axes or sequence of Axes, optional
+        Of the caller's figure; as many as ``rows * columns``.
+    **options
+        For ``Figure.subplots``.
+
+    Returns
+    -------
+    numpy.ndarray of Axes, shape (rows * columns,)
+    """
+    if axes is not None:
+        given = np.asarray(axes, dtype=object).ravel()
+        wrong = [each for each in given if not isinstance(each, Axes)]
+        if wrong:
+            raise TypeError(f"Expected Matplotlib axes to draw on; got {shown(wrong[0])}.")
+        if len(given) != rows * columns:
+            raise InputError(
+                f"This figure needs {rows * columns} axes ({rows} by {columns}); got {len(given)}. "
+                "Leave them out to have a figure made."
+            )
+        return given
+    if _DETACHED.get():
+        figure = Figure(figsize=(width, height), layout="constrained")
+    else:
+        from matplotlib import pyplot as plt  # so that notebooks show the figure by themselves
+
+        figure = plt.figure(figsize=(width, height), layout="constrained")
+    return figure.subplots(rows, columns, squeeze=False, **options).ravel()
+
+
+def grid_of_panels(number: int, axes: Any = None, **options: Any) -> np.ndarray:
+    """Panels for a small multiple: up to four in a row, two columns of a page wide.
+
+    Returns
+    -------
+    numpy.ndarray of Axes, shape (number,)
+    """
+    if axes is not None:
+        return panels(1, number, DOUBLE, 2.0, axes)
+    columns = min(number, 3 if number in (5, 6, 9) else 4)
+    rows = -(-number // columns)
+    drawn = panels(rows, columns, DOUBLE, 0.7 + 1.45 * rows, **options)
+    for ax in drawn[number:]:
+        ax.remove()
+    for ax in drawn[max(number - columns, 0) : number]:
+        ax.xaxis.set_tick_params(labelbottom=True)  # the lowest of its column, maybe not the last
+    return drawn[:number]
+
+
+def level_style(index: int) -> dict[str, Any]:
+    """Colour, line and marker of a group level; they differ in grey too."""
+    return {
+        "color": _COLOURS[index % len(_COLOURS)],
+        "linestyle": _LINES[index % len(_LINES)],
+        "marker": _MARKERS[index % len(_MARKERS)],
+    }
+
+
+def draw_band(ax: Axes, x: Any, low: Any, high: Any, color: str, **options: Any) -> None:
+    """Shade what lies between two curves."""
+    ax.fill_between(
+        np.asarray(x, float),
+        np.asarray(low, float),
+        np.asarray(high, float),
+        color=color,
+        **{"alpha": 0.22, "linewidth": 0, **options},
+    )
+
+
+def plain_labels(ax: Axes, bold: Sequence[int] = (), size: float | None = None) -> None:
+    """Show the labels of the y axis as they are: other people's text is no formula."""
+    for index, label in enumerate(ax.get_yticklabels()):
+        label.set_parse_math(False)
+        if size is not None:
+            label.set_fontsize(size)
+        if index in bold:
+            label.set_fontweight("bold")
+
+
+# -- words ---------------------------------------------------------------------------------------
+
+
+def short(text: Any, most: int = 26) -> str:
+    """A label on one line, cut to ``most`` characters.
+
+    Examples
+    --------
+    >>> short("a very long\\nname of a group level", most=14)
+    'a very long n…'
+    """
+    text = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def percent(prob: float) -> str:
+    """A probability as a percentage without needless zeros.
+
+    Examples
+    --------
+    >>> percent(0.9), percent(0.055)
+    ('90%', '5.5%')
+    """
+    return f"{100 * prob:.3g}%"
+
+
+def attribute_unit(scale: float | None) -> str:
+    """What one unit of an attribute is, given the root mean square of its differences.
+
+    Scored pairs have differences of sd 1; leaving out ties afterwards changes that a little.
+
+    Examples
+    --------
+    >>> attribute_unit(1.03), attribute_unit(7.2)
+    ('sd', 'unit')
+    """
+    return "sd" if scale is not None and abs(np.log(scale)) < 0.1 else "unit"
+
+
+def strength_label(attribute: str, scale: float | None, what: str = "strength β") -> str:
+    """Axis label of a strength, with its unit.
+
+    Examples
+    --------
+    >>> strength_label("reward", 1.0)
+    'strength β (per sd of reward difference)'
+    """
+    return f"{what} (per {attribute_unit(scale)} of {short(attribute)} difference)"
+
+
+def difference_label(attribute: str, scale: float | None) -> str:
+    """Axis label of a difference, with its unit.
+
+    Examples
+    --------
+    >>> difference_label("reward", 4.0)
+    'reward difference (units of reward)'
+    """
+    unit = "sd" if attribute_unit(scale) == "sd" else f"units of {short(attribute)}"
+    return f"{short(attribute)} difference ({unit})"
+
+
+# -- many levels ---------------------------------------------------------------------------------
+
+
+def top_levels(levels: Sequence[str], counts: Sequence[float], most: int) -> list[str]:
+    """The levels with most data, at most ``most`` of them, in their own order.
+
+    Examples
+    --------
+    >>> top_levels(["a", "b", "c"], [5, 1, 9], most=2)
+    ['a', 'c']
+    """
+    if len(levels) <= most:
+        return list(levels)
+    largest = sorted(np.argsort(-np.asarray(counts, float), kind="stable")[:most].tolist())
+    return [levels[index] for index in largest]

@@ -1,0 +1,317 @@
+"""The plain-language answer: what a colleague wants to know first, in sentences."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from prefstrength.plots._style import attribute_unit, percent
+from prefstrength.prior import cv_from_dispersion
+from prefstrength.report.facts import Facts
+from prefstrength.report.words import (
+    fixed,
+    interval,
+    label,
+    listing,
+    number,
+    probability,
+    share,
+    times,
+    with_interval,
+)
+from prefstrength.strength import VERDICTS
+
+__all__ = ["Answer", "answers", "best_model", "training_advice"]
+
+HETEROGENEOUS, HOMOGENEOUS, UNCERTAIN, ASSUMED = VERDICTS
+
+# Of so many levels each is named; beyond, they are counted.
+_MOST_NAMED = 6
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A question, its answer in a few words, and what stands behind it.
+
+    ``tone`` is one of yes, no, unsure and plain; it colours the answer, the words carry it.
+    """
+
+    question: str
+    short: str
+    text: tuple[str, ...]
+    tone: str = "plain"
+
+
+def answers(facts: Facts) -> list[Answer]:
+    """Answer the questions that people come with, in their order."""
+    found = [_vary(facts)]
+    if facts.varies:
+        found.append(_how_much(facts))
+    if len(facts.levels):
+        found.append(_where(facts))
+    found += [_train(facts), _prior(facts), _learned(facts)]
+    return found
+
+
+def _vary(facts: Facts) -> Answer:
+    question = "Does strength of preference vary between choosers?"
+    row = facts.overall
+    if not facts.varies:
+        return Answer(
+            question,
+            "This model cannot say: it assumes that it does not.",
+            (
+                "It gives all choosers of a group one strength (PointMass), the assumption of "
+                "plain DPO. To ask the question, fit LogNormal(), Gamma() or Normal().",
+            ),
+            "unsure",
+        )
+    region = (
+        f"Strength counts as practically homogeneous where its standard deviation is less than "
+        f"{facts.rope:g} of its mean (the region of practical equivalence)."
+    )
+    spread = f"sd/mean of strength is {with_interval(row, 'cv')}, a {percent(facts.prob)} interval."
+    p = float(row["p_heterogeneous"])
+    chance = (
+        f"The posterior probability that it exceeds {facts.rope:g} is {probability(p)}; before "
+        f"the data it was {probability(float(row['prior_heterogeneous']))}."
+    )
+    short, tone = {
+        HETEROGENEOUS: ("Yes: some weigh rewards much more heavily than others.", "yes"),
+        HOMOGENEOUS: ("No, not by enough to matter.", "no"),
+        UNCERTAIN: ("The data cannot tell.", "unsure"),
+    }[str(row["verdict"])]
+    text = [f"Over all data, {spread} {region} {chance}"]
+    told = float(row["data_share"])
+    if told < 0.5:
+        text.append(
+            f"Take this with care: only {share(told)} of what is known about the spread comes "
+            "from the data, the rest is the prior."
+        )
+    return Answer(question, short, tuple(text), tone)
+
+
+def _how_much(facts: Facts) -> Answer:
+    tenths = facts.tenths["overall", ""]
+    row = facts.overall
+    attribute = label(facts.attribute, 30)
+    unit = attribute_unit(facts.fit.spec["scales"][facts.attribute])
+    if tenths.ratio is None:
+        short = f"The weakest tenth of choosers pay no heed to the {attribute}, or go against it."
+        first = (
+            f"Strength at the border of the weakest tenth is {fixed(tenths.weak[0])} "
+            f"({interval(*tenths.weak[1:])}), of the strongest tenth {fixed(tenths.strong[0])} "
+            f"({interval(*tenths.strong[1:])})."
+        )
+    else:
+        short = (
+            f"The strongest tenth of choosers weigh a {attribute} difference at least "
+            f"{times(tenths.ratio[0])} as heavily as the weakest tenth."
+        )
+        low, high = tenths.ratio[1:]
+        first = (
+            f"That is the ratio of the 90th to the 10th percentile of strength, with a "
+            f"{percent(facts.prob)} interval of {interval(low, high, 1)}."
+        )
+    second = (
+        f"Between two responses one sd of {attribute} apart, a chooser at the 10th percentile "
+        f"takes the better one in {percent(round(tenths.weak_choice, 2))} of cases, one at the "
+        f"90th in {percent(round(tenths.strong_choice, 2))}."
+    )
+    mean = (
+        f"Mean strength is {with_interval(row, 'mean')} per {unit} of {attribute} difference, "
+        f"the median {with_interval(row, 'median')}."
+    )
+    if np.isfinite(row["share"]):
+        mean += (
+            f" Differences between choosers make up {share(row['share'])} "
+            f"({share(row['share_low'])} to {share(row['share_high'])}) of the variance of single "
+            "choices; the rest is chance within a chooser."
+        )
+    return Answer("By how much?", short, (f"{first} {second}", mean))
+
+
+def _where(facts: Facts) -> Answer:
+    text = []
+    differing = []
+    for factor in facts.fit.groups:
+        rows = facts.levels[facts.levels["factor"] == factor]
+        records = rows.to_dict("records")
+        if len({row["verdict"] for row in records}) > 1:
+            differing.append(factor)
+        text.append(f"{label(factor)}: {_of_factor(records)}.")
+    if not facts.varies:
+        short = "Means of the groups are in the tables below."
+    elif differing:
+        short = f"It depends on {listing([label(each) for each in differing])}."
+    else:
+        verdict = facts.levels["verdict"].iloc[0]
+        short = {
+            HETEROGENEOUS: "In every group.",
+            HOMOGENEOUS: "In no group by enough to matter.",
+        }.get(verdict, "In no group can the data tell.")
+    question = "In which groups?" if facts.varies else "And the groups?"
+    return Answer(question, short, tuple(text))
+
+
+def _of_factor(records: list[dict[str, Any]]) -> str:
+    if len(records) <= _MOST_NAMED:
+        return "; ".join(
+            f"{label(row['level'])} {_verdict(row['verdict'])} (sd/mean {with_interval(row, 'cv')}, "
+            f"mean {fixed(row['mean'])})"
+            for row in records
+        )
+    counts = []
+    for verdict in VERDICTS:
+        number_of = sum(row["verdict"] == verdict for row in records)
+        if number_of:
+            counts.append(f"{number_of} {_verdict(verdict)}")
+    ordered = sorted(records, key=lambda row: row["cv"])
+    return (
+        f"of {len(records)} levels {listing(counts)}; strength varies least in "
+        f"{label(ordered[0]['level'])} (sd/mean {with_interval(ordered[0], 'cv')}) and most in "
+        f"{label(ordered[-1]['level'])} ({with_interval(ordered[-1], 'cv')})"
+    )
+
+
+def _verdict(verdict: Any) -> str:
+    return "undecided" if verdict == UNCERTAIN else str(verdict)
+
+
+def training_advice(facts: Facts) -> str:
+    """What to train with: ``"MixDPO"``, ``"DPO"`` or ``""`` where the model cannot say."""
+    if not facts.varies:
+        return ""
+    verdicts = set(facts.heterogeneity["verdict"])
+    return "DPO" if verdicts == {HOMOGENEOUS} else "MixDPO"
+
+
+def _train(facts: Facts) -> Answer:
+    question = "Train with plain DPO or with MixDPO?"
+    advice = training_advice(facts)
+    compared = _models_sentence(facts)
+    if not advice:
+        return Answer(
+            question, "This model alone gives no reason for either.", tuple(compared), "unsure"
+        )
+    if advice == "DPO":
+        text = (
+            "Strength is practically the same for everybody, overall and in every group: one "
+            "strength, which is plain DPO, describes these choosers.",
+        )
+        return Answer(question, "Plain DPO is enough.", text + tuple(compared), "no")
+    if facts.overall["verdict"] == HETEROGENEOUS or HETEROGENEOUS in set(facts.levels["verdict"]):
+        text = (
+            "Strength varies by more than is practically nothing. MixDPO averages the DPO loss "
+            "over the distribution of strength, so that pairs on which choosers differ are "
+            "not fitted as if everybody were equally sure.",
+        )
+        return Answer(question, "MixDPO, under the prior below.", text + tuple(compared), "yes")
+    text = (
+        "The data do not settle whether strength varies. MixDPO under the prior below is the "
+        "cautious choice: where the spread is small it trains almost as plain DPO does. More "
+        "choices for each chooser would settle it.",
+    )
+    return Answer(question, "MixDPO does no harm here.", text + tuple(compared), "unsure")
+
+
+def best_model(models: Any) -> tuple[str, str, float, float] | None:
+    """Names of the best and the second model by PSIS-LOO, the difference of elpd and its se."""
+    if models is None or len(models) < 2:
+        return None
+    ordered = models.sort_values("elpd", ascending=False)
+    names = [str(name) for name in ordered.index]
+    second = ordered.iloc[1]
+    gap = float(ordered["elpd"].iloc[0] - ordered["elpd"].iloc[1])
+    error = float(second["dse"]) if "dse" in ordered.columns else float("nan")
+    return names[0], names[1], gap, error
+
+
+def _models_sentence(facts: Facts) -> list[str]:
+    found = best_model(facts.models)
+    if found is None:
+        return []
+    best, other, gap, error = found
+    unit = "choosers" if facts.fit.spec["data"]["choosers"] else "choices"
+    how = (
+        f"In predicting {unit} left out (PSIS-LOO), {label(best)} is better than {label(other)} "
+        f"by {number(gap, 3)} nats, with a standard error of {number(error, 2)}"
+    )
+    if np.isfinite(error) and gap < 2 * error:
+        return [f"{how}: too close to call."]
+    return [f"{how}."]
+
+
+def _prior(facts: Facts) -> Answer:
+    question = "Which prior was passed on to training?"
+    prior = facts.prior
+    if prior is None:
+        return Answer(question, "None.", (facts.no_prior,), "unsure")
+    if prior.dispersion is None or prior.dispersion_sd is None:
+        text = f"One strength of {number(prior.mean_strength)} for all (PointMass), as plain DPO."
+        return Answer(question, text, ())
+    low, high = (
+        cv_from_dispersion(prior.family, prior.dispersion + z * prior.dispersion_sd)
+        for z in (-1.645, 1.645)
+    )
+    short = (
+        f"{prior.family} with mean strength {number(prior.mean_strength)} and sd/mean "
+        f"{fixed(prior.mixing().cv())}."
+    )
+    text = (
+        f"The spread comes from these data (90% interval of sd/mean {interval(low, high)}); the "
+        f"mean does not: it is DPO's β, which anchors the scale. Training may move the mean by "
+        f"about ±{percent(round(1.645 * prior.location_sd, 3))} before the prior resists."
+    )
+    return Answer(question, short, (text,))
+
+
+def _learned(facts: Facts) -> Answer:
+    question = "Did training learn what the data support?"
+    learned = facts.learned
+    if learned is None:
+        return Answer(
+            question,
+            "Nothing was trained.",
+            (
+                "Training was skipped, so this report ends with the prior for it. There is no "
+                "learned strength to hold against the posterior.",
+            ),
+            "unsure",
+        )
+    law = learned.mixing()
+    how = {
+        "joint": "mean and spread were both learned",
+        "anchored": "the mean was held, the spread learned",
+        "frozen": "nothing about the strength was learned: it stayed at the prior's centre",
+    }[learned.mode]
+    start = f"After {learned.steps:,} steps ({how}) sd/mean of strength is {fixed(law.cv())}"
+    if facts.comparison is None:
+        return Answer(question, "They could not be compared.", (f"{start}. {facts.no_comparison}",))
+    row = facts.overall
+    if not facts.varies:
+        return Answer(question, "The model here has no spread to compare with.", (f"{start}.",))
+    inside = bool(row["cv_low"] <= law.cv() <= row["cv_high"])
+    where = "inside" if inside else ("below" if law.cv() < row["cv_low"] else "above")
+    text = f"{start}; the data support {with_interval(row, 'cv')}."
+    position = _position(facts.comparison)
+    if learned.mode == "frozen":
+        short = "It was not meant to: the strength was frozen."
+    elif inside:
+        short = "Yes: the learned spread lies inside the interval that the data support."
+    else:
+        short = f"No: the learned spread lies {where} the interval that the data support."
+    tone = "plain" if learned.mode == "frozen" else ("yes" if inside else "unsure")
+    return Answer(question, short, tuple(t for t in (text, position) if t), tone)
+
+
+def _position(comparison: Any) -> str:
+    distance = getattr(comparison, "wasserstein", None)
+    try:
+        value = float(distance)
+    except (TypeError, ValueError):
+        return ""
+    return (
+        "With means aligned, the two distributions lie "
+        f"{number(value)} apart (Wasserstein distance, in units of the mean strength)."
+    )

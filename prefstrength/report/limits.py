@@ -1,0 +1,229 @@
+"""What the data cannot tell: the limits of identification that apply to these data."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from prefstrength.plots._style import percent
+from prefstrength.report.facts import Facts
+from prefstrength.report.words import fixed, label, listing, share
+
+__all__ = ["Limit", "limits"]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A limit in a few words, and what it means here."""
+
+    title: str
+    text: str
+
+
+def limits(facts: Facts) -> list[Limit]:
+    """Limits that apply, the gravest for these data first."""
+    found = [*_evidence(facts), _scale(facts), *_reward(facts)]
+    found += [*_training(facts), *_length(facts), *_family(facts), *_groups(facts)]
+    return [*found, *_left_out(facts)]
+
+
+def _evidence(facts: Facts) -> list[Limit]:
+    if not facts.varies:
+        return []
+    data = facts.fit.spec["data"]
+    weak = facts.heterogeneity[facts.heterogeneity["data_share"] < 0.5]
+    found = []
+    if not data["choosers"]:
+        found.append(
+            Limit(
+                "Who chose is not known",
+                "Each choice counts as that of another person. Heterogeneity then shows only in "
+                "the bend of the choice curve, and label noise and errors in the rewards bend it "
+                "in the same way. No amount of such data tells them apart; repeated choices of "
+                "the same choosers do.",
+            )
+        )
+    else:
+        counts = np.bincount(np.asarray(facts.fit.tree["constant_data"]["chooser_index"]))
+        median = float(np.median(counts[counts > 0]))
+        start = f"Half of the {data['choosers']:,} choosers made {median:g} choices or fewer"
+        if median < 2:
+            text = (
+                f"{start}: for most of them heterogeneity shows only in the bend of the choice "
+                "curve, which label noise and errors in the rewards bend in the same way."
+            )
+            found.append(Limit("Hardly any chooser chose twice", text))
+        elif median < 6:
+            text = (
+                f"{start}. A chooser's consistency over so few choices says a little about that "
+                "chooser's strength; the bend of the choice curve, which noise also bends, says "
+                "the rest."
+            )
+            found.append(Limit("Few choices for each chooser", text))
+        else:
+            text = (
+                f"{start}, so heterogeneity is seen in how consistent each chooser is, which is "
+                "good evidence. A single chooser's strength remains uncertain; the intervals of "
+                "the choosers say how much."
+            )
+            found.append(Limit("Choices for each chooser", text))
+    if len(weak):
+        names = [
+            f"{label(row['factor'])} {label(row['level'])}" if row["level"] else "all data"
+            for row in weak.to_dict("records")
+        ]
+        shown = listing(names[:4]) if len(names) <= 4 else ", ".join(names[:4]) + " and others"
+        found.insert(
+            0,
+            Limit(
+                "Where the prior speaks louder than the data",
+                f"In {shown} less than half of what is known about the spread of strength comes "
+                "from the data. With another prior the answer there would be another.",
+            ),
+        )
+    return found
+
+
+def _scale(facts: Facts) -> Limit:
+    text = (
+        "Strength and the scale of the reward model are known only as a product: twice the "
+        "rewards and half the strength give the same choices. Mean strengths can be compared "
+        "only where the rewards come from one and the same reward model. sd/mean, the sd of log "
+        "strength and the share of variance do not depend on the scale; the prior for training "
+        "takes its shape from them and its mean from DPO's β."
+    )
+    if facts.fit.groups:
+        text += (
+            " A reward model that is sharper for one group than for another looks like a "
+            "difference in mean strength between the groups."
+        )
+    return Limit("The scale of strength", text)
+
+
+def _reward(facts: Facts) -> list[Limit]:
+    name = (facts.reward or {}).get("name")
+    error = (
+        " Errors of the reward model make all choosers look weaker than they are, and choosers "
+        "or groups that it fits badly weaker than others."
+    )
+    if name == "TextReward":
+        folds = (facts.reward or {}).get("settings", {}).get("folds")
+        text = (
+            "The rewards were learned from the words of these very pairs, cross-fitted by prompt"
+            + (f" in {folds} folds" if folds else "")
+            + ": no pair was scored by a model that saw it, so strength is not inflated. It is a "
+            "simple model of words, not of quality."
+        )
+        return [Limit("A reward learned here", text + error)]
+    if name == "ColumnReward" or name is None:
+        text = (
+            "Nothing is known here of how the rewards were made. If their model was trained on "
+            "these choices, strength is inflated: use a model that saw other data, or one that is "
+            "cross-fitted."
+        )
+    else:
+        text = (
+            f"The rewards come from {label(_reward_name(facts.reward or {}), 80)}. If it was "
+            "trained on these choices, strength is inflated: use one that saw other data."
+        )
+    return [Limit("Where the rewards come from", text + error)]
+
+
+def _reward_name(reward: dict[str, Any]) -> str:
+    settings = reward.get("settings") or {}
+    for key in ("name_or_path", "model", "name"):
+        if isinstance(settings.get(key), str):
+            return f"{reward.get('name')} {settings[key]}"
+    return str(reward.get("name"))
+
+
+def _training(facts: Facts) -> list[Limit]:
+    learned = facts.learned
+    if learned is None:
+        return []
+    text = (
+        "In training, strength multiplies the log-ratio difference Δ, which grows as the model "
+        "learns: the scale of the two cannot be told apart. Left alone, strength drifts upward "
+        "and its spread shrinks as the pairs become separable, so a small learned spread is no "
+        "evidence that choosers are alike."
+    )
+    if learned.mode == "frozen":
+        text += " Here the strength was frozen, so none of this could happen."
+    elif learned.prior is None:
+        text += " Here training had no prior against that: do not read the learned law as data."
+    else:
+        text += " The prior from the analysis is what holds it here."
+    return [Limit("Strength in training", text)]
+
+
+def _length(facts: Facts) -> list[Limit]:
+    named = [name for name in facts.fit.attributes if "length" in name.lower()]
+    base = (
+        "Δ in training is a sum over tokens, so what looks like heterogeneity of strength can be "
+        "heterogeneity of length."
+    )
+    if named:
+        text = f"{base} {label(listing(named))} is in the model and held constant."
+        return [Limit("Length", text)]
+    lengths = facts.lengths
+    if lengths is None:
+        return []
+    text = f"{base} The longer response was chosen in {share(lengths['longer_chosen'])} of pairs"
+    if "correlation" in lengths:
+        text += (
+            ", and differences in length and in reward have a correlation of "
+            f"{fixed(lengths['correlation'])}"
+        )
+    advice = "Offer length as an attribute to hold it constant."
+    return [Limit("Length", f"{text}. {advice}")]
+
+
+def _family(facts: Facts) -> list[Limit]:
+    family = facts.fit.family(facts.attribute)
+    if family in ("LogNormal", "Gamma"):
+        return [
+            Limit(
+                "The shape of the distribution",
+                f"{family} gives every chooser a positive strength. A chooser who prefers the "
+                "lower reward, or picks at random, can only appear as a weak one. The far tails "
+                "are the family's, not the data's.",
+            )
+        ]
+    if family == "Normal":
+        return [
+            Limit(
+                "The shape of the distribution",
+                "Normal lets strength be negative. The far tails are the family's, not the data's.",
+            )
+        ]
+    return []
+
+
+def _groups(facts: Facts) -> list[Limit]:
+    if not len(facts.levels):
+        return []
+    text = (
+        "Levels of a group are pooled in part: those with little data are drawn towards the "
+        "others. Differences between groups are not the effect of belonging to one: who is in "
+        "which group, and which prompts they saw, was not decided by lot."
+    )
+    number = len(facts.levels)
+    if number >= 10 and facts.varies:
+        text += (
+            f" With {number} verdicts at 95% probability each, one or the other may be wrong."
+        )
+    return [Limit("Groups", text)]
+
+
+def _left_out(facts: Facts) -> list[Limit]:
+    dropped = [part for part in facts.fit.spec["data"]["dropped"] if part["count"]]
+    if not dropped:
+        return []
+    said = listing([f"{part['count']:,} ({label(part['reason'])})" for part in dropped])
+    total = sum(part["count"] for part in dropped)
+    of = total / (total + facts.fit.spec["data"]["situations"])
+    text = (
+        f"Left out on request: {said}, {percent(round(of, 3))} of what there was. Strength is that "
+        "of the choices that remain; without ties, choosers look surer than they are."
+    )
+    return [Limit("What was left out", text)]

@@ -1,0 +1,160 @@
+"""Scoring: a reward for both responses of every pair, in units of the sd of the differences."""
+
+import math
+import os
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import pandas as pd
+
+from prefstrength._validate import as_frame, check_frame, column, flags
+from prefstrength._words import Rows
+from prefstrength.errors import InputError
+
+#: The columns that :func:`score` writes.
+REWARD_COLUMNS = ("reward_chosen", "reward_rejected", "reward_raw_chosen", "reward_raw_rejected")
+
+UNIT_RULE = "root mean square over pairs of reward(chosen) - reward(rejected), ties included"
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What a reward says about N pairs, in its own raw units.
+
+    Attributes
+    ----------
+    chosen, rejected : ndarray of float64, shape (pair,)
+        Reward of the two responses of each pair.
+    provenance : dict
+        Name, settings, versions and checks of the reward; JSON-serialisable.
+    """
+
+    chosen: np.ndarray
+    rejected: np.ndarray
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Reward(Protocol):
+    """Anything that gives both responses of every pair a reward."""
+
+    def score_pairs(
+        self,
+        pairs: pd.DataFrame,
+        *,
+        cache: str | os.PathLike[str] | None = None,
+        progress: bool = True,
+    ) -> Scores:
+        """Score the pairs without changing them."""
+        ...
+
+
+def score(
+    pairs: Any,
+    reward: Reward,
+    *,
+    cache: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Give both responses of every pair a reward, in units of the sd of the differences.
+
+    Strength and the scale of a reward are identified only as a product, so rewards are divided
+    by the root mean square of reward(chosen) - reward(rejected): the standard deviation that
+    the differences have when either order of a pair counts alike. Differences then have sd 1
+    whatever the reward model, and the raw rewards stay beside them.
+
+    Parameters
+    ----------
+    pairs : DataFrame or datasets.Dataset
+        One row a pair; `ColumnReward` needs its two columns, the others ``prompt``,
+        ``chosen`` and ``rejected`` (texts or lists of messages). An optional boolean column
+        ``tie`` marks pairs without a preference. Never changed.
+    reward : Reward
+        :class:`ColumnReward`, :class:`TextReward`, :class:`HFReward`, or any object with their
+        method ``score_pairs``.
+    cache : path, optional
+        Folder that keeps the scores of single responses as Parquet, so that an interrupted run
+        continues and a second run costs nothing. Used by `HFReward`; the other two are cheap,
+        and `TextReward` depends on the whole set, so they are computed afresh.
+    progress : bool
+        Show progress bars.
+
+    Returns
+    -------
+    DataFrame
+        A copy of ``pairs`` with ``reward_chosen`` and ``reward_rejected`` (units of the sd of
+        the differences), ``reward_raw_chosen`` and ``reward_raw_rejected``, and
+        ``.attrs["reward"]``: name, unit, settings, versions and checks of the reward. Columns
+        of these names that were there before are replaced, and ``.attrs`` lists them.
+
+    Raises
+    ------
+    InputError
+        If columns are missing or hold something else than expected, or if the reward does not
+        tell any chosen response from its rejected one.
+    TypeError
+        If ``pairs`` is no table or ``reward`` no reward.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from prefstrength.rewards import ColumnReward, score
+    >>> pairs = pd.DataFrame({"judge_chosen": [5.0, 1.0], "judge_rejected": [2.0, 5.0]})
+    >>> scored = score(pairs, ColumnReward("judge_chosen", "judge_rejected"))
+    >>> (scored["reward_chosen"] - scored["reward_rejected"]).round(3).tolist()
+    [0.849, -1.131]
+    >>> round(scored.attrs["reward"]["unit"], 3)
+    3.536
+    """
+    frame = as_frame(pairs)
+    check_frame(frame)
+    if isinstance(reward, type) or not isinstance(reward, Reward):
+        raise TypeError(
+            "score expects a reward such as TextReward(), ColumnReward(...) or HFReward(...); "
+            f"got {reward!r}. A class needs its parentheses."
+        )
+    scores = reward.score_pairs(frame, cache=cache, progress=progress)
+    difference = scores.chosen - scores.rejected
+    unit = math.sqrt(float(np.mean(np.square(difference))))
+    if not unit > 0:
+        raise InputError(
+            "A reward expects to tell chosen from rejected responses; got the same reward for "
+            f"both in all {len(frame)} pairs. The two sides may be the same column or the same "
+            "text. Check the columns, or use another reward."
+        )
+    scored = frame.copy()
+    values = (scores.chosen / unit, scores.rejected / unit, scores.chosen, scores.rejected)
+    for name, value in zip(REWARD_COLUMNS, values, strict=True):
+        scored[name] = value
+    decided = ~ties(frame)
+    scored.attrs["reward"] = {
+        **scores.provenance,
+        "unit": unit,
+        "unit_rule": UNIT_RULE,
+        "pairs": len(frame),
+        "agreement": agreement(difference[decided]) if decided.any() else None,
+        "equal": int(np.sum(difference == 0)),
+        "replaced": [name for name in REWARD_COLUMNS if name in frame.columns],
+        "versions": {**versions("numpy", "pandas"), **scores.provenance.get("versions", {})},
+    }
+    return scored
+
+
+def ties(frame: pd.DataFrame) -> np.ndarray:
+    """Boolean mask of the pairs without a preference (column ``tie``; none without it)."""
+    if "tie" not in frame.columns:
+        return np.zeros(len(frame), bool)
+    tie = column(frame, "tie", "no preference")
+    return flags(tie, "tie", Rows(frame.index), "no preference")
+
+
+def agreement(difference: np.ndarray) -> float:
+    """Share of pairs whose chosen response has the higher reward; equal rewards count half."""
+    return float(np.mean((difference > 0) + 0.5 * (difference == 0)))
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Return the installed versions of the named packages."""
+    return {package: metadata.version(package) for package in packages}

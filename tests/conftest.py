@@ -1,0 +1,31 @@
+"""What all tests share: an environment without network, and the way to real data."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Before anything imports the libraries that read them.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"  # it warns when a test forks
+os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of real preference data; tests that ask for it carry the marker ``realdata``."""
+    from tests.shared_data import folder
+
+    if not folder().is_dir():
+        pytest.skip(f"no real data at {folder()}; set PREFSTRENGTH_DATA to their folder")
+    return folder()

@@ -1,0 +1,74 @@
+"""The record of what training learned."""
+
+import json
+import math
+
+import pytest
+
+from prefstrength.errors import InputError
+from prefstrength.learned import LearnedStrength
+from prefstrength.prior import StrengthPrior
+
+PRIOR = StrengthPrior("Gamma", math.log(0.1), 0.2, -0.5, 0.3)
+
+
+def learned(**changes):
+    fields = {
+        "family": "Gamma",
+        "parameters": {"shape": 4.0, "rate": 40.0},
+        "mode": "joint",
+        "prior": PRIOR,
+        "steps": 7,
+        "trajectory": (
+            {"step": 0, "shape": 3.0, "rate": 30.0, "mean": 0.1, "cv": 0.577},
+            {"step": 7, "shape": 4.0, "rate": 40.0, "mean": 0.1, "cv": 0.5},
+        ),
+        "model": "a/model",
+        "versions": {"torch": "2"},
+    }
+    return LearnedStrength(**{**fields, **changes})
+
+
+def test_the_law():
+    assert learned().mixing().mean() == pytest.approx(0.1)
+    assert learned().mixing().cv() == pytest.approx(0.5)
+
+
+def test_a_record_stands_for_itself():
+    record = learned()
+    assert record.learned() is record
+
+
+@pytest.mark.parametrize("prior", [PRIOR, None])
+def test_saved_is_loaded_by_file_or_folder(tmp_path, prior):
+    record = learned(prior=prior)
+    path = record.save(tmp_path)
+    assert path == tmp_path / "learned_strength.json"
+    assert LearnedStrength.load(path) == record
+    assert LearnedStrength.load(tmp_path) == record
+    assert json.loads(path.read_text())["schema"] == "prefstrength/learned-strength/1"
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"family": "Cauchy"}, "got 'Cauchy'"),
+        ({"mode": "free"}, r"Expected a mode \(joint, anchored, frozen\); got 'free'"),
+        ({"parameters": {"mu": 0.0}}, "Gamma has the parameters shape, rate; got mu"),
+        ({"parameters": {"shape": -1.0, "rate": 1.0}}, "Gamma expects shape > 0; got -1"),
+        ({"parameters": {"shape": math.nan, "rate": 1.0}}, "Expected shape to be finite; got nan"),
+        ({"trajectory": [{"step": 0}]}, "in each point of the trajectory; got step in point 0"),
+        ({"prior": {"schema": "else"}}, "Expected schema 'prefstrength/strength-prior/1'"),
+    ],
+)
+def test_records_that_do_not_hold_together(changes, text):
+    with pytest.raises(InputError, match=text):
+        learned(**changes)
+
+
+def test_files_that_are_no_record(tmp_path):
+    with pytest.raises(InputError, match="got no such file"):
+        LearnedStrength.load(tmp_path)
+    path = PRIOR.save(tmp_path / "learned_strength.json")
+    with pytest.raises(InputError, match="got 'prefstrength/strength-prior/1'"):
+        LearnedStrength.load(path)

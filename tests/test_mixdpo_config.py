@@ -1,0 +1,162 @@
+"""Arguments of MixDPO training: what they mean together, and what they cannot."""
+
+import json
+import math
+import warnings
+
+import pytest
+
+pytest.importorskip("trl")
+
+from transformers import HfArgumentParser  # noqa: E402
+from trl import DPOConfig  # noqa: E402
+
+from prefstrength.errors import InputError  # noqa: E402
+from prefstrength.mixdpo import MixDPOConfig  # noqa: E402
+from prefstrength.prior import StrengthPrior  # noqa: E402
+
+PRIOR = StrengthPrior("LogNormal", math.log(0.1), 0.2, math.log(0.7), 0.3, mean_strength=0.1)
+
+
+def config(tmp_path, **arguments):
+    usual = {"report_to": "none", "bf16": False, "use_cpu": True}
+    return MixDPOConfig(str(tmp_path), **{**usual, **arguments})
+
+
+def test_a_prior_says_it_all(tmp_path):
+    args = config(tmp_path, strength=PRIOR)
+    assert (args.strength_family, args.strength_mode) == ("LogNormal", "joint")
+    assert args.beta == pytest.approx(0.1)
+    strength = args.build_strength()
+    assert strength.prior == PRIOR
+    assert strength.cv == pytest.approx(PRIOR.mixing().cv())
+
+
+def test_a_prior_by_path(tmp_path):
+    path = PRIOR.save(tmp_path / "strength_prior.json")
+    for given in (path, str(path)):
+        args = config(tmp_path, strength=given)
+        assert args.strength == str(path)
+        assert args.build_strength().prior == PRIOR
+
+
+def test_nothing_asked_is_plain_dpo(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        args = config(tmp_path)
+    assert (args.strength_family, args.strength_mode, args.beta) == ("PointMass", "frozen", 0.1)
+    assert not args.build_strength().learns
+    assert config(tmp_path, beta=0.3).build_strength().mean == pytest.approx(0.3)
+
+
+def test_a_free_family_warns_what_happens(tmp_path):
+    with pytest.warns(UserWarning, match="mean drifts up and the spread shrinks"):
+        args = config(tmp_path, strength_family="Gamma", beta=0.2, strength_start_cv=0.8)
+    strength = args.build_strength()
+    assert strength.prior is None
+    assert (strength.mean, strength.cv) == pytest.approx((0.2, 0.8))
+
+
+def test_frozen_without_a_prior_is_no_matter_of_drift(tmp_path):
+    args = config(tmp_path, strength_family="Gamma", strength_mode="frozen")
+    assert args.build_strength().cv == pytest.approx(0.5)
+
+
+def test_trls_defaults_are_kept(tmp_path):
+    ours = config(tmp_path).to_dict()
+    with warnings.catch_warnings():
+        # TRL 1.16 sets gradient_checkpointing, which transformers 5.23 deprecates.
+        warnings.simplefilter("ignore", FutureWarning)
+        theirs = DPOConfig(str(tmp_path), report_to="none", bf16=False, use_cpu=True).to_dict()
+    for record in (ours, theirs):
+        record.pop("logging_dir", None)
+    new = {name for name in ours if name not in theirs}
+    assert all(name.startswith("strength") for name in new)
+    assert {name: ours[name] for name in theirs} == theirs
+
+
+def test_arguments_survive_their_own_record(tmp_path):
+    args = config(tmp_path, strength=PRIOR)
+    assert json.loads(args.to_json_string())["strength"]["family"] == "LogNormal"
+    again = {name: value for name, value in args.to_dict().items() if name.startswith("strength")}
+    assert config(tmp_path, beta=args.beta, **again).to_dict() == args.to_dict()
+
+
+def test_from_the_command_line(tmp_path):
+    path = PRIOR.save(tmp_path / "strength_prior.json")
+    line = f"--output_dir {tmp_path} --strength {path} --strength_mode anchored --bf16 false"
+    (args,) = HfArgumentParser(MixDPOConfig).parse_args_into_dataclasses(
+        [*line.split(), "--use_cpu", "--report_to", "none", "--strength-learning-rate", "0.01"]
+    )
+    assert args.strength_mode == "anchored"
+    assert args.strength_learning_rate == 0.01
+    assert args.build_strength().prior == PRIOR
+
+
+def test_every_argument_is_explained():
+    text = HfArgumentParser(MixDPOConfig).format_help()
+    for name in ("strength", "strength_family", "strength_mode", "strength_start_cv"):
+        assert f"--{name}" in text
+    for name, each in MixDPOConfig.__dataclass_fields__.items():
+        if name.startswith("strength"):
+            assert each.metadata["help"]
+            assert name in MixDPOConfig.__doc__
+
+
+RESCALED = StrengthPrior("LogNormal", math.log(9.0), 0.2, 0.0, 0.3)
+TINY = StrengthPrior("LogNormal", math.log(1e-6), 0.2, 0.0, 0.3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (
+            {"strength": PRIOR, "beta": 0.3},
+            "either strength or beta; got a prior of mean 0.1 and beta=0.3",
+        ),
+        ({"strength": PRIOR, "strength_start_cv": 0.3}, "either strength or strength_start_cv"),
+        (
+            {"strength": PRIOR, "strength_family": "Gamma"},
+            "of the family Gamma; got one of LogNormal",
+        ),
+        (
+            {"strength": PRIOR, "strength_mode": "free"},
+            "one of joint, anchored, frozen; got 'free'",
+        ),
+        ({"strength_family": "Cauchy"}, "got 'Cauchy'"),
+        (
+            {"strength_mode": "anchored"},
+            "strength or strength_family along with strength_mode='anchored'",
+        ),
+        ({"strength_start_cv": 0.3}, "strength or strength_family along with strength_start_cv"),
+        (
+            {"strength": "missing.json"},
+            "Expected a strength prior at missing.json; got no such file",
+        ),
+        ({"strength": RESCALED}, "mean strength between 0.0001 and 5 per nat .* got 9"),
+        ({"strength": TINY}, "got 1e-06"),
+        ({"beta": 7.0}, "got 7. A mean in units of a reward model"),
+        ({"beta": 0.0}, "Expected beta > 0; got 0"),
+        ({"strength": PRIOR, "strength_learning_rate": 0.0}, "Expected strength_learning_rate > 0"),
+        ({"strength": PRIOR, "strength_num_pairs": -3}, "Expected strength_num_pairs > 0; got -3"),
+        ({"loss_type": "ipo"}, "Expected loss_type 'sigmoid', .* got \\['ipo'\\]"),
+        ({"loss_type": ["sigmoid", "sft"]}, "Expected loss_type 'sigmoid'"),
+        ({"loss_weights": [0.5]}, "Expected no loss_weights"),
+        ({"f_divergence_type": "forward_kl"}, "Expected f_divergence_type 'reverse_kl'"),
+        ({"label_smoothing": 0.1}, "Expected no label_smoothing"),
+    ],
+)
+def test_contradictions(tmp_path, arguments, text):
+    with pytest.raises(InputError, match=text):
+        config(tmp_path, **arguments)
+
+
+@pytest.mark.filterwarnings("ignore:Strength .* is learned without a prior")
+def test_point_mass_has_no_dispersion_to_learn(tmp_path):
+    with pytest.raises(InputError, match="mode 'anchored' learns the dispersion"):
+        config(tmp_path, strength_family="PointMass", strength_mode="anchored")
+
+
+def test_strength_of_a_wrong_type(tmp_path):
+    with pytest.raises(TypeError, match="path of one; got int"):
+        config(tmp_path, strength=3)

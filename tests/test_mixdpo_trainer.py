@@ -1,0 +1,783 @@
+"""MixDPO training on tiny models: runs that must be the same, and what one run must do."""
+
+import json
+import math
+import random
+import subprocess
+import sys
+import textwrap
+import warnings
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("trl")
+
+import trl  # noqa: E402
+from datasets import Dataset, IterableDataset  # noqa: E402
+from peft import LoraConfig  # noqa: E402
+from safetensors import safe_open  # noqa: E402
+from safetensors.torch import load_file  # noqa: E402
+from tokenizers import Tokenizer, models, pre_tokenizers  # noqa: E402
+from transformers import (  # noqa: E402
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    TrainerCallback,
+)
+
+from prefstrength.errors import DataWarning, InputError  # noqa: E402
+from prefstrength.learned import LearnedStrength  # noqa: E402
+from prefstrength.mixdpo import MixDPOConfig, MixDPOTrainer, mixdpo_loss  # noqa: E402
+from prefstrength.mixdpo.trainer import _HostedStrength  # noqa: E402
+from prefstrength.prior import StrengthPrior  # noqa: E402
+
+pytestmark = [
+    # TRL 1.16 reads and sets names that transformers 5.20 and later deprecate.
+    pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*:FutureWarning"),
+    # torch's checkpointing asks which devices there are when only a CPU is.
+    pytest.mark.filterwarnings("ignore:.*pin_memory.*no accelerator:UserWarning"),
+]
+
+LOGNORMAL = StrengthPrior("LogNormal", math.log(0.1), 0.2, math.log(0.7), 0.3)
+GAMMA = StrengthPrior("Gamma", math.log(0.1), 0.2, math.log(0.5), 0.3)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Models this small only lose time on more."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+# -- a tiny world ----------------------------------------------------------------------------
+
+TEMPLATE = "{% for m in messages %}{{ m['content'] + ' <eos> ' }}{% endfor %}"
+
+
+@pytest.fixture(scope="module")
+def model_path(tmp_path_factory):
+    words = ["<pad>", "<eos>", "<unk>", *(f"w{i}" for i in range(29))]
+    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>"
+    )
+    fast.chat_template = TEMPLATE
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(words),
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            max_position_embeddings=64,
+            pad_token_id=0,
+            eos_token_id=1,
+            bos_token_id=None,
+        )
+    )
+    folder = tmp_path_factory.mktemp("policy")
+    model.save_pretrained(folder)
+    fast.save_pretrained(folder)
+    return str(folder)
+
+
+def rows(n=32, seed=0):
+    draw = random.Random(seed)
+
+    def words(k):
+        return " ".join(f"w{draw.randrange(29)}" for _ in range(k))
+
+    return [
+        {
+            "prompt": words(4) + " ",
+            "chosen": words(draw.randrange(3, 7)),
+            "rejected": words(draw.randrange(3, 7)),
+        }
+        for _ in range(n)
+    ]
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    return Dataset.from_list(rows())
+
+
+USUAL = {
+    "max_steps": 20,
+    "per_device_train_batch_size": 4,
+    "learning_rate": 1e-2,
+    "logging_steps": 1,
+    "save_strategy": "no",
+    "report_to": "none",
+    "bf16": False,
+    "use_cpu": True,
+    "activation_checkpointing": False,
+    "disable_tqdm": True,
+    "max_length": 32,
+}
+
+
+def arguments(folder, **changes):
+    return MixDPOConfig(str(folder), **{**USUAL, **changes})
+
+
+def trainer_of(folder, model, dataset, *, callbacks=None, peft_config=None, **changes):
+    extra = {"peft_config": peft_config} if peft_config else {}
+    return MixDPOTrainer(
+        model,
+        args=arguments(folder, **changes),
+        train_dataset=dataset,
+        callbacks=callbacks,
+        **extra,
+    )
+
+
+def lora():
+    return LoraConfig(task_type="CAUSAL_LM", r=4, target_modules=["q_proj", "v_proj"])
+
+
+def trained_parameters(trainer):
+    return {n: p.detach().clone() for n, p in trainer.model.named_parameters() if p.requires_grad}
+
+
+def assert_same(first, second, tolerance):
+    assert first.keys() == second.keys()
+    for name in first:
+        torch.testing.assert_close(first[name], second[name], rtol=0.0, atol=tolerance)
+
+
+# -- runs that must be the same ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("variant", ["full", "lora", "precomputed"])
+def test_point_mass_is_trls_sigmoid(tmp_path, model_path, pairs, variant):
+    changes = {"precompute_ref_log_probs": True} if variant == "precomputed" else {}
+    extra = {"peft_config": lora()} if variant == "lora" else {}
+    ours = trainer_of(
+        tmp_path / "ours",
+        model_path,
+        pairs,
+        beta=0.3,
+        peft_config=extra.get("peft_config"),
+        **changes,
+    )
+    theirs = trl.DPOTrainer(
+        model_path,
+        args=trl.DPOConfig(str(tmp_path / "theirs"), beta=0.3, **{**USUAL, **changes}),
+        train_dataset=pairs,
+        **extra,
+    )
+    ours.train()
+    theirs.train()
+    assert len(theirs.state.log_history) == 21
+    for mine, other in zip(ours.state.log_history, theirs.state.log_history, strict=True):
+        for key, value in other.items():
+            if not key.startswith("train_") or key == "train_loss":
+                assert mine[key] == pytest.approx(value, rel=1e-6, abs=1e-6), key
+    assert_same(trained_parameters(ours), trained_parameters(theirs), 1e-6)
+    assert theirs.state.log_history[-2]["rewards/margins"] > 0.01  # it was no standstill
+
+
+def test_a_batch_of_eight_is_eight_of_one(tmp_path, model_path, pairs):
+    runs = []
+    for size, accumulation in ((8, 1), (1, 8)):
+        runs.append(
+            trainer_of(
+                tmp_path / f"{size}",
+                model_path,
+                pairs,
+                strength=LOGNORMAL,
+                strength_learning_rate=1e-2,
+                per_device_train_batch_size=size,
+                gradient_accumulation_steps=accumulation,
+                learning_rate=1e-3,
+            )
+        )
+        runs[-1].train()
+    first, second = runs
+    assert_same(trained_parameters(first), trained_parameters(second), 1e-6)
+    assert_same(first.strength.state_dict(), second.strength.state_dict(), 1e-6)
+    for mine, other in zip(first.state.log_history, second.state.log_history, strict=True):
+        for key in ("loss", "strength/mean", "strength/cv", "strength/grad_norm"):
+            if key in other:
+                assert mine[key] == pytest.approx(other[key], abs=1e-6), key
+    assert first.strength.location.item() != pytest.approx(LOGNORMAL.location, abs=1e-3)
+
+
+@pytest.mark.parametrize("prior", [LOGNORMAL, GAMMA], ids=lambda prior: prior.family)
+def test_resumed_is_uninterrupted(tmp_path, model_path, pairs, prior):
+    changes = {
+        "strength": prior,
+        "strength_learning_rate": 1e-2,
+        "save_strategy": "steps",
+        "save_steps": 5,
+        "logging_steps": 2,
+        "max_steps": 12,
+    }
+    whole = trainer_of(tmp_path / "whole", model_path, pairs, **changes)
+    whole.train()
+    resumed = trainer_of(tmp_path / "resumed", model_path, pairs, **changes)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-5"))
+    assert_same(trained_parameters(resumed), trained_parameters(whole), 0.0)
+    assert_same(resumed._strength_state(), whole._strength_state(), 0.0)
+    assert "location.exp_avg" in whole._strength_state()
+    assert resumed.strength.learned() == whole.strength.learned()
+    assert [p["step"] for p in whole.strength.trajectory] == [0, 2, 4, 5, 6, 8, 10, 12]
+
+
+TWO = """
+import sys
+import torch
+from datasets import Dataset
+from prefstrength.mixdpo import MixDPOConfig, MixDPOTrainer
+from prefstrength.prior import StrengthPrior
+
+model, folder, usual, rows = {model!r}, {folder!r}, {usual!r}, {rows!r}
+torch.set_num_threads(1)
+prior = StrengthPrior("LogNormal", -2.3, 0.2, -0.4, 0.3)
+args = MixDPOConfig(folder, strength=prior, strength_learning_rate=1e-2, **usual)
+trainer = MixDPOTrainer(model, args=args, train_dataset=Dataset.from_list(rows))
+trainer.train()
+trainer.save_model()
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_are_one_with_two_accumulation_steps(tmp_path, model_path):
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
+    for name, start, steps in (("one", [sys.executable], 2), ("two", launch, 1)):
+        usual = USUAL | {
+            "max_steps": 8,
+            "gradient_accumulation_steps": steps,
+            "learning_rate": 1e-3,
+        }
+        script = tmp_path / f"{name}.py"
+        script.write_text(
+            TWO.format(model=model_path, folder=str(tmp_path / name), usual=usual, rows=rows())
+        )
+        done = subprocess.run(
+            [*start, str(script)], capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+    one, two = (LearnedStrength.load(tmp_path / name) for name in ("one", "two"))
+    assert one.parameters == pytest.approx(two.parameters, abs=1e-9)
+    assert one.parameters["mu"] != pytest.approx(one.trajectory[0]["mu"], abs=1e-3)
+    assert_same(
+        load_file(tmp_path / "one" / "model.safetensors"),
+        load_file(tmp_path / "two" / "model.safetensors"),
+        1e-6,
+    )
+
+
+# -- what is learned -------------------------------------------------------------------------
+
+
+def test_joint_learns_both(tmp_path, model_path, pairs):
+    trainer = trainer_of(tmp_path, model_path, pairs, strength=GAMMA, strength_learning_rate=1e-2)
+    trainer.train()
+    assert trainer.strength.mean != pytest.approx(0.1, rel=1e-3)
+    assert trainer.strength.cv != pytest.approx(0.5, rel=1e-4)
+
+
+def test_anchored_keeps_the_mean_exactly(tmp_path, model_path, pairs):
+    trainer = trainer_of(
+        tmp_path,
+        model_path,
+        pairs,
+        strength=LOGNORMAL,
+        strength_mode="anchored",
+        strength_learning_rate=1e-2,
+    )
+    before = trainer.strength.mean
+    trainer.train()
+    assert trainer.strength.mean == before
+    assert {point["mean"] for point in trainer.strength.trajectory} == {before}
+    assert trainer.strength.current().parameters["sigma"] != pytest.approx(0.7, abs=1e-3)
+
+
+def test_frozen_changes_nothing(tmp_path, model_path, pairs):
+    trainer = trainer_of(tmp_path, model_path, pairs, strength=LOGNORMAL, strength_mode="frozen")
+    before = trainer.strength.summary()
+    trainer.train()
+    assert trainer.strength.summary() == before
+    assert "strength/grad_norm" not in trainer.state.log_history[0]
+
+
+def test_strength_drifts_up_without_a_prior_and_a_strong_one_holds_it(tmp_path, model_path, pairs):
+    shifts = {}
+    tight = StrengthPrior("LogNormal", math.log(0.1), 0.005, math.log(0.7), 0.005)
+    for name, changes in {
+        "none": {"strength_family": "LogNormal", "strength_start_cv": LOGNORMAL.mixing().cv()},
+        "weak": {"strength": LOGNORMAL},
+        "tight": {"strength": tight},
+    }.items():
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Strength .* is learned without a prior")
+            trainer = trainer_of(
+                tmp_path / name,
+                model_path,
+                pairs,
+                strength_learning_rate=1e-2,
+                max_steps=60,
+                lr_scheduler_type="constant",
+                **changes,
+            )
+        trainer.train()
+        shifts[name] = trainer.strength.location.item() - LOGNORMAL.location
+    assert shifts["none"] > shifts["weak"] > abs(shifts["tight"])
+    assert shifts["none"] > 0.2
+
+
+@pytest.mark.parametrize("prior", [LOGNORMAL, GAMMA], ids=lambda prior: prior.family)
+def test_the_gradient_is_that_of_the_objective(tmp_path, model_path, pairs, prior):
+    trainer = trainer_of(tmp_path, model_path, pairs, strength=prior)
+    with torch.no_grad():
+        torch.manual_seed(1)
+        for each in trainer.model.parameters():
+            each += 0.3 * torch.randn_like(each)
+        trainer.strength.location += 0.3
+        trainer.strength.dispersion -= 0.2
+    batch = next(iter(trainer.get_train_dataloader()))
+    trainer.model.train()
+    loss = trainer.compute_loss(trainer.model, batch)
+    learned = [trainer.strength.location, trainer.strength.dispersion]
+    some = trainer.model.model.layers[0].mlp.up_proj.weight
+    got = torch.autograd.grad(loss, [*learned, some])
+
+    def log_ratios(model):
+        logits = model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1]
+        each = logits.log_softmax(-1).gather(-1, batch["input_ids"][:, 1:, None])[..., 0]
+        return (each * batch["completion_mask"][:, 1:]).sum(1)
+
+    with torch.no_grad():
+        base = log_ratios(trainer.ref_model)
+    chosen, rejected = (log_ratios(trainer.model) - base).chunk(2)
+    # The prior weighs one part in N = 32 pairs, whatever the batch.
+    objective = (
+        mixdpo_loss(chosen - rejected, trainer.strength.mixing()).mean()
+        + trainer.strength.negative_log_prior() / 32
+    )
+    want = torch.autograd.grad(objective, [*learned, some])
+    assert loss.item() == pytest.approx(objective.item(), rel=1e-5)
+    for mine, other in zip(got, want, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-7)
+    assert (chosen - rejected).abs().max() > 1.0
+
+
+def test_evaluation_leaves_strength_alone_and_reports_it(tmp_path, model_path, pairs):
+    trainer = MixDPOTrainer(
+        model_path,
+        args=arguments(
+            tmp_path, strength=LOGNORMAL, max_steps=4, eval_strategy="steps", eval_steps=2
+        ),
+        train_dataset=pairs,
+        eval_dataset={
+            "a": Dataset.from_list(rows(8, seed=1)),
+            "b": Dataset.from_list(rows(8, seed=2)),
+        },
+    )
+    trainer.train()
+    before = trainer.strength.state_dict()
+    before = {name: value.clone() for name, value in before.items()}
+    result = trainer.evaluate()
+    assert_same(trainer.strength.state_dict(), before, 0.0)
+    assert result["eval_a_loss"] == pytest.approx(math.log(2), abs=0.2)
+    shown = [log for log in trainer.state.log_history if "eval_strength/mean" in log]
+    assert shown[-1]["eval_strength/mean"] == trainer.strength.mean
+    assert all(each.grad is None or each.grad == 0 for each in trainer.strength.parameters())
+
+
+# -- what is written ---------------------------------------------------------------------------
+
+
+def test_logged_saved_and_read_again(tmp_path, model_path, pairs):
+    trainer = trainer_of(
+        tmp_path, model_path, pairs, strength=LOGNORMAL, max_steps=6, logging_steps=2
+    )
+    trainer.train()
+    trainer.save_model()
+    logs = [log for log in trainer.state.log_history if "loss" in log]
+    for key in ("mean", "cv", "mu", "sigma", "grad_norm", "negative_log_prior"):
+        assert all(math.isfinite(log[f"strength/{key}"]) for log in logs)
+    record = LearnedStrength.load(tmp_path)
+    assert record == trainer.strength.learned()
+    assert (record.model, record.steps, record.prior) == (model_path, 6, LOGNORMAL)
+    assert [point["step"] for point in record.trajectory] == [0, 2, 4, 6]
+    for log, point in zip(logs, record.trajectory[1:], strict=True):
+        assert point["mean"] == log["strength/mean"]
+    assert record.mixing().mean() == pytest.approx(trainer.strength.mean)
+    # The policy does not carry the strength.
+    with safe_open(tmp_path / "model.safetensors", "pt") as file:
+        assert not [name for name in file.keys() if "strength" in name]
+
+
+def test_rewards_are_log_ratios_times_the_mean_strength(tmp_path, model_path, pairs):
+    trainer = trainer_of(tmp_path, model_path, pairs, strength=LOGNORMAL, max_steps=1)
+    with torch.no_grad():
+        for each in trainer.model.parameters():
+            each += 0.1
+    batch = next(iter(trainer.get_train_dataloader()))
+    trainer.model.train()
+    trainer.compute_loss(trainer.model, batch)
+    metrics = {key: value[-1] for key, value in trainer._metrics["train"].items()}
+    reference = trainer.compute_ref_log_probs(trainer.ref_model, batch)
+    for name, base in zip(("chosen", "rejected"), reference, strict=True):
+        want = trainer.strength.mean * (metrics[f"logps/{name}"] - base.mean().item())
+        assert metrics[f"rewards/{name}"] == pytest.approx(want, abs=1e-5)
+
+
+def test_the_best_checkpoint_brings_its_strength(tmp_path, model_path, pairs):
+    class Worse(TrainerCallback):
+        """Makes every evaluation after the first look worse."""
+
+        def on_evaluate(self, args, state, control, metrics, **kwargs):
+            metrics["eval_loss"] = float(state.global_step)
+
+    trainer = MixDPOTrainer(
+        model_path,
+        args=arguments(
+            tmp_path,
+            strength=LOGNORMAL,
+            strength_learning_rate=1e-2,
+            max_steps=6,
+            eval_strategy="steps",
+            eval_steps=2,
+            save_strategy="steps",
+            save_steps=2,
+            load_best_model_at_end=True,
+            metric_for_best_model="eval_loss",
+        ),
+        train_dataset=pairs,
+        eval_dataset=Dataset.from_list(rows(8, seed=1)),
+        callbacks=[Worse()],
+    )
+    trainer.train()
+    assert trainer.state.best_global_step == 2
+    best = LearnedStrength.load(tmp_path / "checkpoint-2")
+    learned = trainer.strength.learned()
+    assert learned.parameters == pytest.approx(best.parameters, rel=1e-12)
+    assert learned.steps == 2
+    assert learned.trajectory[-1]["step"] == 6
+    assert learned.trajectory[-1]["mu"] != pytest.approx(best.parameters["mu"], rel=1e-6)
+
+
+def test_training_again_begins_a_new_trajectory(tmp_path, model_path, pairs):
+    trainer = trainer_of(tmp_path, model_path, pairs, strength=LOGNORMAL, max_steps=2)
+    trainer.train()
+    trainer.train()
+    assert [point["step"] for point in trainer.strength.trajectory] == [0, 1, 2]
+
+
+def test_the_model_card_names_the_method(tmp_path, model_path, pairs):
+    trainer = trainer_of(
+        tmp_path,
+        model_path,
+        pairs,
+        strength=GAMMA,
+        max_steps=1,
+        save_strategy="steps",
+        save_steps=1,
+    )
+    trainer.train()
+    card = (tmp_path / "README.md").read_text()
+    assert "MixDPO: Modeling Preference Strength" in card
+    assert "2601.06180" in card
+
+
+def test_training_needs_nothing_of_jax(tmp_path, model_path):
+    code = f"""
+        import sys
+        for name in ("jax", "jaxlib", "numpyro", "arviz"):
+            sys.modules[name] = None  # an import of it fails
+        import prefstrength
+        from datasets import Dataset
+        from prefstrength.mixdpo import MixDPOConfig, MixDPOTrainer
+        from prefstrength.prior import StrengthPrior
+
+        args = MixDPOConfig(
+            {str(tmp_path)!r},
+            strength=StrengthPrior("LogNormal", -2.3, 0.2, -0.4, 0.3),
+            **{USUAL | {"max_steps": 2}!r},
+        )
+        pairs = Dataset.from_list({rows(8)!r})
+        trainer = MixDPOTrainer({model_path!r}, args=args, train_dataset=pairs)
+        trainer.train()
+        trainer.save_model()
+        assert not [name for name, each in sys.modules.items() if each and name[:3] == "jax"]
+        """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert LearnedStrength.load(tmp_path).steps == 2
+
+
+# -- inputs that work ----------------------------------------------------------------------------
+
+
+def test_an_adapter_on_a_model_object_and_conversations(tmp_path, model_path):
+    chats = Dataset.from_list(
+        [
+            {
+                "prompt": [{"role": "user", "content": row["prompt"].strip()}],
+                "chosen": [{"role": "assistant", "content": row["chosen"]}],
+                "rejected": [{"role": "assistant", "content": row["rejected"]}],
+            }
+            for row in rows(16)
+        ]
+    )
+    trainer = trainer_of(
+        tmp_path,
+        AutoModelForCausalLM.from_pretrained(model_path),
+        chats,
+        strength=GAMMA,
+        max_steps=3,
+        peft_config=lora(),
+    )
+    trainer.train()
+    trainer.save_model()
+    assert (tmp_path / "adapter_model.safetensors").is_file()
+    assert LearnedStrength.load(tmp_path).steps == 3
+
+
+def test_bf16_and_activation_checkpointing(tmp_path, model_path, pairs):
+    trainer = trainer_of(
+        tmp_path,
+        model_path,
+        pairs,
+        strength=LOGNORMAL,
+        max_steps=3,
+        bf16=True,
+        activation_checkpointing=True,
+    )
+    trainer.train()
+    assert trainer.strength.location.dtype == torch.float64
+    assert math.isfinite(trainer.state.log_history[-2]["loss"])
+
+
+def test_a_stream_needs_the_number_of_pairs(tmp_path, model_path):
+    def stream():
+        yield from rows(16)
+
+    dataset = IterableDataset.from_generator(stream)
+    with pytest.raises(InputError, match="Expected strength_num_pairs with a streaming"):
+        trainer_of(tmp_path, model_path, dataset, strength=GAMMA, max_steps=2)
+    trainer = trainer_of(
+        tmp_path, model_path, dataset, strength=GAMMA, max_steps=2, strength_num_pairs=16
+    )
+    trainer.train()
+    assert trainer._prior_weight == 1 / 16
+
+
+# -- inputs that cannot work -----------------------------------------------------------------------
+
+
+def changed(**columns):
+    table = rows(6)
+    for name, value in columns.items():
+        for row in table:
+            if value is None:
+                row.pop(name)
+            else:
+                row[name] = value
+    return Dataset.from_list(table)
+
+
+def with_a_hole():
+    table = rows(6)
+    table[4]["rejected"] = None
+    return Dataset.from_list(table)
+
+
+def with_ties():
+    table = rows(6)
+    for number, row in enumerate(table):
+        row["tie"] = number in (1, 2)
+    return Dataset.from_list(table)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "text"),
+    [
+        (
+            lambda: changed(rejected=None),
+            "columns prompt, chosen and rejected .* got no rejected among",
+        ),
+        (lambda: changed(prompt=None), "got no prompt among chosen, rejected"),
+        (lambda: changed(chosen=3), "three texts, .* got prompt str, chosen int, rejected str"),
+        (lambda: Dataset.from_list([]), "Expected preference pairs in train_dataset; got none"),
+        (with_a_hole, r"column rejected of every pair .* got none in 1 of 6 \(first rows: 4\)"),
+        (with_ties, r"got 2 of 6 marked as ties \(first rows: 1, 2\)"),
+        (
+            lambda: changed(prompt=" ".join(["w1"] * 40) + " "),
+            "got 6 of 6 pairs, whose prompt alone has max_length=32 tokens or more",
+        ),
+    ],
+)
+def test_pairs_that_cannot_be_trained_on(tmp_path, model_path, dataset, text):
+    with pytest.raises(InputError, match=text):
+        trainer_of(tmp_path / "run", model_path, dataset())
+    assert not (tmp_path / "run").exists() or not any((tmp_path / "run").iterdir())
+
+
+def test_some_prompts_that_are_too_long_are_counted(tmp_path, model_path):
+    table = [*rows(6), {**rows(1)[0], "prompt": " ".join(["w1"] * 40) + " "}]
+    with pytest.warns(DataWarning, match="Left out 1 of 7 pairs"):
+        trainer_of(tmp_path, model_path, Dataset.from_list(table))
+
+
+def test_datasets_of_a_wrong_type(tmp_path, model_path):
+    import pandas as pd
+
+    with pytest.raises(TypeError, match=r"got DataFrame\. Give datasets\.Dataset\.from_pandas"):
+        trainer_of(tmp_path, model_path, pd.DataFrame(rows(3)))
+    with pytest.raises(TypeError, match="Expected train_dataset as a .* got NoneType"):
+        trainer_of(tmp_path, model_path, None)
+    with pytest.raises(TypeError, match="Expected eval_dataset as a .* got list"):
+        MixDPOTrainer(
+            model_path, args=arguments(tmp_path), train_dataset=changed(), eval_dataset=rows(2)
+        )
+
+
+def test_models_that_cannot_be_a_policy(tmp_path, model_path, pairs):
+    config = AutoModelForCausalLM.from_pretrained(model_path).config
+    config._name_or_path = ""
+    in_memory = LlamaForCausalLM(config)
+    with pytest.raises(InputError, match="reference is loaded too; got a LlamaForCausalLM that"):
+        trainer_of(tmp_path, in_memory, pairs)
+    with pytest.raises(InputError, match="its tokenizer is loaded too"):
+        trainer_of(tmp_path, in_memory, pairs, peft_config=lora())
+    with pytest.raises(InputError, match="where there is no folder"):
+        trainer_of(tmp_path, str(tmp_path / "no" / "model"), pairs)
+    with pytest.raises(TypeError, match="Expected model as a name, a path or .* got int"):
+        trainer_of(tmp_path, 3, pairs)
+
+
+def test_with_a_tokenizer_an_adapter_may_live_in_memory(tmp_path, model_path, pairs):
+    config = AutoModelForCausalLM.from_pretrained(model_path).config
+    config._name_or_path = ""
+    MixDPOTrainer(
+        LlamaForCausalLM(config),
+        args=arguments(tmp_path),
+        train_dataset=pairs,
+        processing_class=AutoTokenizer.from_pretrained(model_path),
+        peft_config=lora(),
+    )
+
+
+def test_arguments_of_another_trainer(tmp_path, model_path, pairs):
+    args = trl.DPOConfig(str(tmp_path), **USUAL)
+    with pytest.raises(TypeError, match="Expected args as a MixDPOConfig; got DPOConfig"):
+        MixDPOTrainer(model_path, args=args, train_dataset=pairs)
+
+
+def test_a_policy_that_diverges_stops_with_its_step(tmp_path, model_path, pairs):
+    class Poison(TrainerCallback):
+        def on_step_end(self, args, state, control, model, **kwargs):
+            if state.global_step == 2:
+                with torch.no_grad():
+                    model.lm_head.weight[3, 3] = math.nan
+
+    trainer = trainer_of(tmp_path, model_path, pairs, strength=GAMMA, callbacks=[Poison()])
+    with pytest.raises(InputError, match="finite loss; got nan at step 3, .* in 4 of 4 pairs"):
+        trainer.train()
+    assert math.isfinite(trainer.strength.mean)
+
+
+def test_checkpoints_of_other_training(tmp_path, model_path, pairs):
+    saving = {"save_strategy": "steps", "save_steps": 1, "max_steps": 2}
+    trl.DPOTrainer(
+        model_path,
+        args=trl.DPOConfig(str(tmp_path / "dpo"), **{**USUAL, **saving}),
+        train_dataset=pairs,
+    ).train()
+    trainer_of(tmp_path / "lognormal", model_path, pairs, strength=LOGNORMAL, **saving).train()
+    trainer = trainer_of(tmp_path / "gamma", model_path, pairs, strength=GAMMA, **saving)
+    with pytest.raises(InputError, match="Expected strength_state.safetensors in the checkpoint"):
+        trainer.train(resume_from_checkpoint=str(tmp_path / "dpo" / "checkpoint-1"))
+    with pytest.raises(
+        InputError, match="same strength family as this run 'Gamma'; got 'LogNormal'"
+    ):
+        trainer.train(resume_from_checkpoint=str(tmp_path / "lognormal" / "checkpoint-1"))
+
+
+# -- what of TRL we lean on ------------------------------------------------------------------------
+
+
+def test_a_loss_that_multiplies_otherwise_is_noticed(tmp_path, model_path, pairs, monkeypatch):
+    trainer = trainer_of(tmp_path, model_path, pairs, strength=GAMMA)
+    delta, chosen = torch.tensor([1.0, 2.0]), torch.tensor([0.5, 0.25])
+
+    hosted = _HostedStrength(trainer.strength)
+    for log_ratio in (delta, chosen, chosen - delta):
+        hosted * log_ratio
+    hosted.check()
+
+    for products in ([delta], [chosen, delta, chosen - delta], [delta, chosen, chosen, delta]):
+        hosted = _HostedStrength(trainer.strength)
+        for log_ratio in products:
+            log_ratio * hosted
+        with pytest.raises(RuntimeError, match=f"got {len(products)} products"):
+            hosted.check()
+
+    # The whole loss, as it would be if TRL took the rewards first.
+    def rewards_first(self, model, inputs, return_outputs):
+        self.beta * chosen, self.beta * (chosen - delta)
+        return -torch.nn.functional.logsigmoid(self.beta * delta).mean()
+
+    monkeypatch.setattr(trl.DPOTrainer, "_compute_loss", rewards_first)
+    with pytest.raises(RuntimeError, match="no longer multiplies beta"):
+        trainer.compute_loss(trainer.model, {})
+
+
+def test_trls_loss_cannot_take_the_hosted_strength_for_a_number(tmp_path, model_path, pairs):
+    trainer = trainer_of(tmp_path, model_path, pairs, strength=GAMMA)
+    with pytest.raises(TypeError):
+        float(_HostedStrength(trainer.strength))
+
+
+def test_the_signatures_that_are_overridden():
+    import inspect
+
+    def names(method):
+        return list(inspect.signature(method).parameters)
+
+    base = trl.DPOTrainer
+    assert names(base._compute_loss) == ["self", "model", "inputs", "return_outputs"]
+    assert names(base.log) == ["self", "logs", "start_time"]
+    assert names(base.save_model) == ["self", "output_dir", "_internal_call"]
+    assert names(base._save_optimizer_and_scheduler) == ["self", "output_dir"]
+    assert names(base._load_optimizer_and_scheduler) == ["self", "checkpoint"]
+    assert names(base._load_best_model) == ["self"]
+    assert names(base._prepare_dataset)[:2] == ["self", "dataset"]
+    constructor = names(base.__init__)
+    assert constructor[:7] == [
+        "self",
+        "model",
+        "ref_model",
+        "args",
+        "data_collator",
+        "train_dataset",
+        "eval_dataset",
+    ]
+    assert names(MixDPOTrainer.__init__)[:7] == constructor[:7]
+
+
+def test_the_record_is_plain_json(tmp_path, model_path, pairs):
+    trainer = trainer_of(tmp_path, model_path, pairs, strength=GAMMA, max_steps=1)
+    trainer.train()
+    trainer.save_model()
+    record = json.loads((tmp_path / "learned_strength.json").read_text())
+    assert record["schema"] == "prefstrength/learned-strength/1"
+    assert set(record["versions"]) >= {"torch", "transformers", "trl"}

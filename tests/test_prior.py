@@ -1,0 +1,137 @@
+"""The strength prior: its law, its file, and what a file can have wrong."""
+
+import json
+import math
+
+import pytest
+
+from prefstrength import Gamma, LogNormal, Normal, PointMass
+from prefstrength.errors import InputError
+from prefstrength.prior import (
+    StrengthPrior,
+    cv_from_dispersion,
+    dispersion_from_cv,
+    location_dispersion,
+    mixing_from,
+)
+
+LAWS = [
+    PointMass(value=0.3),
+    Normal(mu=0.2, sigma=0.05),
+    LogNormal(mu=-2.0, sigma=0.6),
+    Gamma(shape=3.0, rate=20.0),
+]
+
+
+def prior(**changes):
+    fields = {
+        "family": "LogNormal",
+        "location": math.log(0.1),
+        "location_sd": 0.2,
+        "dispersion": math.log(0.7),
+        "dispersion_sd": 0.3,
+        "mean_strength": 0.1,
+        "source": {"model": "LogNormal", "choices": 120},
+        "groups": {"eu": {"dispersion": -0.2, "dispersion_sd": 0.4, "relative_mean": 1.1}},
+    }
+    return StrengthPrior(**{**fields, **changes})
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.family)
+def test_location_and_dispersion_name_the_law(law):
+    location, dispersion = location_dispersion(law)
+    again = mixing_from(law.family, location, dispersion)
+    assert again.parameters == pytest.approx(law.parameters, rel=1e-12)
+    assert math.exp(location) == pytest.approx(law.mean(), rel=1e-12)
+    assert cv_from_dispersion(law.family, dispersion) == pytest.approx(law.cv(), rel=1e-12)
+    assert dispersion_from_cv(law.family, law.cv() or 1.0) == (
+        None if dispersion is None else pytest.approx(dispersion, rel=1e-12)
+    )
+
+
+def test_dispersion_is_the_log_of_the_spread():
+    assert location_dispersion(LogNormal(mu=0.0, sigma=0.7))[1] == pytest.approx(math.log(0.7))
+    assert location_dispersion(Gamma(shape=4.0, rate=1.0))[1] == pytest.approx(-math.log(4.0) / 2)
+    assert location_dispersion(Normal(mu=2.0, sigma=0.5))[1] == pytest.approx(math.log(0.25))
+
+
+def test_mixing_is_the_centre_of_the_prior():
+    law = prior().mixing()
+    assert law.mean() == pytest.approx(0.1)
+    assert law.sd_log() == pytest.approx(0.7)
+
+
+def test_the_mean_strength_is_taken_from_the_location_when_left_out():
+    assert prior(mean_strength=None).mean_strength == pytest.approx(0.1)
+
+
+def test_saved_is_loaded(tmp_path):
+    path = prior().save(tmp_path / "folder" / "strength_prior.json")
+    assert StrengthPrior.load(path) == prior()
+    assert json.loads(path.read_text())["schema"] == "prefstrength/strength-prior/1"
+
+
+def test_callers_dicts_are_copied():
+    source = {"choices": 1}
+    made = prior(source=source)
+    source["choices"] = 2
+    assert made.source == {"choices": 1}
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"family": "Cauchy"}, "Expected a family of mixing distributions .* got 'Cauchy'"),
+        ({"location": math.nan}, "Expected location to be finite; got nan"),
+        ({"location_sd": 0.0}, r"Expected location_sd to be finite and > 0; got 0\.0"),
+        ({"dispersion_sd": -1.0}, "Expected dispersion_sd to be finite and > 0; got -1"),
+        ({"family": "PointMass"}, "A PointMass prior has no dispersion; got dispersion"),
+        ({"mean_strength": 0}, "Expected mean_strength to be finite and > 0; got 0"),
+        ({"groups": {"eu": {"dispersion": math.inf}}}, "Expected finite numbers in groups"),
+    ],
+)
+def test_numbers_that_cannot_be(changes, text):
+    with pytest.raises(InputError, match=text):
+        prior(**changes)
+
+
+@pytest.mark.parametrize("changes", [{"dispersion": None}, {"location": "0.1"}, {"source": []}])
+def test_wrong_types(changes):
+    with pytest.raises(TypeError, match=r"Expected (dispersion|location|source) as a"):
+        prior(**changes)
+
+
+def record(**changes):
+    return json.dumps({**prior().to_dict(), **changes})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (record()[:40], "got text that is not JSON"),
+        ("[1, 2]", "as a JSON object in .* got a list"),
+        ("{}", "Expected schema 'prefstrength/strength-prior/1' in .* got None"),
+        (record(schema="prefstrength/strength-prior/9"), "got 'prefstrength/strength-prior/9'"),
+        (record(scale=1), r"got 1 unknown \(scale\)"),
+        (record(location="low"), "cannot be read: Expected location as a number; got 'low'"),
+        (record(location=math.nan), "cannot be read: Expected location to be finite"),
+        ('{"schema": "prefstrength/strength-prior/1"}', "cannot be read: .*missing 3 required"),
+    ],
+)
+def test_files_that_are_no_prior(tmp_path, text, message):
+    path = tmp_path / "strength_prior.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        StrengthPrior.load(path)
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(InputError, match=r"Expected a strength prior at .* got no such file"):
+        StrengthPrior.load(tmp_path / "strength_prior.json")
+    with pytest.raises(InputError, match="got a folder"):
+        StrengthPrior.load(tmp_path)
+
+
+def test_a_negative_mean_has_no_location():
+    with pytest.raises(InputError, match="Expected a positive mean strength; got -1"):
+        location_dispersion(Normal(mu=-1.0, sigma=0.5))
