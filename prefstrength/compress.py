@@ -17,6 +17,7 @@ difference x. Two exact summaries follow, each with the same two methods as
 The cost of an evaluation no longer depends on the number of situations.
 """
 
+import itertools
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -32,16 +33,17 @@ from prefstrength.quantiles import CellLaws, chebyshev_basis
 
 __all__ = ["PairSketch", "PanelTables", "normal_nodes"]
 
-# Half of the nodes' range in standard normal units; P(|z| > 8) = 1e-15.
-_RANGE = 8.0
+# How far nodes reach, in standard normal units. P(|z| > 8) = 1e-15, yet a chooser may lie beyond:
+# hundreds of choices against the reward, under a LogNormal law with a small sigma.
+_REACHES = (8.0, 16.0, 32.0)
 # Rows of a panel table that are multiplied with one basis: few enough that the padding of cells
 # with few choosers stays cheap, many enough that the basis is not copied too often.
 _BLOCKS = (8, 32, 128)
 
 
-def normal_nodes(step: float) -> tuple[np.ndarray, np.ndarray]:
+def normal_nodes(step: float, reach: float = _REACHES[0]) -> tuple[np.ndarray, np.ndarray]:
     """Nodes and log weights of the trapezoid rule for a standard normal z."""
-    z = np.arange(-_RANGE, _RANGE + step / 2, step)
+    z = np.arange(-reach, reach + step / 2, step)
     return z, -(z**2) / 2 + np.log(step / np.sqrt(2 * np.pi))
 
 
@@ -123,13 +125,18 @@ def _chebyshev_weights(
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class _PanelClass:
-    """Choosers that are integrated with the same step."""
+    """Choosers that are integrated on the same nodes."""
 
     coefficients: jax.Array  # (block, row, basis)
     cell: jax.Array  # (block,)
     unit: jax.Array  # (block * row,) chooser of each row within the class; padding -> last
     choosers: jax.Array  # (chooser,) codes of the class's choosers
     step: float = field(metadata={"static": True})
+    reach: float = field(metadata={"static": True})
+
+    def nodes(self, finer: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        """Nodes and log weights, the step divided by ``finer``."""
+        return normal_nodes(self.step / finer, self.reach)
 
 
 @jax.tree_util.register_dataclass
@@ -153,7 +160,7 @@ class PanelTables:
         scale: float,
         family: type[Mixing],
         dispersion: float = 1.0,
-        degree: int = 72,
+        degree: int = 64,
     ) -> "PanelTables":
         """Tabulate panels.
 
@@ -185,10 +192,21 @@ class PanelTables:
         ) * (dispersion / unit) ** 2
         steps = _step(information, dispersion / unit if family is LogNormal else 1.0)
         if family is PointMass:
-            steps = np.full(len(information), 1.0)
+            steps, reaches = np.ones(len(information)), np.zeros(len(information))
+        else:
+            by_chooser = np.zeros((len(information), table.shape[1]))
+            np.add.at(by_chooser, row_chooser, table)
+            reaches = _reaches(by_chooser, scale, degree, positive, dispersion)
         classes = tuple(
-            _panel_class(table, row_chooser, row_cell, np.flatnonzero(steps == step), float(step))
-            for step in np.unique(steps)[::-1]
+            _panel_class(
+                table,
+                row_chooser,
+                row_cell,
+                np.flatnonzero((steps == step) & (reaches == reach)),
+                float(step),
+                float(reach),
+            )
+            for step, reach in sorted(set(zip(steps, reaches, strict=True)), reverse=True)
         )
         return cls(
             classes=classes,
@@ -218,7 +236,7 @@ class PanelTables:
             if laws[0].family is PointMass:
                 z, log_weight = np.zeros(1), np.zeros(1)
             else:
-                z, log_weight = normal_nodes(part.step)
+                z, log_weight = part.nodes()
             values = self.by_node(index, laws, z) + log_weight
             parts.append(jax.scipy.special.logsumexp(values, axis=-1))
         order = jnp.argsort(jnp.concatenate([part.choosers for part in self.classes]))
@@ -255,6 +273,7 @@ def _panel_class(
     row_cell: np.ndarray,
     choosers: np.ndarray,
     step: float,
+    reach: float,
 ) -> _PanelClass:
     rows = np.flatnonzero(np.isin(row_chooser, choosers))
     rows = rows[np.argsort(row_cell[rows], kind="stable")]
@@ -279,12 +298,17 @@ def _panel_class(
         unit=jnp.asarray(np.concatenate(units)),
         choosers=jnp.asarray(choosers),
         step=step,
+        reach=reach,
     )
 
 
+# Half of the width, in units of 1/scale, over which the asinh map resolves coefficients around 0.
+_WIDTH = 0.25
+
+
 def _interval(scale: float, positive: bool) -> tuple[float, float]:
-    """Range of the coefficient that the series covers; beyond it the table is linear in β."""
-    return (np.exp(-6.0) / scale, np.exp(5.0) / scale) if positive else (-50 / scale, 50 / scale)
+    """Range of the coefficient that the series covers."""
+    return (np.exp(-6.0) / scale, np.exp(8.0) / scale) if positive else (-400 / scale, 400 / scale)
 
 
 def _table(
@@ -295,29 +319,41 @@ def _table(
     degree: int,
     positive: bool,
 ) -> np.ndarray:
-    """Chebyshev coefficients of every row, and the slopes in β at both ends."""
+    r"""Coefficients of every row in the basis of :func:`_basis`.
+
+    The log-likelihood grows without bound in β; what grows is known and split off, so that the
+    series represents a bounded remainder however large β is:
+
+    .. math:: \log\sigma(\beta x) = -\beta x^- - \log(1 + e^{-\beta |x|}) \quad (\beta > 0)
+
+    and, where β may be negative,
+    :math:`\log\sigma(\beta x) = \beta x/2 - \log 2\cosh(\beta x/2)`, whose last term grows as
+    :math:`\sqrt{\beta^2 + b^2} |x|/2`.
+    """
     points = chebyshev.chebpts1(degree + 1)
     low, high = _interval(scale, positive)
+    width = _WIDTH / scale
+    size = np.abs(x)
+
+    def total(of_each: np.ndarray) -> np.ndarray:
+        return np.add.reduceat(weight * of_each, starts)
+
     if positive:
         beta = np.exp((points * (np.log(high) - np.log(low)) + np.log(low) + np.log(high)) / 2)
+        columns = [total(np.log1p(np.exp(-b * size))) for b in beta]
+        # Below the range the remainder is linear in β.
+        grown = [total(np.minimum(x, 0.0)), total(size * np.exp(log_sigmoid(-low * size)))]
     else:
-        beta = np.sinh(points * np.arcsinh(high * scale / 0.25)) * 0.25 / scale
-    rows = len(starts)
-    values = np.empty((rows, degree + 1))
-    slopes = np.empty((rows, 2))
-    for j, b in enumerate(beta):
-        values[:, j] = np.add.reduceat(weight * log_sigmoid(b * x), starts)
-    for j, b in enumerate((low, high)):
-        if positive and b == low:
-            slope = x * np.exp(log_sigmoid(-b * x))  # nearly linear in β close to 0
-        else:
-            # Limit as |β| grows: the choices against β count, those with it are certain. The
-            # derivative at the end itself could be of the wrong sign, and diverge.
-            slope = np.minimum(x, 0.0) if b > 0 else np.maximum(x, 0.0)
-        slopes[:, j] = np.add.reduceat(weight * slope, starts)
+        beta = np.sinh(points * np.arcsinh(high / width)) * width
+        psi = np.sqrt(beta**2 + width**2)
+        columns = [
+            total(np.logaddexp(b * x / 2, -b * x / 2) - p * size / 2)
+            for b, p in zip(beta, psi, strict=True)
+        ]
+        grown = [total(x / 2), total(-size / 2)]
     transform = chebyshev.chebvander(points, degree) * 2 / (degree + 1)
     transform[:, 0] /= 2
-    return np.concatenate([values @ transform, slopes], axis=1)
+    return np.concatenate([-np.stack(columns, axis=1) @ transform, np.stack(grown, axis=1)], axis=1)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
@@ -350,14 +386,46 @@ def _table_values_jvp(
 
 
 def _basis(beta: jax.Array, scale: float, degree: int, positive: bool) -> jax.Array:
+    """Chebyshev polynomials of the mapped coefficient, and the two functions split off."""
     low, high = _interval(scale, positive)
+    width = _WIDTH / scale
     inside = jnp.clip(beta, low, high)
     if positive:
         t = (2 * jnp.log(inside) - np.log(low) - np.log(high)) / (np.log(high) - np.log(low))
     else:
-        t = jnp.arcsinh(inside * scale / 0.25) / np.arcsinh(high * scale / 0.25)
-    basis = chebyshev_basis(t, degree)
+        t = jnp.arcsinh(inside / width) / np.arcsinh(high / width)
     # Far outside, where nothing is left of the likelihood, only finiteness matters.
-    excess = jnp.clip(beta, -1e100, 1e100)
-    ends = [jnp.minimum(excess - low, 0.0), jnp.maximum(excess - high, 0.0)]
-    return jnp.concatenate([basis, jnp.stack(ends, axis=-1)], axis=-1)
+    finite = jnp.clip(beta, -1e100, 1e100)
+    second = jnp.minimum(finite - low, 0.0) if positive else jnp.sqrt(finite**2 + width**2)
+    ends = jnp.stack([finite, second], axis=-1)
+    return jnp.concatenate([chebyshev_basis(t, degree), ends], axis=-1)
+
+
+def _reaches(
+    table: np.ndarray, scale: float, degree: int, positive: bool, dispersion: float
+) -> np.ndarray:
+    """How far the nodes of each chooser must reach, from a look at the integrand.
+
+    It is looked at around the coefficient that suits the median chooser, at the given
+    dispersion and at smaller ones, under which an unusual chooser lies further out.
+    """
+
+    def basis(beta: np.ndarray) -> np.ndarray:
+        return np.asarray(_basis(jnp.asarray(beta), scale, degree, positive)).T
+
+    low, high = _interval(scale, positive)
+    grid = np.geomspace(low, high, 401) if positive else np.linspace(low / 50, high / 50, 401)
+    some = table[:: 1 + len(table) // 2000]
+    location = float(np.median(grid[np.argmax(some @ basis(grid), axis=1)]))
+    z = np.arange(-1.5 * _REACHES[-1], 1.5 * _REACHES[-1] + 0.25, 0.5)
+    out = np.full(len(table), _REACHES[0])
+    for sd in dispersion * np.array([1.0, 0.5, 0.25]):
+        at_z = basis(location * np.exp(sd * z) if positive else location + sd * z)
+        for start in range(0, len(table), 4096):
+            rows = slice(start, start + 4096)
+            values = table[rows] @ at_z - z**2 / 2
+            mass = np.exp(values - values.max(axis=1, keepdims=True))
+            for reach, next_reach in itertools.pairwise(_REACHES):
+                beyond = mass[:, np.abs(z) >= reach - 0.5].sum(axis=1) > 1e-8 * mass.sum(axis=1)
+                out[rows] = np.where(beyond, np.maximum(out[rows], next_reach), out[rows])
+    return out

@@ -13,7 +13,7 @@ from prefstrength.errors import InputError
 from prefstrength.kernel import log_probability
 from prefstrength.mixed import JAX
 from prefstrength.mixing import PointMass
-from prefstrength.quantiles import CellLaws
+from prefstrength.quantiles import CellLaws, coefficient_at
 
 if TYPE_CHECKING:
     from prefstrength.choices import Choices
@@ -124,8 +124,8 @@ def build_likelihood(
             data.weight,
             data.scales[0],
             families[0],
-            dispersion=dispersions[0] * 2**refine,
-            degree=72 + 24 * refine,
+            dispersion=dispersions[0] * 1.5**refine,
+            degree=64 + 32 * refine,
         )
     return _direct(data, families, dispersions, refine)
 
@@ -209,21 +209,36 @@ def likelihood_error(
 
 
 def _exact_panels(data: LikelihoodData, laws: tuple[CellLaws, ...]) -> np.ndarray:
-    """Log-likelihood of panels without tables and with a step that is surely fine enough."""
-    law = laws[0]
-    x = data.differences()
-    out = np.empty(data.units)
+    """Log-likelihood of panels without tables, on nodes that surely are enough.
+
+    A first look on a coarse grid, far wider than any chooser lies, finds where the integrand is.
+    """
+    x, out = data.differences(), np.empty(data.units)
     for unit in range(data.units):
         mine = data.unit == unit
+        own = x[mine], data.cell[mine], data.weight[mine]
+        if laws[0].family is PointMass:
+            out[unit] = _log_integrand(*own, laws[0], np.zeros(1))[0]
+            continue
+        coarse = np.arange(-36.0, 36.25, 0.25)
+        values = _log_integrand(*own, laws[0], coarse) - coarse**2 / 2
+        there = coarse[values > values.max() - 40.0]
         step = 0.25 / np.sqrt(1 + 0.5 * data.weight[mine].sum())
-        z, log_weight = (
-            (np.zeros(1), np.zeros(1)) if law.family is PointMass else normal_nodes(float(step))
-        )
-        beta = np.asarray(law.at(z))
-        total = log_weight.copy()
-        for cell in np.unique(data.cell[mine]):
-            rows = mine & (data.cell == cell)
-            total += data.weight[rows] @ log_sigmoid(x[rows][:, None] * beta[cell])
-        top = total.max()
-        out[unit] = top + np.log(np.exp(total - top).sum())
+        z = np.arange(there[0] - 0.25, there[-1] + 0.25, step)
+        values = _log_integrand(*own, laws[0], z) - z**2 / 2
+        top = values.max()
+        out[unit] = top + np.log(np.exp(values - top).sum() * step / np.sqrt(2 * np.pi))
     return out
+
+
+def _log_integrand(
+    x: np.ndarray, cell: np.ndarray, weight: np.ndarray, law: CellLaws, z: np.ndarray
+) -> np.ndarray:
+    """Log probability of one chooser's choices at draws z."""
+    total = np.zeros(len(z))
+    for c in np.unique(cell):
+        dispersion = None if law.dispersion is None else np.asarray(law.dispersion[c])
+        beta = coefficient_at(law.family, z, np.asarray(law.location[c]), dispersion)
+        for part in np.array_split(np.flatnonzero(cell == c), 1 + len(x) * len(z) // 2_000_000):
+            total += weight[part] @ log_sigmoid(x[part][:, None] * beta)
+    return total

@@ -186,7 +186,8 @@ def heterogeneity(
         alternatives), each with ``_low`` and ``_high``; p_heterogeneous and p_homogeneous, the
         posterior probabilities of cv above and below ``rope``; prior_heterogeneous, the same
         before the data; verdict; data_share, how much narrower than the prior the posterior
-        of cv is (0: all prior, 1: all data). Means and medians are in units of one over the
+        of sd_log (of cv, for Normal) is: one minus the ratio of squared interquartile ranges
+        (0: all prior, 1: all data). Means and medians are in units of one over the
         attribute; cv, sd_log and share are free of its scale.
 
     Raises
@@ -220,7 +221,8 @@ def heterogeneity(
     for selection in _selections(fit):
         laws = posterior.take(selection.cells)
         draws = _indices(laws, selection.share)
-        before = _indices(prior.take(selection.cells), selection.share)["cv"]
+        before = _indices(prior.take(selection.cells), selection.share)
+        index = "sd_log" if laws.positive else "cv"
         draws["share"] = _variance_share(laws, selection, differences)
         row: dict[str, Any] = {
             "factor": selection.factor,
@@ -232,9 +234,9 @@ def heterogeneity(
             row |= _interval(name, draws[name], prob)
         row["p_heterogeneous"] = float(np.mean(draws["cv"] > rope))
         row["p_homogeneous"] = 1 - row["p_heterogeneous"]
-        row["prior_heterogeneous"] = float(np.mean(before > rope))
+        row["prior_heterogeneous"] = float(np.mean(before["cv"] > rope))
         row["verdict"] = _verdict(posterior.family, row["p_heterogeneous"])
-        row["data_share"] = _data_share(draws["cv"], before)
+        row["data_share"] = _data_share(draws[index], before[index])
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -189,23 +189,32 @@ def _certified(
     """Problem and mode with a likelihood whose error is known, refined until it is small."""
     problem = Problem(population, build_likelihood(data, families))
     mode = find_mode(problem)
-    for refine in range(_MOST_REFINEMENTS + 1):
+    laws = _plausible(problem, mode)
+    needed = _largest_dispersions(laws, data, families)
+    # Nodes were placed for a dispersion of 1; compile again only if that was far off.
+    if not all(0.4 <= relative <= 1.0 for relative, _ in needed):
+        problem.likelihood = build_likelihood(data, families, tuple(d for _, d in needed))
+        mode = find_mode(problem, mode.at)
         laws = _plausible(problem, mode)
-        problem.likelihood = build_likelihood(
-            data, families, _largest_dispersions(laws, data, families), refine
-        )
-        error = likelihood_error(problem.likelihood, data, laws)
+    error = likelihood_error(problem.likelihood, data, laws)
+    for refine in range(1, _MOST_REFINEMENTS + 1):
         if error <= TOLERANCE:
             break
-    else:
+        needed = _largest_dispersions(laws, data, families)
+        finer = build_likelihood(data, families, tuple(d for _, d in needed), refine)
+        finer_error = likelihood_error(finer, data, laws)
+        if finer_error > error / 2:
+            break  # more nodes do not help
+        problem.likelihood, error = finer, finer_error
+    if error > TOLERANCE:
         warnings.warn(
-            f"The likelihood expects an error below {TOLERANCE} nats; got {error:.2g} after "
-            f"{_MOST_REFINEMENTS} refinements. Look for reward differences that are far larger "
-            'than the rest, or use method="latent".',
+            f"The likelihood expects an error below {TOLERANCE} nats; got {error:.2g} with the "
+            f"most nodes ({problem.likelihood.how}). Look for reward differences that are far "
+            'larger than the rest, or use method="latent".',
             SamplingWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
-    return problem, find_mode(problem, mode.at), error
+    return problem, mode, error
 
 
 def _plausible(problem: Problem, mode: Mode) -> list[tuple[CellLaws, ...]]:
@@ -227,12 +236,12 @@ def _plausible(problem: Problem, mode: Mode) -> list[tuple[CellLaws, ...]]:
 
 def _largest_dispersions(
     laws: list[tuple[CellLaws, ...]], data: LikelihoodData, families: tuple[type, ...]
-) -> tuple[float, ...]:
+) -> list[tuple[float, float]]:
+    """For each attribute the largest dispersion, relative to its unit and as it is."""
     out = []
     for a, family in enumerate(families):
-        found = [law[a].dispersion for law in laws]
         unit = 1.0 if family.positive else 1.0 / data.scales[a]
-        sizes = [float(np.max(d)) for d in found if d is not None]
-        out.append(float(np.clip(max(sizes, default=unit), 0.3 * unit, 4.0 * unit)))
-    return tuple(out)
-
+        sizes = [float(np.max(d)) / unit for law in laws if (d := law[a].dispersion) is not None]
+        relative = float(np.clip(max(sizes, default=1.0), 0.3, 6.0))
+        out.append((relative, relative * unit))
+    return out

@@ -96,9 +96,7 @@ class Truth:
             return None
         return matching[0]
 
-    def points(
-        self, cells: list[tuple[Mapping[str, str], float]]
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def points(self, cells: list[tuple[Mapping[str, str], float]]) -> tuple[np.ndarray, np.ndarray]:
         """Strengths and probabilities that stand for the choosers of some cells of a fit.
 
         Parameters

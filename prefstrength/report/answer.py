@@ -115,7 +115,7 @@ def _how_much(facts: Facts) -> Answer:
         )
     second = (
         f"Between two responses one sd of {attribute} apart, a chooser at the 10th percentile "
-        f"takes the better one in {percent(round(tenths.weak_choice, 2))} of cases, one at the "
+        f"takes the higher one in {percent(round(tenths.weak_choice, 2))} of cases, one at the "
         f"90th in {percent(round(tenths.strong_choice, 2))}."
     )
     mean = (
@@ -179,40 +179,41 @@ def _verdict(verdict: Any) -> str:
 
 
 def training_advice(facts: Facts) -> str:
-    """What to train with: ``"MixDPO"``, ``"DPO"`` or ``""`` where the model cannot say."""
+    """What to train with: ``"MixDPO"``, ``"DPO"``, or ``""`` where the data do not say."""
     if not facts.varies:
         return ""
-    verdicts = set(facts.heterogeneity["verdict"])
-    return "DPO" if verdicts == {HOMOGENEOUS} else "MixDPO"
+    if HETEROGENEOUS in set(facts.heterogeneity["verdict"]):
+        return "MixDPO"
+    return "DPO" if facts.overall["verdict"] == HOMOGENEOUS else ""
 
 
 def _train(facts: Facts) -> Answer:
     question = "Train with plain DPO or with MixDPO?"
-    advice = training_advice(facts)
-    compared = _models_sentence(facts)
-    if not advice:
-        return Answer(
-            question, "This model alone gives no reason for either.", tuple(compared), "unsure"
-        )
+    advice, compared = training_advice(facts), tuple(_models_sentence(facts))
+    if not facts.varies:
+        short = "This model alone gives no reason for either."
+        return Answer(question, short, compared, "unsure")
     if advice == "DPO":
         text = (
-            "Strength is practically the same for everybody, overall and in every group: one "
-            "strength, which is plain DPO, describes these choosers.",
+            "Strength is practically the same for everybody: one strength, which is plain DPO, "
+            "describes these choosers."
         )
-        return Answer(question, "Plain DPO is enough.", text + tuple(compared), "no")
-    if facts.overall["verdict"] == HETEROGENEOUS or HETEROGENEOUS in set(facts.levels["verdict"]):
+        if UNCERTAIN in set(facts.levels["verdict"]):
+            text += " In some groups there are too few data to be sure of that."
+        return Answer(question, "Plain DPO is enough.", (text, *compared), "no")
+    if advice == "MixDPO":
         text = (
-            "Strength varies by more than is practically nothing. MixDPO averages the DPO loss "
-            "over the distribution of strength, so that pairs on which choosers differ are "
-            "not fitted as if everybody were equally sure.",
+            "Strength varies by more than is practically nothing. MixDPO averages the probability "
+            "of each choice over the distribution of strength, where DPO takes one strength for "
+            "all and reads the choices of the unsure as if they were meant as firmly as the rest."
         )
-        return Answer(question, "MixDPO, under the prior below.", text + tuple(compared), "yes")
+        return Answer(question, "With MixDPO, under the prior below.", (text, *compared), "yes")
     text = (
         "The data do not settle whether strength varies. MixDPO under the prior below is the "
         "cautious choice: where the spread is small it trains almost as plain DPO does. More "
-        "choices for each chooser would settle it.",
+        "choices for each chooser would settle it."
     )
-    return Answer(question, "MixDPO does no harm here.", text + tuple(compared), "unsure")
+    return Answer(question, "Either; MixDPO is the safer.", (text, *compared), "unsure")
 
 
 def best_model(models: Any) -> tuple[str, str, float, float] | None:
@@ -260,10 +261,15 @@ def _prior(facts: Facts) -> Answer:
     )
     text = (
         f"The spread comes from these data (90% interval of sd/mean {interval(low, high)}); the "
-        f"mean does not: it is DPO's β, which anchors the scale. Training may move the mean by "
-        f"about ±{percent(round(1.645 * prior.location_sd, 3))} before the prior resists."
+        f"mean does not: it plays the part of DPO's β, which anchors the scale. The prior leaves "
+        f"the mean a 90% interval of {_mean_interval(prior)}."
     )
     return Answer(question, short, (text,))
+
+
+def _mean_interval(prior: Any) -> str:
+    low, high = np.exp(prior.location + 1.645 * prior.location_sd * np.array([-1, 1]))
+    return f"{number(low)} to {number(high)}"
 
 
 def _learned(facts: Facts) -> Answer:

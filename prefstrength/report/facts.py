@@ -234,9 +234,15 @@ def recovered(
     for row in table.to_dict("records"):
         where = f"{row['factor']}: {row['level']}" if row["level"] else "all data"
         true = truth.summary(cell_weights(fit, row["factor"], row["level"]))
-        for quantity, name in (("mean", "mean strength"), ("cv", "sd/mean"), ("sd_log", "sd of log strength")):
+        for quantity, name in (
+            ("mean", "mean strength"),
+            ("cv", "sd/mean"),
+            ("sd_log", "sd of log strength"),
+        ):
             if quantity in true and np.isfinite(row[quantity]):
-                add(where, name, true[quantity], *(row[quantity + e] for e in ("", "_low", "_high")))
+                add(
+                    where, name, true[quantity], *(row[quantity + e] for e in ("", "_low", "_high"))
+                )
     tail = (1 - prob) / 2
     for index, cell in enumerate(fit.spec["cells"]):
         law = truth.law(cell)

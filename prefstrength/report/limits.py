@@ -209,9 +209,7 @@ def _groups(facts: Facts) -> list[Limit]:
     )
     number = len(facts.levels)
     if number >= 10 and facts.varies:
-        text += (
-            f" With {number} verdicts at 95% probability each, one or the other may be wrong."
-        )
+        text += f" With {number} verdicts at 95% probability each, one or the other may be wrong."
     return [Limit("Groups", text)]
 
 
