@@ -19,8 +19,19 @@ if TYPE_CHECKING:
     from prefstrength.mixed import log_choice_probability
     from prefstrength.mixing import Gamma, LogNormal, Normal, PointMass
     from prefstrength.models import MixedLogit
+    from prefstrength.plots import (
+        plot_choice_curve,
+        plot_choosers,
+        plot_comparison,
+        plot_data,
+        plot_groups,
+        plot_prior_posterior,
+        plot_strength,
+        plot_trajectory,
+    )
     from prefstrength.prior import StrengthPrior
     from prefstrength.reading import pairs_from_votes, read_choices, read_pairs
+    from prefstrength.report import write_report
     from prefstrength.rewards import ColumnReward, HFReward, TextReward, score
     from prefstrength.simulation import simulate
     from prefstrength.sources import load_pairs
@@ -42,8 +53,19 @@ _HOMES = {
     "mixed": ("log_choice_probability",),
     "mixing": ("Gamma", "LogNormal", "Normal", "PointMass"),
     "models": ("MixedLogit",),
+    "plots": (
+        "plot_choice_curve",
+        "plot_choosers",
+        "plot_comparison",
+        "plot_data",
+        "plot_groups",
+        "plot_prior_posterior",
+        "plot_strength",
+        "plot_trajectory",
+    ),
     "prior": ("StrengthPrior",),
     "reading": ("pairs_from_votes", "read_choices", "read_pairs"),
+    "report": ("write_report",),
     "rewards": ("ColumnReward", "HFReward", "TextReward", "score"),
     "simulation": ("simulate",),
     "sources": ("load_pairs",),

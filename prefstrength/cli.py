@@ -323,8 +323,8 @@ def run(
     family: Family = "lognormal",
     mean_strength: MeanStrength = 0.1,
     method: Method = "auto",
-    draws: Draws = 1000,
-    warmup: Warmup = 500,
+    draws: Draws = 500,
+    warmup: Warmup = 300,
     chains: Chains = 4,
     model: Model = None,
     steps: Steps = 200,
@@ -409,8 +409,8 @@ def fit(
     family: Family = "lognormal",
     mean_strength: MeanStrength = 0.1,
     method: Method = "auto",
-    draws: Draws = 1000,
-    warmup: Warmup = 500,
+    draws: Draws = 500,
+    warmup: Warmup = 300,
     chains: Chains = 4,
     seed: Seed = 0,
     force: Force = False,
@@ -493,7 +493,7 @@ def compare(
     and the table says how.
     """
     comparison = pipeline.compare(folder, learned, tell=context.obj)
-    typer.echo(comparison.table.to_string(index=False))
+    typer.echo(repr(comparison))
 
 
 @app.command()
@@ -520,8 +520,8 @@ def demo(
     no_train: Annotated[
         bool, typer.Option("--no-train", help="The analysis alone; needs no torch.")
     ] = False,
-    draws: Draws = 1000,
-    warmup: Warmup = 500,
+    draws: Draws = 500,
+    warmup: Warmup = 300,
     chains: Chains = 4,
     seed: Seed = 0,
     force: Force = False,
@@ -619,8 +619,9 @@ def _conclude(fitted: Any, out: Path) -> None:
         return
     failed = checks.table[~checks.table["passed"].astype(bool)]
     for row in failed.to_dict("records"):
+        of = f" of {row['variable']}" if row["variable"] else ""
         typer.echo(
-            f"Diagnostic failed: {row['check']} of {row['variable']} is {row['value']:.4g}, "
+            f"Diagnostic failed: {row['check']}{of} is {row['value']:.4g}, "
             f"threshold {row['threshold']:.4g}. {row['meaning']} {row['advice']}",
             err=True,
         )

@@ -1,8 +1,9 @@
 """The demo: simulated pairs with known truth, taken the whole way."""
 
 import io
+import json
 import os
-import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ _TRAINING = {
     "learning_rate": 1e-3,
     "per_device_train_batch_size": 16,
     "logging_steps": 10,
-    "use_cpu": True,
+    "use_cpu": True,  # where it is fast enough, and the same numbers everywhere
     "bf16": False,
     "gradient_checkpointing": False,
 }
@@ -36,8 +37,6 @@ def write_demo_data(
     pairs, truth : path
         Where to.
     """
-    import json
-
     buffer = io.BytesIO()
     data.pairs.to_parquet(buffer, index=False, compression="zstd")
     atomic_write_bytes(pairs, buffer.getvalue())
@@ -85,9 +84,11 @@ def run_demo(
     data = make_demo_data(choosers=choosers, situations=situations, seed=seed)
     made = out / "demo"
     model = made / "model"
+    one_thread: Any = nullcontext
     if train:
         # Before anything is written: whoever lacks torch hears of it now.
-        make_tiny_model = _tiny()
+        tiny = _tiny()
+        one_thread = tiny.one_thread
     write_demo_data(data, made / "pairs.parquet", out / "truth.json")
     if train and (force or not (model / "config.json").is_file()):
         texts = [
@@ -95,33 +96,32 @@ def run_demo(
             for name in ("chosen", "rejected")
             for prompt, response in zip(data.pairs["prompt"], data.pairs[name], strict=True)
         ]
-        make_tiny_model(texts, model, seed=seed)
-    elif not train:
-        shutil.rmtree(model, ignore_errors=True)
-    return pipeline.run(
-        made / "pairs.parquet",
-        out,
-        pipeline.Reading(chooser="annotator", groups=("dataset", "region")),
-        reward="text",
-        model=model if train else None,
-        steps=steps,
-        title="Demo: simulated preferences with known strengths",
-        seed=seed,
-        sampler=sampler,
-        training=_TRAINING,
-        force=force,
-        progress=progress,
-        tell=tell,
-    )
+        tiny.make_tiny_model(texts, model, seed=seed)
+    with one_thread():
+        return pipeline.run(
+            made / "pairs.parquet",
+            out,
+            pipeline.Reading(chooser="annotator", groups=("dataset", "region")),
+            reward="text",
+            model=model if train else None,
+            steps=steps,
+            title="Demo: simulated preferences with known strengths",
+            seed=seed,
+            sampler=sampler,
+            training=_TRAINING,
+            force=force,
+            progress=progress,
+            tell=tell,
+        )
 
 
 def _tiny() -> Any:
     try:
-        from prefstrength.mixdpo.tiny import make_tiny_model
+        from prefstrength.mixdpo import tiny
     except ModuleNotFoundError as error:
         raise InputError(
             f"The demo trains a tiny model and expects torch and trl; got no module named "
             f"{error.name}. Install them with `pip install 'prefstrength[mixdpo]'`, or leave the "
             "training out with --no-train."
         ) from error
-    return make_tiny_model
+    return tiny

@@ -37,8 +37,9 @@ class DirectLikelihood:
     weight : array, shape (situation,)
     units : int
         Number of units.
-    step : float
-        Step of the trapezoid rule in each random coefficient's standard normal draw.
+    step, reach : float
+        Step of the trapezoid rule in each random coefficient's standard normal draw, and how
+        far its nodes reach.
     """
 
     values: jax.Array
@@ -49,6 +50,7 @@ class DirectLikelihood:
     weight: jax.Array
     units: int = field(metadata={"static": True})
     step: float = field(metadata={"static": True})
+    reach: float = field(metadata={"static": True})
     how: str = field(metadata={"static": True})
 
     def log_choice(self, coefficients: list[jax.Array]) -> jax.Array:
@@ -58,10 +60,7 @@ class DirectLikelihood:
         """
         utility = reduce(
             jnp.add,
-            (
-                self.values[:, None, :, a] * beta[:, :, None]
-                for a, beta in enumerate(coefficients)
-            ),
+            (self.values[:, None, :, a] * beta[:, :, None] for a, beta in enumerate(coefficients)),
         )
         return log_choice(
             utility,
@@ -71,7 +70,7 @@ class DirectLikelihood:
 
     def nodes(self, laws: tuple[CellLaws, ...]) -> tuple[list[np.ndarray], np.ndarray]:
         """Draw of every attribute at the nodes of the product rule, and the log weights."""
-        z, log_weight = normal_nodes(self.step)
+        z, log_weight = normal_nodes(self.step, self.reach)
         random = [a for a, law in enumerate(laws) if law.family is not PointMass]
         grids = np.meshgrid(*([z] * len(random)), indexing="ij")
         weights = np.meshgrid(*([log_weight] * len(random)), indexing="ij")
@@ -90,6 +89,7 @@ class DirectLikelihood:
         values = self.weight[:, None] * self.log_choice(coefficients)
         return jax.ops.segment_sum(values, self.unit, num_segments=self.units), log_weight
 
+    @jax.jit
     def by_unit(self, laws: tuple[CellLaws, ...]) -> jax.Array:
         """Log-likelihood of each unit."""
         values, log_weight = self.by_node(laws)

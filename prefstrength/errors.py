@@ -1,4 +1,4 @@
-"""What goes wrong, by whose doing: one error for the user's input, one warning class for each kind."""
+"""What goes wrong, by whose doing: one error for input, one warning class for each kind."""
 
 
 class InputError(ValueError):

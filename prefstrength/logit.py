@@ -40,7 +40,6 @@ def log_choice(
     if available is not None:
         utility = jnp.where(available, utility, -jnp.inf)
     index = jnp.asarray(chosen)[..., None]
-    return (
-        jnp.take_along_axis(utility, index, axis=-1)[..., 0]
-        - jax.scipy.special.logsumexp(utility, axis=-1)
+    return jnp.take_along_axis(utility, index, axis=-1)[..., 0] - jax.scipy.special.logsumexp(
+        utility, axis=-1
     )

@@ -4,7 +4,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from prefstrength.kernel import Library, log_probability
 from prefstrength.mixing import Mixing
@@ -61,14 +60,13 @@ def log_choice_probability(x: Any, mixing: Mixing) -> jax.Array:
     >>> round(float(log_choice_probability(2.0, LogNormal(mu=0.0, sigma=0.7))), 4)
     -0.1504
     """
+    if not isinstance(mixing, Mixing):
+        raise TypeError(f"Expected a mixing distribution; got {type(mixing).__name__}.")
     mixing._require_known()
     x = jnp.asarray(x)
     if not jnp.issubdtype(x.dtype, jnp.floating):
         x = x.astype(jnp.result_type(float))
     elif jnp.finfo(x.dtype).bits < 32:
         x = x.astype(jnp.float32)
-    values = {
-        name: jnp.asarray(value, dtype=x.dtype) if np.ndim(value) == 0 else jnp.asarray(value)
-        for name, value in mixing.parameters.items()
-    }
+    values = {n: jnp.asarray(value, dtype=x.dtype) for n, value in mixing.parameters.items()}
     return log_probability(JAX, x, type(mixing)(**values))

@@ -36,6 +36,8 @@ class Mixing:
                 f"Give {', '.join(missing)} too, or leave all out to have them inferred."
             )
         for name, value in values.items():
+            if isinstance(value, str):
+                raise TypeError(f"{self.family} expects a number as {name}; got {value!r}.")
             if not isinstance(value, numbers.Real):
                 continue  # arrays, tensors and traced values are checked by whoever made them
             if not math.isfinite(value):
@@ -101,7 +103,8 @@ class Mixing:
 
     def cv(self) -> float:
         """Coefficient of variation, sd/mean: the spread free of the scale of the rewards."""
-        return self.sd() / abs(self.mean())
+        mean = abs(self.mean())
+        return self.sd() / mean if mean > 0 else math.inf
 
     def sd_log(self) -> float:
         """Standard deviation of log strength (``nan`` where strength may be negative)."""

@@ -96,9 +96,7 @@ class Population:
         """The base, shifted by the levels of every factor; shape (cell,)."""
         value = jnp.broadcast_to(base, (len(self.cells),))
         for column, (factor, levels) in enumerate(self.factors.items()):
-            sd = numpyro.sample(
-                f"{name}_{what}_sd_{factor}", prior[f"{name}_{what}_sd_{factor}"]
-            )
+            sd = numpyro.sample(f"{name}_{what}_sd_{factor}", prior[f"{name}_{what}_sd_{factor}"])
             # Partly centred: raw ~ ZeroSumNormal(sd^c), shift = sd^(1-c) raw, the same law for
             # every c. Papaspiliopoulos, Roberts, Skoeld (2007).
             c = self.centring[factor] if what == "location" else 0.5 * self.centring[factor]

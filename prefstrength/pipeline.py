@@ -204,8 +204,8 @@ def fit(
     mean_strength: float = 0.1,
     method: str = "auto",
     seed: int = 0,
-    draws: int = 1000,
-    warmup: int = 500,
+    draws: int = 500,
+    warmup: int = 300,
     chains: int = 4,
     force: bool = False,
     progress: bool = True,
@@ -264,19 +264,23 @@ def fit(
             )
             for name, reward in (("MixDPO", law()), ("DPO", ps.PointMass()))
         }
-        models = ps.compare(fits)
         heterogeneity = ps.heterogeneity(fits["MixDPO"])
         clear()
         fits["MixDPO"].save(out / "fit")
         fits["DPO"].save(out / "fit_point_mass")
-        _write_table(out / "models.csv", models, index=True)
         _write_table(out / "heterogeneity.csv", heterogeneity)
+        # The posterior is a result even where one of these cannot follow from it.
+        (out / "models.csv").unlink(missing_ok=True)
+        (out / "strength_prior.json").unlink(missing_ok=True)
+        try:
+            _write_table(out / "models.csv", ps.compare(fits))
+        except InputError as error:
+            warnings.warn(f"No comparison of the two models. {error}", DataWarning, stacklevel=2)
         try:
             prior = ps.StrengthPrior.from_fit(fits["MixDPO"], mean_strength=mean_strength)
-        except InputError as error:  # the posterior is a result even where no prior follows
-            warnings.warn(f"No prior for training. {error}", DataWarning, stacklevel=2)
-        else:
             prior.save(out / "strength_prior.json")
+        except InputError as error:
+            warnings.warn(f"No prior for training. {error}", DataWarning, stacklevel=2)
         return fits["MixDPO"]
 
     inputs = {"pairs": out / "pairs.parquet"}
@@ -318,8 +322,14 @@ def train(
     LearnedStrength
     """
     out = Path(out)
-    _require(out, "fit", "strength_prior.json")
+    _require(out, "fit", "fit")
     _require(out, "score", "pairs.parquet")
+    if not (out / "strength_prior.json").is_file():
+        raise InputError(
+            f"Expected strength_prior.json in {out}; got a fit that gives no prior, because its "
+            "mean strength is not positive. Check the sign of the reward, or take --family "
+            "lognormal."
+        )
     _check_training_arguments(model, steps)
     options = dict(options or {})
     settings = {"model": str(model), "steps": steps, "seed": seed, **options}
@@ -327,6 +337,8 @@ def train(
     def work(clear: Callable[[], None]) -> Any:
         dataset = _training_pairs(_scored(out))
         mixdpo = _mixdpo()
+        from prefstrength.mixdpo.session import machine_arguments, show_progress
+
         name = str(Path(model).expanduser() if Path(model).expanduser().is_dir() else model)
         arguments = {
             "max_steps": steps,
@@ -334,6 +346,7 @@ def train(
             "report_to": "none",
             "save_strategy": "no",
             "disable_tqdm": not progress,
+            **machine_arguments(),
             **options,
         }
         args = mixdpo.MixDPOConfig(
@@ -347,8 +360,6 @@ def train(
                 f"not load ({str(error).splitlines()[0]}). Name a folder that holds config.json, "
                 "the weights and the tokenizer, or a model on the hub."
             ) from error
-        from prefstrength.mixdpo.progress import show_progress
-
         show_progress(trainer, progress)
         clear()
         shutil.rmtree(out / "train", ignore_errors=True)  # an earlier model's files
@@ -458,24 +469,27 @@ def report(
     trained = finished(out, "compare")
     truth = out / "truth.json"
 
+    prior = out / "strength_prior.json"
+    compared = (out / "models.csv").is_file()
+
     def work(clear: Callable[[], None]) -> Path:
         clear()
-        named = {} if title is None else {"title": title}
-        ps.write_report(
+        fitted = ps.load_fit(out / "fit")
+        both = {"MixDPO": fitted, "DPO": ps.load_fit(out / "fit_point_mass")} if compared else None
+        return ps.write_report(
             out,
-            fit=ps.load_fit(out / "fit"),
+            fit=fitted,
             learned=_learned(out / "learned_strength.json") if trained else None,
-            comparison_fits={
-                "MixDPO": ps.load_fit(out / "fit"),
-                "DPO": ps.load_fit(out / "fit_point_mass"),
-            },
-            **named,
+            comparison_fits=both,
+            title=title,
             truth=read_json(truth) if truth.is_file() else None,
             pairs=_scored(out),
+            prior=ps.StrengthPrior.load(prior) if prior.is_file() else None,
         )
-        return out / "report.html"
 
     inputs = {"pairs": out / "pairs.parquet", "fit": out / "fit", "dpo": out / "fit_point_mass"}
+    if prior.is_file():
+        inputs["prior"] = prior
     if trained:
         inputs["learned"] = out / "learned_strength.json"
     if truth.is_file():
@@ -548,12 +562,16 @@ def run(
         **dict(sampler or {}),
         **again,
     )
-    if model is not None:
+    say: Tell = tell or (lambda stage, event, detail: None)
+    if model is None and not finished(out, "compare"):
+        say("train", "skipped", "no model given")
+        say("compare", "skipped", "nothing was trained")
+    elif model is not None and not (out / "strength_prior.json").is_file():
+        say("train", "skipped", "the fit gives no prior for it")
+        say("compare", "skipped", "nothing was trained")
+    elif model is not None:
         train(out, model, steps=steps, options=training, seed=seed, progress=progress, **again)
         compare(out, **again)
-    elif tell is not None and not finished(out, "compare"):
-        tell("train", "skipped", "no model given")
-        tell("compare", "skipped", "nothing was trained")
     report(out, title=title, **again)
     return fitted
 
@@ -629,7 +647,9 @@ def _perform[Result](
         for name in STAGES[STAGES.index(stage) :]:
             if finished(out, name):
                 _record_path(out, name).unlink()
-                if name != "train":  # hours of work, replaced only by other training
+                # A trained model is hours of work, replaced only by other training; a report
+                # tidies up after itself.
+                if name != "train" and name != stage:
                     _remove(out, name)
 
     result = work(clear)
@@ -653,6 +673,15 @@ def _perform[Result](
 
 def _remove(out: Path, stage: str) -> None:
     """Remove what a stage wrote, so that no old table lies beside a new posterior."""
+    if stage == "report":
+        # The folders may hold what somebody added; the report's own record names its files.
+        for name in read_json(out / "provenance.json").get("files", ()):
+            folder, _, file = str(name).rpartition("/")
+            if folder in _FILES["report"]:
+                (out / folder / Path(file).name).unlink(missing_ok=True)
+        (out / "report.html").unlink(missing_ok=True)
+        (out / "provenance.json").unlink(missing_ok=True)
+        return
     for name in _FILES[stage]:
         path = out / name
         if path.is_dir():
@@ -886,8 +915,8 @@ def _write_parquet(path: Path, frame: pd.DataFrame) -> None:
     atomic_write_bytes(path, buffer.getvalue())
 
 
-def _write_table(path: Path, frame: pd.DataFrame, index: bool = False) -> None:
-    atomic_write_text(path, frame.to_csv(index=index))
+def _write_table(path: Path, frame: pd.DataFrame) -> None:
+    atomic_write_text(path, frame.to_csv(index=False))
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from scipy import special
 
-from prefstrength.mixing import Gamma, LogNormal, Mixing, Normal, PointMass
+from prefstrength.mixing import Gamma, LogNormal, Mixing, PointMass
 
 __all__ = ["CellLaws", "chebyshev_basis", "coefficient", "coefficient_at", "law", "parameters"]
 
@@ -96,9 +96,7 @@ def coefficient(
     return jnp.exp(value) if family is LogNormal else value
 
 
-def parameters(
-    family: type[Mixing], location: Any, dispersion: Any | None
-) -> dict[str, Any]:
+def parameters(family: type[Mixing], location: Any, dispersion: Any | None) -> dict[str, Any]:
     """Parameters under the names that NumPyro gives them, from location and dispersion.
 
     Works on any array type.

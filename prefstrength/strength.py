@@ -17,9 +17,11 @@ from prefstrength.fit import Fit
 
 __all__ = [
     "VERDICTS",
+    "MixtureDraws",
     "choice_curve",
     "chooser_strengths",
     "heterogeneity",
+    "mixture_draws",
     "strength_density",
     "strength_prior_summary",
 ]
@@ -131,7 +133,9 @@ class _Selection:
 def _selections(fit: Fit, by: str | None = None) -> Iterator[_Selection]:
     """Overall first, then every level of every factor (or of the factor ``by``)."""
     if by is not None and by not in fit.groups:
-        raise InputError(f"Expected `by` to be a group of the fit, one of {fit.groups}; got {by!r}.")
+        raise InputError(
+            f"Expected `by` to be a group of the fit, one of {fit.groups}; got {by!r}."
+        )
     constant = fit.tree["constant_data"]
     group_index = np.asarray(constant["group_index"])
     weight = np.asarray(constant["weight"])
@@ -272,7 +276,11 @@ def _indices(laws: _Laws, share: np.ndarray) -> dict[str, np.ndarray]:
     """Mean, median, cv and sd of log strength of the mixture over cells, each (draw,)."""
     mean, square = (moment @ share for moment in laws.moments())
     variance = np.maximum(square - mean**2, 0.0)
-    out = {"mean": mean, "cv": np.sqrt(variance) / np.abs(mean), "median": _median(laws, share)}
+    out = {
+        "mean": mean,
+        "cv": np.sqrt(variance) / np.abs(mean),
+        "median": _quantile(laws, share, 0.5),
+    }
     if laws.positive:
         log_mean, log_square = (moment @ share for moment in laws.log_moments())
         out["sd_log"] = np.sqrt(np.maximum(log_square - log_mean**2, 0.0))
@@ -281,21 +289,21 @@ def _indices(laws: _Laws, share: np.ndarray) -> dict[str, np.ndarray]:
     return out
 
 
-def _median(laws: _Laws, share: np.ndarray) -> np.ndarray:
-    """Median of the mixture, by bisection of its distribution function."""
+def _quantile(laws: _Laws, share: np.ndarray, q: float) -> np.ndarray:
+    """Quantile of the mixture in every draw, by bisection of its distribution function."""
     if laws.dispersion is None:
         order = np.argsort(laws.location, axis=1)
         cumulative = np.cumsum(share[order], axis=1)
-        place = np.argmax(cumulative >= 0.5 - 1e-12, axis=1)
+        place = np.argmax(cumulative >= q - 1e-12, axis=1)
         return np.take_along_axis(laws.location, order, 1)[np.arange(len(place)), place]
-    medians = laws.frozen().median()
-    low, high = medians.min(axis=1), medians.max(axis=1)
-    if medians.shape[1] == 1:
-        return low
     frozen = laws.frozen()
+    quantiles = frozen.ppf(q)
+    low, high = quantiles.min(axis=1), quantiles.max(axis=1)
+    if quantiles.shape[1] == 1:
+        return low
     for _ in range(40):
         middle = (low + high) / 2
-        below = frozen.cdf(middle[:, None]) @ share < 0.5
+        below = frozen.cdf(middle[:, None]) @ share < q
         low, high = np.where(below, middle, low), np.where(below, high, middle)
     return (low + high) / 2
 
@@ -462,9 +470,7 @@ def _band(
     )
 
 
-def chooser_strengths(
-    fit: Fit, attribute: str | None = None, prob: float = 0.9
-) -> pd.DataFrame:
+def chooser_strengths(fit: Fit, attribute: str | None = None, prob: float = 0.9) -> pd.DataFrame:
     """Strength of every chooser, given that chooser's own choices and the population.
 
     Returns
@@ -515,8 +521,38 @@ def chooser_strengths(
     return table.sort_values("mean", ignore_index=True)
 
 
+@dataclass(frozen=True)
+class MixtureDraws:
+    """Draws of the strength distribution of all data, a mixture over cells."""
+
+    laws: _Laws
+    share: np.ndarray
+    index: dict[str, np.ndarray]
+
+    @property
+    def has_density(self) -> bool:
+        """Whether the family has a density."""
+        return self.laws.dispersion is not None
+
+    def pdf(self, strength: np.ndarray) -> np.ndarray:
+        """Density at strengths (draw, point)."""
+        frozen = self.laws.frozen()
+        return np.stack([frozen.pdf(value[:, None]) @ self.share for value in strength.T], axis=1)
+
+    def quantiles(self, probabilities: np.ndarray) -> np.ndarray:
+        """Quantiles, (draw, probability)."""
+        return np.stack([_quantile(self.laws, self.share, q) for q in probabilities], axis=1)
+
+
+def mixture_draws(fit: Fit, attribute: str | None = None) -> MixtureDraws:
+    """Strength distribution of all data in every posterior draw."""
+    laws = _Laws.of(fit, fit.attribute(attribute))
+    overall = next(iter(_selections(fit)))
+    return MixtureDraws(laws, overall.share, _indices(laws, overall.share))
+
+
 def strength_prior_summary(
-    fit: Fit, mean_strength: float, group: tuple[str, str] | None = None
+    fit: Fit, mean_strength: float, group: str | None = None
 ) -> dict[str, Any]:
     """Fields of a :class:`~prefstrength.StrengthPrior`: shape from the data, scale given.
 
@@ -526,16 +562,16 @@ def strength_prior_summary(
     attribute = fit.attributes[0]
     laws = _Laws.of(fit, attribute)
     if not (np.isfinite(mean_strength) and mean_strength > 0):
-        raise InputError(f"Expected mean_strength > 0, such as DPO's beta 0.1; got {mean_strength}.")
-    selections = {(s.factor, s.level): s for s in _selections(fit)}
-    wanted = ("overall", "") if group is None else group
-    if wanted not in selections:
-        known = [f"({f!r}, {level!r})" for f, level in selections if f != "overall"]
         raise InputError(
-            f"Expected group as (factor, level), one of {', '.join(known) or 'none'}; "
-            f"got {group!r}."
+            f"Expected mean_strength > 0, such as DPO's beta 0.1; got {mean_strength}."
         )
-    overall_mean = laws.moments()[0] @ selections["overall", ""].share
+    selections = {f"{s.factor}={s.level}" if s.level else "overall": s for s in _selections(fit)}
+    wanted = "overall" if group is None else group
+    if wanted not in selections:
+        raise InputError(
+            f"Expected group as 'factor=level', one of {list(selections)}; got {group!r}."
+        )
+    overall_mean = laws.moments()[0] @ selections["overall"].share
 
     def shape(selection: _Selection) -> dict[str, float | None]:
         index = _indices(laws.take(selection.cells), selection.share)
@@ -553,11 +589,11 @@ def strength_prior_summary(
             "data: check the sign of the rewards, or fit LogNormal()."
         )
     groups = {}
-    for (factor, level), selection in selections.items():
-        if factor == "overall" and level == "":
+    for label, selection in selections.items():
+        if label == "overall":
             continue
         own = laws.take(selection.cells).moments()[0] @ selection.share
-        groups[f"{factor}={level}"] = {
+        groups[label] = {
             **shape(selection),
             "relative_mean": float(np.mean(own / overall_mean)),
         }
@@ -569,7 +605,7 @@ def strength_prior_summary(
         "mean_strength": float(mean_strength),
         "source": {
             "attribute": attribute,
-            "group": "overall" if group is None else f"{group[0]}={group[1]}",
+            "group": wanted,
             "fitted_mean": float(mean.mean()),
             "method": fit.method,
             "seed": fit.spec["seed"],

@@ -81,7 +81,7 @@ class FakeFit:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Stages that write what they should within milliseconds; ``calls`` counts the fits."""
-    state = SimpleNamespace(calls=0, reports=0, passed=True, raises=None)
+    state = SimpleNamespace(calls=0, reports=0, passed=True, raises=None, no_prior=False)
 
     class FakeModel:
         def __init__(self, coefficients: dict[str, Any], groups: Any = ()) -> None:
@@ -99,19 +99,36 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
             row |= {name: 1.0, f"{name}_low": 0.5, f"{name}_high": 1.5}
         return pd.DataFrame([row])
 
-    def write_report(folder: Path, **content: Any) -> None:
+    def write_report(folder: Path, **content: Any) -> Path:
         state.reports += 1
+        (Path(folder) / "figures").mkdir(exist_ok=True)
+        (Path(folder) / "figures" / "a.png").write_bytes(b"")
         (Path(folder) / "report.html").write_text("<html></html>")
+        (Path(folder) / "provenance.json").write_text('{"files": {"figures/a.png": ""}}')
+        return Path(folder) / "report.html"
 
-    def from_fit(fit: Any, mean_strength: float) -> SimpleNamespace:
-        content = json.dumps({"mean_strength": mean_strength})
-        return SimpleNamespace(save=lambda path: Path(path).write_text(content))
+    class FakePrior:
+        def __init__(self, mean_strength: float) -> None:
+            self.mean_strength = mean_strength
+
+        @classmethod
+        def from_fit(cls, fit: Any, mean_strength: float) -> "FakePrior":
+            if state.no_prior:
+                raise ps.InputError("Expected a positive mean strength; got -1.")
+            return cls(mean_strength)
+
+        @classmethod
+        def load(cls, path: Path) -> "FakePrior":
+            return cls(**json.loads(Path(path).read_text()))
+
+        def save(self, path: Path) -> None:
+            Path(path).write_text(json.dumps(vars(self)))
 
     monkeypatch.setitem(vars(ps), "MixedLogit", FakeModel)
     monkeypatch.setitem(vars(ps), "compare", lambda fits: pd.DataFrame(index=list(fits)))
     monkeypatch.setitem(vars(ps), "heterogeneity", heterogeneity)
     monkeypatch.setitem(vars(ps), "write_report", write_report)
-    monkeypatch.setitem(vars(ps), "StrengthPrior", SimpleNamespace(from_fit=from_fit))
+    monkeypatch.setitem(vars(ps), "StrengthPrior", FakePrior)
     monkeypatch.setitem(vars(ps), "load_fit", lambda folder: FakeFit(state.passed))
     return state
 
@@ -239,6 +256,25 @@ def test_a_stage_done_again_takes_the_later_ones_with_it(quick, pairs: Path, out
     result = call("report", out)
     assert result.exit_code == 2
     assert "Run `prefstrength fit` first" in result.stderr
+
+
+def test_what_somebody_added_to_the_report_stays(quick, pairs: Path, out: Path) -> None:
+    assert call("run", pairs, "--out", out, "--chooser", "annotator").exit_code == 0
+    (out / "figures" / "mine.png").write_bytes(b"mine")
+    assert call("score", pairs, "--out", out, "--force").exit_code == 0
+    assert {name for name in files(out) if name.startswith("figures")} == {"figures/mine.png"}
+
+
+def test_a_posterior_without_a_prior_is_still_a_result(quick, pairs: Path, out: Path) -> None:
+    quick.no_prior = True
+    result = call("run", pairs, "--out", out, "--chooser", "annotator")
+    assert result.exit_code == 0, result.output
+    assert "Note: No prior for training. Expected a positive mean" in result.stderr
+    assert "Prior for training" not in result.stdout
+    assert (out / "report.html").is_file()
+    result = call("train", out, "--model", "some-model")
+    assert result.exit_code == 2
+    assert "strength_prior.json" in result.stderr
 
 
 def test_a_mistake_leaves_finished_results_alone(quick, pairs: Path, out: Path) -> None:

@@ -230,8 +230,8 @@ def test_the_analysis_runs_without_torch(tmp_path: Path) -> None:
         """
         from prefstrength.demo import run_demo
         fit = run_demo(
-            "out", choosers=24, situations=12, train=False, progress=False,
-            sampler={"draws": 100, "warmup": 100, "chains": 2},
+            "out", choosers=120, situations=12, train=False, progress=False,
+            sampler={"draws": 200, "warmup": 200, "chains": 2},
         )
         print(fit.method)
         """,

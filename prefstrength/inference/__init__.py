@@ -18,7 +18,7 @@ from prefstrength.inference.mode import Mode, find_mode
 from prefstrength.inference.nuts import nuts_sample
 from prefstrength.inference.problem import Problem, laws_of
 from prefstrength.likelihood import LikelihoodData, build_likelihood, likelihood_error
-from prefstrength.mixing import PointMass
+from prefstrength.mixing import Mixing, PointMass
 from prefstrength.models import MixedLogit, Population, cell_codes, describe
 from prefstrength.quantiles import CellLaws
 
@@ -170,9 +170,7 @@ def _fit(
             "choosers": choices.n_choosers,
             "alternatives": choices.n_alternatives,
             "levels": {name: list(choices.groups[name].levels) for name in model.groups},
-            "dropped": [
-                {"reason": d.reason, "count": int(d.count)} for d in choices.dropped
-            ],
+            "dropped": [{"reason": d.reason, "count": int(d.count)} for d in choices.dropped],
             "hash": choices.content_hash(),
         },
         "versions": {
@@ -184,7 +182,7 @@ def _fit(
 
 
 def _certified(
-    population: Population, data: LikelihoodData, families: tuple[type, ...]
+    population: Population, data: LikelihoodData, families: tuple[type[Mixing], ...]
 ) -> tuple[Problem, Mode, float]:
     """Problem and mode with a likelihood whose error is known, refined until it is small."""
     problem = Problem(population, build_likelihood(data, families))
@@ -235,7 +233,7 @@ def _plausible(problem: Problem, mode: Mode) -> list[tuple[CellLaws, ...]]:
 
 
 def _largest_dispersions(
-    laws: list[tuple[CellLaws, ...]], data: LikelihoodData, families: tuple[type, ...]
+    laws: list[tuple[CellLaws, ...]], data: LikelihoodData, families: tuple[type[Mixing], ...]
 ) -> list[tuple[float, float]]:
     """For each attribute the largest dispersion, relative to its unit and as it is."""
     out = []

@@ -354,9 +354,7 @@ def _chooser_level(
     else:
         return None
     # Share of each cell in a chooser's situations.
-    keys, counts = np.unique(
-        np.stack([data.unit, data.cell]), axis=1, return_counts=True
-    )
+    keys, counts = np.unique(np.stack([data.unit, data.cell]), axis=1, return_counts=True)
     share = counts / np.bincount(data.unit, minlength=data.units)[keys[0]]
     out = {}
     for name in random:
@@ -368,9 +366,9 @@ def _chooser_level(
             location[:, keys[1]],
             None if dispersion is None else dispersion[:, keys[1]],
         )
-        total = np.zeros((samples, data.units))
-        np.add.at(total, (slice(None), keys[0]), beta * share)
-        out[f"{name}_strength"] = (("sample", "chooser"), total.astype(np.float32))
+        total = np.zeros((data.units, samples))
+        np.add.at(total, keys[0], (beta * share).T)
+        out[f"{name}_strength"] = (("sample", "chooser"), total.T.astype(np.float32))
     return xr.Dataset(out, coords={"chooser": list(choices.choosers)})
 
 
@@ -413,9 +411,7 @@ def _sample_direct(
     rng: np.random.Generator,
 ) -> dict[str, np.ndarray]:
     """Draws of z for every unit from the product rule's nodes, spread over their cells."""
-    evaluate = jax.jit(
-        lambda draw, lik: lik.by_node(laws_of(population.families, draw))[0]
-    )
+    evaluate = jax.jit(lambda draw, lik: lik.by_node(laws_of(population.families, draw))[0])
     names = list(population.families)
     samples = len(next(iter(flat.values())))
     out = {n: np.empty((samples, likelihood.units)) for n in random}

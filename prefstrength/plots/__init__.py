@@ -2,6 +2,7 @@
 
 from prefstrength.plots.choice_curve import plot_choice_curve
 from prefstrength.plots.choosers import plot_choosers
+from prefstrength.plots.comparison import plot_comparison
 from prefstrength.plots.data import plot_data
 from prefstrength.plots.groups import plot_groups
 from prefstrength.plots.prior_posterior import plot_prior_posterior
@@ -11,6 +12,7 @@ from prefstrength.plots.trajectory import plot_trajectory
 __all__ = [
     "plot_choice_curve",
     "plot_choosers",
+    "plot_comparison",
     "plot_data",
     "plot_groups",
     "plot_prior_posterior",

@@ -1,7 +1,6 @@
 """The observed pairs of a fit (or of choices), as the figures need them."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -59,7 +58,8 @@ def observed(source: Fit | Choices, attribute: str, by: str | None = None) -> Ob
             "Expected a fit of pairs, which keeps their differences; got one of choices among "
             f"up to {source.spec['data']['alternatives']} alternatives. Give the Choices instead."
         )
-    level, levels = np.zeros(data.sizes["situation"], np.int64), ("all",)
+    levels: tuple[str, ...] = ("all",)
+    level = np.zeros(data.sizes["situation"], np.int64)
     if by is not None:
         check_factor(by, source.groups)
         levels = tuple(source.spec["data"]["levels"][by])
@@ -86,7 +86,8 @@ def _of_choices(choices: Choices, attribute: str, by: str | None) -> Observed:
     other[rows, choices.chosen] = False
     situation, alternative = np.nonzero(other)
     difference = values[situation, choices.chosen[situation]] - values[situation, alternative]
-    level, levels = np.zeros(len(rows), np.int64), ("all",)
+    levels: tuple[str, ...] = ("all",)
+    level = np.zeros(len(rows), np.int64)
     if by is not None:
         check_factor(by, list(choices.groups))
         level, levels = choices.groups[by].codes, choices.groups[by].levels

@@ -34,6 +34,8 @@ __all__ = [
     "panels",
     "percent",
     "plain_labels",
+    "room_for_legend",
+    "shared_labels",
     "short",
     "strength_label",
     "style",
@@ -158,6 +160,47 @@ def grid_of_panels(number: int, axes: Any = None, **options: Any) -> np.ndarray:
     return drawn[:number]
 
 
+def shared_labels(drawn: np.ndarray, x: str, y: str, own_figure: bool, legend: bool = True) -> None:
+    """Axis labels and one legend for all panels of a small multiple.
+
+    Of a figure made here they belong to the figure; the caller's figure is left alone, so there
+    every panel gets its labels and the first one the legend.
+    """
+    handles, labels = drawn[0].get_legend_handles_labels()
+    if own_figure:
+        figure = drawn[0].figure
+        if x:
+            figure.supxlabel(x, fontsize=8.5)
+        if y:
+            figure.supylabel(y, fontsize=8.5)
+        if legend and handles:
+            figure.legend(handles, labels, loc="outside upper right", ncols=len(handles),
+                          handlelength=2.2)  # fmt: skip
+        return
+    for ax in drawn:
+        ax.set_xlabel(x)
+    drawn[0].set_ylabel(y)
+    if legend and handles:
+        drawn[0].legend(loc="best", handlelength=2.2)
+
+
+def room_for_legend(ax: Axes, rows: int) -> None:
+    """Lower the end of the y axis until a legend fits into the lower right corner."""
+    left, right = ax.get_xlim()
+    middle = left + 0.4 * (right - left)
+    lows = []
+    for line in ax.get_lines():
+        x, y = np.asarray(line.get_xdata(), float), np.asarray(line.get_ydata(), float)
+        if len(x) > 2:  # not the line at one half
+            lows += y[(x > middle) & np.isfinite(y)].tolist()
+    bottom, top = ax.get_ylim()
+    if not lows:
+        return
+    share = min(0.1 + 0.075 * rows, 0.6)
+    low = min(lows) - 0.03 * (top - bottom)
+    ax.set_ylim(min(bottom, low - share / (1 - share) * (top - low)), top)
+
+
 def level_style(index: int) -> dict[str, Any]:
     """Colour, line and marker of a group level; they differ in grey too."""
     return {
@@ -192,11 +235,11 @@ def plain_labels(ax: Axes, bold: Sequence[int] = (), size: float | None = None) 
 
 
 def short(text: Any, most: int = 26) -> str:
-    """A label on one line, cut to ``most`` characters.
+    r"""A label on one line, cut to ``most`` characters.
 
     Examples
     --------
-    >>> short("a very long\\nname of a group level", most=14)
+    >>> short("a very long\nname of a group level", most=14)
     'a very long n…'
     """
     text = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())

@@ -1,6 +1,6 @@
 """Known truth (of simulated data) brought into the terms of a fit: its cells, levels, choosers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,10 @@ __all__ = ["Truth"]
 
 # A law is stood in for by this many of its quantiles, each of equal probability.
 _POINTS = 1000
+
+
+#: Cells of a fit (level of each factor), each with its weight.
+Cells = Sequence[tuple[Mapping[str, str], float]]
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ class Truth:
             return None
         return matching[0]
 
-    def points(self, cells: list[tuple[Mapping[str, str], float]]) -> tuple[np.ndarray, np.ndarray]:
+    def points(self, cells: Cells) -> tuple[np.ndarray, np.ndarray]:
         """Strengths and probabilities that stand for the choosers of some cells of a fit.
 
         Parameters
@@ -121,7 +125,7 @@ class Truth:
         total = np.concatenate(weights)
         return np.concatenate(strengths), total / total.sum()
 
-    def density(self, cells: list[tuple[Mapping[str, str], float]], grid: np.ndarray) -> np.ndarray:
+    def density(self, cells: Cells, grid: np.ndarray) -> np.ndarray:
         """Density of the strength over the choosers of some cells; nan where it has none."""
         out, total = np.zeros(len(grid)), 0.0
         for levels, weight in cells:
@@ -132,16 +136,14 @@ class Truth:
             total += weight
         return out / total
 
-    def curve(
-        self, cells: list[tuple[Mapping[str, str], float]], differences: np.ndarray
-    ) -> np.ndarray:
+    def curve(self, cells: Cells, differences: np.ndarray) -> np.ndarray:
         """Probability of the first alternative at given differences, averaged over choosers."""
         strengths, probabilities = self.points(cells)
         if not len(strengths):
             return np.full(len(differences), np.nan)
         return np.array([probabilities @ expit(strengths * x) for x in differences])
 
-    def summary(self, cells: list[tuple[Mapping[str, str], float]]) -> dict[str, float]:
+    def summary(self, cells: Cells) -> dict[str, float]:
         """Mean, median, cv and sd_log of the strength over the choosers of some cells."""
         strengths, probabilities = self.points(cells)
         if not len(strengths):

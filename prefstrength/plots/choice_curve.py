@@ -21,6 +21,8 @@ from prefstrength.plots._style import (
     grid_of_panels,
     level_style,
     panels,
+    room_for_legend,
+    shared_labels,
     short,
     style,
     top_levels,
@@ -136,30 +138,26 @@ def plot_choice_curve(
                             color=GREY, linestyle=":", label="one strength for all")  # fmt: skip
             if known is not None:
                 cells = cell_weights(fit, by or "overall", level)
+                last = index == len(levels) - 1
                 ax.plot(x, known.curve(cells, x), color=TRUTH, linestyle=(0, (4, 2)),
-                        linewidth=1.0, label="truth" if index == len(levels) - 1 else None)  # fmt: skip
+                        linewidth=1.0, label="truth" if last or not together else None)  # fmt: skip
             if not together:
-                ax.set_title(short(level, 26))
+                ax.set_title(short(level, 19), fontsize=8, fontweight="normal")
             ax.axhline(0.5, color=GREY, linewidth=0.6)
             ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
             ax.set_xlim(0, x[-1])
-        _labels(drawn, difference_label(attribute, fit.spec["scales"][attribute]),
-                f"higher {short(attribute, 14)} chosen", together)  # fmt: skip
-        last = drawn[0]
-        last.legend(loc="lower right" if together else "best",
-                    title=short(by, 18) if by and together else None, title_fontsize=8,
-                    handlelength=2.4)  # fmt: skip
+        x_label = difference_label(attribute, fit.spec["scales"][attribute])
+        y_label = f"higher {short(attribute, 14)} chosen"
+        if together:
+            drawn[0].set_xlabel(x_label)
+            drawn[0].set_ylabel(y_label)
+            handles, _ = drawn[0].get_legend_handles_labels()
+            room_for_legend(drawn[0], len(handles) + (by is not None))
+            drawn[0].legend(loc="lower right", title=short(by, 18) if by else None,
+                            title_fontsize=8, handlelength=2.4)  # fmt: skip
+        else:
+            shared_labels(drawn, x_label, y_label, own_figure=axes is None)
     return drawn
-
-
-def _labels(drawn: np.ndarray, x: str, y: str, together: bool) -> None:
-    if together:
-        drawn[0].set_xlabel(x)
-        drawn[0].set_ylabel(y)
-        return
-    figure = drawn[0].figure
-    figure.supxlabel(x, fontsize=8.5)
-    figure.supylabel(y, fontsize=8.5)
 
 
 def _one_strength(difference: np.ndarray, weight: np.ndarray) -> float:

@@ -13,6 +13,7 @@ from prefstrength.plots._observed import check_factor
 from prefstrength.plots._style import (
     GREY,
     POSTERIOR,
+    PRIOR,
     SINGLE,
     TRUTH,
     level_style,
@@ -29,7 +30,7 @@ from prefstrength.strength import chooser_strengths, heterogeneity
 
 __all__ = ["plot_choosers"]
 
-_MOST_LABELS = 36
+_MOST_LABELS = 45
 _MOST_LINES = 1200
 _MOST_LEVELS = 4
 
@@ -93,33 +94,32 @@ def plot_choosers(
         height = float(np.clip(0.9 + 0.14 * total, 2.2, 5.6))
         ax = panels(1, 1, SINGLE, height, ax)[0]
         thin = float(np.clip(300 * (height - 0.9) / 5 / total, 0.35, 2.0))
-        for index, level in enumerate(levels):
+        for index in range(len(levels)):
             mine = codes == index
-            color = level_style(index)["color"] if by else POSTERIOR
+            color = _look(by, levels, index)["color"]
             ax.hlines(rank[mine], table["low"][mine], table["high"][mine], color=color,
                       linewidth=thin, alpha=0.45 if total > 60 else 0.8)  # fmt: skip
             ax.plot(table["median"][mine], rank[mine], color=color, linestyle="none",
-                    marker=level_style(index)["marker"] if by else "o", markeredgewidth=0,
+                    marker=_look(by, levels, index)["marker"], markeredgewidth=0,
                     markersize=float(np.clip(2.4 * thin + 0.6, 1.3, 4)))  # fmt: skip
         if known:
             true = [known.get(str(name), np.nan) for name in table["chooser"]]
-            ax.plot(true, rank, color=TRUTH, linestyle="none", marker="D", markerfacecolor="none",
-                    markeredgewidth=0.6, markersize=float(np.clip(3 * thin + 1, 1.8, 4)))  # fmt: skip
+            size = float(np.clip(3 * thin + 1, 1.8, 4))
+            ax.plot(true, rank, "D", color=TRUTH, markerfacecolor="none", markeredgewidth=0.6,
+                    markersize=size)  # fmt: skip
         ax.axvline(overall["mean"], color=GREY, linewidth=1.0, linestyle="--", zorder=0)
         if positive:
             ax.set_xscale("log")
             ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             ax.xaxis.set_major_formatter("{x:g}")
             ax.xaxis.set_minor_locator(NullLocator())
-        pick = np.unique(
-            np.linspace(0, len(table) - 1, min(len(table), _MOST_LABELS)).round().astype(int)
-        )
+        pick = np.arange(0, len(table), -(-len(table) // _MOST_LABELS))
         if len(pick) < len(table) and not _telling(table["chooser"]):
             pick = pick[:0]
         ax.set_yticks(rank[pick], [short(name, 14) for name in table["chooser"].iloc[pick]])
         plain_labels(ax, size=6.5)
         ax.set_ylim(-0.02 * total - 0.6, total * 1.02 - 0.4)
-        ax.set_ylabel(f"{total:,} choosers, in order of strength")
+        ax.set_ylabel(f"{total:,} choosers" + (", in order of strength" if total >= 15 else ""))
         ax.set_xlabel(strength_label(attribute, fit.spec["scales"][attribute]))
         _legend(ax, by, levels, bool(known), prob)
     return ax
@@ -154,11 +154,19 @@ def _levels(fit: Fit, by: str | None, table: pd.DataFrame) -> tuple[list[str], n
     return [*shown, "other"] if (codes == len(shown)).any() else shown, codes
 
 
+def _look(by: str | None, levels: list[str], index: int) -> dict[str, Any]:
+    if by is None:
+        return {"color": POSTERIOR, "marker": "o"}
+    if index == _MOST_LEVELS:
+        return {"color": PRIOR, "marker": "."}  # the levels that have no colour of their own
+    return {name: level_style(index)[name] for name in ("color", "marker")}
+
+
 def _legend(ax: Axes, by: str | None, levels: list[str], true: bool, prob: float) -> None:
     """Above the axes, where no interval can be."""
     handles = [
-        Line2D([], [], color=level_style(index)["color"] if by else POSTERIOR, markersize=4,
-               marker=level_style(index)["marker"] if by else "o", linewidth=1.2,
+        Line2D([], [], color=_look(by, levels, index)["color"], markersize=4, linewidth=1.2,
+               marker=_look(by, levels, index)["marker"],
                label=short(level, 18) if by else f"median, {percent(prob)} interval")
         for index, level in enumerate(levels)
     ]  # fmt: skip

@@ -91,7 +91,7 @@ def _differences(ax: Axes, seen: Observed, attribute: str) -> None:
     low, high = np.quantile(x, [0.002, 0.998])
     edge = max(abs(low), abs(high)) or 1.0
     number = int(np.clip(np.sqrt(len(x)), 10, 40)) // 2 * 2
-    edges = np.linspace(-edge, edge, number + 1)
+    edges = np.linspace(-edge, edge, number + 1).tolist()
     ax.hist(np.clip(x, -edge, edge), edges, weights=weight, color="#B8CFE0", edgecolor="white",
             linewidth=0.3)  # fmt: skip
     ax.axvline(0, color=DATA, linewidth=0.8)
@@ -124,25 +124,21 @@ def _choices(ax: Axes, seen: Observed) -> None:
     else:
         edges = np.unique(np.round(np.geomspace(least, most + 1, 22))) - 0.5
         ax.set_xscale("log")
-    ax.hist(counts, edges, color="#B8CFE0", edgecolor="white", linewidth=0.3)
+    ax.hist(counts, edges.tolist(), color="#B8CFE0", edgecolor="white", linewidth=0.3)
     median = float(np.median(counts))
     ax.axvline(median, color=POSTERIOR, linewidth=1.2)
-    ax.margins(y=0.2)
-    said = f"median {median:g}" if most > least else f"{least:,} each"
-    ax.text(0.98, 0.98, f"{len(counts):,} choosers\n{said}", transform=ax.transAxes,
-            ha="right", va="top", fontsize=8)  # fmt: skip
     if most - least <= 24:
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     else:
         ax.xaxis.set_major_formatter("{x:g}")
-    ax.set_xlabel("choices")
-    ax.set_ylabel("choosers")
+    ax.set_xlabel(f"choices (median {median:g})")
+    ax.set_ylabel(f"choosers ({len(counts):,} in all)")
     ax.yaxis.set_major_locator(MaxNLocator(4, integer=True))
 
 
 def _agreement(ax: Axes, seen: Observed, attribute: str, prob: float, by: str | None) -> None:
     sizes = np.bincount(seen.level, weights=seen.weight, minlength=len(seen.levels))
-    shown = top_levels(seen.levels, sizes, _MOST_LEVELS) if by else list(seen.levels)
+    shown = top_levels(seen.levels, sizes.tolist(), _MOST_LEVELS) if by else list(seen.levels)
     top = 0.0
     for index, level in enumerate(shown):
         mine = seen.level == seen.levels.index(level)
@@ -155,16 +151,18 @@ def _agreement(ax: Axes, seen: Observed, attribute: str, prob: float, by: str | 
             markersize=3.5,
             linewidth=0.9,
             elinewidth=0.8,
-            label=short(level, 18),
+            label=short(level, 14),
             **look,
         )
         top = max(top, found.high.max(initial=0))
     ax.axhline(0.5, color=GREY, linewidth=0.8, linestyle=":")
     ax.set_title("Agreement")
-    unit = "sd" if attribute_unit(seen.scale) == "sd" else f"units of {short(attribute, 10)}"
+    unit = "sd" if attribute_unit(seen.scale) == "sd" else "units"
     ax.set_xlabel(f"size of difference ({unit})")
     ax.set_ylabel(f"higher {short(attribute, 14)} chosen")
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     ax.set_xlim(left=0)
     if by:
-        ax.legend(loc="lower right", title=short(by, 18), title_fontsize=8, handlelength=2.6)
+        # Beside the panel: inside, four lines leave no corner free.
+        ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), title=short(by, 16),
+                  title_fontsize=8, handlelength=2.2, alignment="left")  # fmt: skip

@@ -84,7 +84,7 @@ def plot_groups(
     """
     attribute = fit.attribute(attribute)
     table = heterogeneity(fit, attribute=attribute, rope=rope, prob=prob)
-    rows, left_out = _rows(table, fit, by)
+    rows = _rows(table, fit, by)
     known = None if truth is None else Truth.of(truth, fit.groups)
     scale = fit.spec["scales"][attribute]
     unit = f"per {attribute_unit(scale)} of {short(attribute, 14)} difference"
@@ -122,14 +122,12 @@ def plot_groups(
         note = f"{percent(prob)} intervals"
         if known is not None:
             note += "; ◇ truth"
-        if left_out:
-            note += f"; {left_out} levels with less data not shown"
         drawn[0].annotate(note, (0, 1), xytext=(0, 2), xycoords="axes fraction", fontsize=8,
                           textcoords="offset points", va="bottom", color=GREY)  # fmt: skip
     return drawn
 
 
-def _rows(table: pd.DataFrame, fit: Fit, by: str | None) -> tuple[list[Any], int]:
+def _rows(table: pd.DataFrame, fit: Fit, by: str | None) -> list[Any]:
     """Rows from the top: a record, or the name of a factor as a heading."""
     if by is not None:
         check_factor(by, fit.groups)
@@ -137,18 +135,19 @@ def _rows(table: pd.DataFrame, fit: Fit, by: str | None) -> tuple[list[Any], int
     factors = [by] if by is not None else fit.groups
     most = max(2, _MOST_ROWS // max(len(factors), 1))
     rows: list[Any] = [records[0]]
-    left_out = 0
     for factor in factors:
         mine = [r for r in records[1:] if r["factor"] == factor]
         keep = top_levels([r["level"] for r in mine], [r["situations"] for r in mine], most)
-        left_out += len(mine) - len(keep)
-        rows += [factor, *(r for r in mine if r["level"] in keep)]
-    return rows, left_out
+        heading = short(factor, 24)
+        if len(keep) < len(mine):
+            heading += f" ({len(keep)} of {len(mine)} levels)"
+        rows += [heading, *(r for r in mine if r["level"] in keep)]
+    return rows
 
 
 def _label(row: Any) -> str:
     if isinstance(row, str):
-        return short(row, 24)
+        return row
     size = f"{row['choosers']:,} choosers" if row["choosers"] else f"{row['situations']:,} choices"
     return f"{short(row['level'], 24) or 'all data'} ({size})"
 
@@ -156,9 +155,10 @@ def _label(row: Any) -> str:
 def _interval(ax: Axes, y: float, row: dict[str, Any], quantity: str) -> None:
     middle, low, high = (row[f"{quantity}{end}"] for end in ("", "_low", "_high"))
     ax.plot([low, high], [y, y], color=POSTERIOR, linewidth=1.4, solid_capstyle="butt")
-    ax.plot(middle, y, "o", color=POSTERIOR, markersize=5.5, markerfacecoloralt="white",
-            fillstyle=_FILL.get(str(row["verdict"]), "full"), markeredgewidth=1.0,
-            markerfacecolor="white" if _FILL.get(str(row["verdict"])) == "none" else POSTERIOR)  # fmt: skip
+    fill = _FILL.get(str(row["verdict"]), "full")
+    ax.plot(middle, y, "o", color=POSTERIOR, markersize=5.5, markeredgewidth=1.0, fillstyle=fill,
+            markerfacecolor="white" if fill == "none" else POSTERIOR,
+            markerfacecoloralt="white")  # fmt: skip
 
 
 def _limits(drawn: np.ndarray, rows: list[Any]) -> None:

@@ -15,6 +15,7 @@ from prefstrength.plots._style import (
     PRIOR,
     TRUTH,
     grid_of_panels,
+    shared_labels,
     short,
     style,
 )
@@ -84,13 +85,12 @@ def plot_prior_posterior(
     true = {} if truth is None or fit.groups else _true(fit, attribute, truth)
     with style():
         drawn = grid_of_panels(len(titles), axes)
-        for index, (ax, (name, title)) in enumerate(zip(drawn, titles.items(), strict=True)):
+        for ax, (name, title) in zip(drawn, titles.items(), strict=True):
             _panel(ax, fit, name, prob)
             if name in true:
                 ax.axvline(true[name], color=TRUTH, linewidth=1.0, linestyle=(0, (4, 2)))
             ax.set_title(title, fontsize=8, fontweight="normal")
-            if index == 0:
-                ax.legend(loc="best", handlelength=1.4)
+        shared_labels(drawn, "", "", own_figure=axes is None)
     return drawn
 
 

@@ -18,6 +18,7 @@ from prefstrength.plots._style import (
     level_style,
     panels,
     percent,
+    shared_labels,
     short,
     strength_label,
     style,
@@ -107,13 +108,14 @@ def plot_strength(
             if everything is not None:
                 ax.plot(everything["strength"], everything["density"], color=GREY, linewidth=0.8,
                         label="all data")  # fmt: skip
-                ax.set_title(short(level, 26))
+                ax.set_title(short(level, 19), fontsize=8, fontweight="normal")
             name = short(level, 18) if together and by else "posterior"
             ax.plot(x, mine["density"], label=name, **look)
             if known is not None:
+                last = index == len(levels) - 1
                 density = known.density(cell_weights(fit, by or "overall", level), x)
                 ax.plot(x, density, color=TRUTH, linestyle=(0, (4, 2)), linewidth=1.0,
-                        label="truth" if index == len(levels) - 1 or not together else None)  # fmt: skip
+                        label="truth" if last or not together else None)  # fmt: skip
             ax.set_xlim(min(0.0, x[0]), x[-1])
         _trim(drawn)
         for ax in drawn:
@@ -122,12 +124,11 @@ def plot_strength(
         if together:
             drawn[0].set_xlabel(label)
             drawn[0].set_ylabel("density")
+            if by or known is not None:
+                drawn[0].legend(loc="upper right", handlelength=2.4, title_fontsize=8,
+                                title=short(by, 18) if by else None)  # fmt: skip
         else:
-            drawn[0].figure.supxlabel(label, fontsize=8.5)
-            drawn[0].figure.supylabel("density", fontsize=8.5)
-        if by or known is not None:
-            drawn[0].legend(loc="upper right", handlelength=2.4, title_fontsize=8,
-                            title=short(by, 18) if by and together else None)  # fmt: skip
+            shared_labels(drawn, label, "density", own_figure=axes is None)
     return drawn
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from prefstrength.errors import InputError
 from prefstrength.learned import LearnedStrength
@@ -92,6 +93,7 @@ def plot_trajectory(
                                label="truth")  # fmt: skip
             _limits(ax, value, band)
             ax.set_xlim(step.min(), max(step.max(), step.min() + 1))
+            ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
             ax.set_xlabel("training step")
         drawn[0].set_ylabel("mean strength β (per nat)")
         drawn[1].set_ylabel("sd / mean of strength")

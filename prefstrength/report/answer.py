@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from prefstrength.learned import LearnedStrength
 from prefstrength.plots._style import attribute_unit, percent
 from prefstrength.prior import cv_from_dispersion
 from prefstrength.report.facts import Facts
@@ -21,7 +22,7 @@ from prefstrength.report.words import (
 )
 from prefstrength.strength import VERDICTS
 
-__all__ = ["Answer", "answers", "best_model", "training_advice"]
+__all__ = ["Answer", "answers", "best_model", "judged_index", "training_advice"]
 
 HETEROGENEOUS, HOMOGENEOUS, UNCERTAIN, ASSUMED = VERDICTS
 
@@ -92,7 +93,8 @@ def _vary(facts: Facts) -> Answer:
 
 
 def _how_much(facts: Facts) -> Answer:
-    tenths = facts.tenths["overall", ""]
+    tenths = facts.tenths
+    assert tenths is not None
     row = facts.overall
     attribute = label(facts.attribute, 30)
     unit = attribute_unit(facts.fit.spec["scales"][facts.attribute])
@@ -143,7 +145,7 @@ def _where(facts: Facts) -> Answer:
     if not facts.varies:
         short = "Means of the groups are in the tables below."
     elif differing:
-        short = f"It depends on {listing([label(each) for each in differing])}."
+        short = f"That differs by {listing([label(each) for each in differing])}."
     else:
         verdict = facts.levels["verdict"].iloc[0]
         short = {
@@ -157,8 +159,8 @@ def _where(facts: Facts) -> Answer:
 def _of_factor(records: list[dict[str, Any]]) -> str:
     if len(records) <= _MOST_NAMED:
         return "; ".join(
-            f"{label(row['level'])} {_verdict(row['verdict'])} (sd/mean {with_interval(row, 'cv')}, "
-            f"mean {fixed(row['mean'])})"
+            f"{label(row['level'])} {_verdict(row['verdict'])} "
+            f"(sd/mean {with_interval(row, 'cv')}, mean {fixed(row['mean'])})"
             for row in records
         )
     counts = []
@@ -221,11 +223,9 @@ def best_model(models: Any) -> tuple[str, str, float, float] | None:
     if models is None or len(models) < 2:
         return None
     ordered = models.sort_values("elpd", ascending=False)
-    names = [str(name) for name in ordered.index]
-    second = ordered.iloc[1]
-    gap = float(ordered["elpd"].iloc[0] - ordered["elpd"].iloc[1])
-    error = float(second["dse"]) if "dse" in ordered.columns else float("nan")
-    return names[0], names[1], gap, error
+    first, second = ordered.iloc[0], ordered.iloc[1]
+    gap = float(first["elpd"] - second["elpd"])
+    return str(first["model"]), str(second["model"]), gap, float(second["dse"])
 
 
 def _models_sentence(facts: Facts) -> list[str]:
@@ -251,25 +251,42 @@ def _prior(facts: Facts) -> Answer:
     if prior.dispersion is None or prior.dispersion_sd is None:
         text = f"One strength of {number(prior.mean_strength)} for all (PointMass), as plain DPO."
         return Answer(question, text, ())
-    low, high = (
-        cv_from_dispersion(prior.family, prior.dispersion + z * prior.dispersion_sd)
-        for z in (-1.645, 1.645)
-    )
+    ends = prior.dispersion + 1.645 * prior.dispersion_sd * np.array([-1.0, 1.0])
+    if prior.family == "LogNormal":
+        name, (low, high) = "sd of log strength", np.exp(ends)
+        middle = float(np.exp(prior.dispersion))
+    else:
+        name, middle = "sd/mean", prior.mixing().cv()
+        low, high = (cv_from_dispersion(prior.family, float(end)) for end in ends)
     short = (
-        f"{prior.family} with mean strength {number(prior.mean_strength)} and sd/mean "
-        f"{fixed(prior.mixing().cv())}."
+        f"{prior.family} with mean strength {number(prior.mean_strength)} and {name} "
+        f"{fixed(middle)}."
     )
     text = (
-        f"The spread comes from these data (90% interval of sd/mean {interval(low, high)}); the "
-        f"mean does not: it plays the part of DPO's β, which anchors the scale. The prior leaves "
-        f"the mean a 90% interval of {_mean_interval(prior)}."
+        f"The spread comes from the data (90% interval of {name} {interval(low, high)}); the mean "
+        "does not: it plays the part of DPO's β, which anchors the scale. The prior leaves the "
+        f"mean a 90% interval of {_mean_interval(prior)}."
     )
+    if prior.family == "LogNormal" and facts.fit.groups:
+        text += (
+            " It is one law for all groups together, matched to them in the sd of log strength; "
+            "its sd/mean can be smaller than theirs, whose mixture has a longer tail."
+        )
     return Answer(question, short, (text,))
 
 
 def _mean_interval(prior: Any) -> str:
     low, high = np.exp(prior.location + 1.645 * prior.location_sd * np.array([-1, 1]))
-    return f"{number(low)} to {number(high)}"
+    return f"{number(low, 2)} to {number(high, 2)}"
+
+
+def judged_index(learned: LearnedStrength) -> str:
+    """Index of the spread by which learned and posterior are held against each other.
+
+    The one in which the prior takes its spread from the posterior: a single law can match a
+    mixture of groups in one index only.
+    """
+    return "sd_log" if learned.family == "LogNormal" else "cv"
 
 
 def _learned(facts: Facts) -> Answer:
@@ -291,16 +308,25 @@ def _learned(facts: Facts) -> Answer:
         "anchored": "the mean was held, the spread learned",
         "frozen": "nothing about the strength was learned: it stayed at the prior's centre",
     }[learned.mode]
-    start = f"After {learned.steps:,} steps ({how}) sd/mean of strength is {fixed(law.cv())}"
+    index = judged_index(learned)
+    name, value = (
+        ("sd of log strength", law.sd_log()) if index == "sd_log" else ("sd/mean", law.cv())
+    )
+    start = f"After {learned.steps:,} steps ({how}) {name} is {fixed(value)}"
     if facts.comparison is None:
         return Answer(question, "They could not be compared.", (f"{start}. {facts.no_comparison}",))
     row = facts.overall
     if not facts.varies:
         return Answer(question, "The model here has no spread to compare with.", (f"{start}.",))
-    inside = bool(row["cv_low"] <= law.cv() <= row["cv_high"])
-    where = "inside" if inside else ("below" if law.cv() < row["cv_low"] else "above")
-    text = f"{start}; the data support {with_interval(row, 'cv')}."
-    position = _position(facts.comparison)
+    low, high = float(row[f"{index}_low"]), float(row[f"{index}_high"])
+    inside = low <= value <= high
+    where = "below" if value < low else "above"
+    text = f"{start}; the data support {with_interval(row, index)}."
+    position = (
+        "Relative to their means, the two distributions lie "
+        f"{number(facts.comparison.wasserstein, 2)} apart (Wasserstein distance: the average "
+        "shift of relative strength that turns one into the other)."
+    )
     if learned.mode == "frozen":
         short = "It was not meant to: the strength was frozen."
     elif inside:
@@ -308,16 +334,4 @@ def _learned(facts: Facts) -> Answer:
     else:
         short = f"No: the learned spread lies {where} the interval that the data support."
     tone = "plain" if learned.mode == "frozen" else ("yes" if inside else "unsure")
-    return Answer(question, short, tuple(t for t in (text, position) if t), tone)
-
-
-def _position(comparison: Any) -> str:
-    distance = getattr(comparison, "wasserstein", None)
-    try:
-        value = float(distance)
-    except (TypeError, ValueError):
-        return ""
-    return (
-        "With means aligned, the two distributions lie "
-        f"{number(value)} apart (Wasserstein distance, in units of the mean strength)."
-    )
+    return Answer(question, short, (text, position), tone)

@@ -13,12 +13,7 @@ from prefstrength.learned import LearnedStrength
 from prefstrength.plots._observed import cell_weights
 from prefstrength.plots._truth import Truth
 from prefstrength.prior import StrengthPrior
-from prefstrength.strength import (
-    _Laws,
-    _selections,
-    chooser_strengths,
-    heterogeneity,
-)
+from prefstrength.strength import chooser_strengths, heterogeneity, mixture_draws
 
 __all__ = ["Facts", "Tenths", "collect", "tenths"]
 
@@ -49,11 +44,13 @@ class Facts:
     attribute : str
     prob, rope : float
     heterogeneity : pandas.DataFrame
-    tenths : dict
-        From (factor, level) to :class:`Tenths`; empty for a PointMass.
+    tenths : Tenths or None
+        ``None`` for a PointMass.
     checks : pandas.DataFrame
     models : pandas.DataFrame or None
         Comparison of models by PSIS-LOO.
+    no_models : str
+        Why there is none though several were given.
     choosers : pandas.DataFrame or None
     prior : StrengthPrior or None
     no_prior : str
@@ -76,9 +73,10 @@ class Facts:
     prob: float
     rope: float
     heterogeneity: pd.DataFrame
-    tenths: dict[tuple[str, str], Tenths]
+    tenths: Tenths | None
     checks: pd.DataFrame
     models: pd.DataFrame | None
+    no_models: str
     choosers: pd.DataFrame | None
     prior: StrengthPrior | None
     no_prior: str
@@ -144,6 +142,12 @@ def collect(
             comparison = compare_strength(fit, learned, prob=prob)
         except InputError as error:
             no_comparison = str(error)
+    models, no_models = None, ""
+    if comparison_fits:
+        try:
+            models = compare(comparison_fits)
+        except InputError as error:
+            no_models = str(error)
     known = None if truth is None else Truth.of(truth, fit.groups)
     try:
         choosers = chooser_strengths(fit, attribute=attribute, prob=prob)
@@ -155,9 +159,10 @@ def collect(
         prob=prob,
         rope=rope,
         heterogeneity=table,
-        tenths=tenths(fit, attribute, prob) if varies else {},
+        tenths=tenths(fit, attribute, prob) if varies else None,
         checks=check(fit).table,
-        models=compare(comparison_fits) if comparison_fits and len(comparison_fits) > 1 else None,
+        models=models,
+        no_models=no_models,
         choosers=choosers,
         prior=prior,
         no_prior=no_prior,
@@ -172,37 +177,17 @@ def collect(
     )
 
 
-def tenths(fit: Fit, attribute: str, prob: float) -> dict[tuple[str, str], Tenths]:
-    """Strength of the weakest and the strongest tenth, overall and in every level."""
-    laws = _Laws.of(fit, attribute)
+def tenths(fit: Fit, attribute: str, prob: float) -> Tenths:
+    """Strength at the borders of the weakest and the strongest tenth of all choosers."""
     unit = float(fit.spec["scales"][attribute])
-    out = {}
-    for selection in _selections(fit):
-        own = laws.take(selection.cells)
-        weak, strong = (_quantile(own, selection.share, q) for q in (0.1, 0.9))
-        positive = bool((weak > 0).all())
-        out[selection.factor, selection.level] = Tenths(
-            ratio=_summary(strong / weak, prob) if positive else None,
-            weak=_summary(weak, prob),
-            strong=_summary(strong, prob),
-            weak_choice=float(np.median(expit(weak * unit))),
-            strong_choice=float(np.median(expit(strong * unit))),
-        )
-    return out
-
-
-def _quantile(laws: _Laws, share: np.ndarray, q: float) -> np.ndarray:
-    """Quantile of the mixture over cells in every draw, by bisection."""
-    frozen = laws.frozen()
-    ends = frozen.ppf(q)
-    low, high = ends.min(axis=1), ends.max(axis=1)
-    if ends.shape[1] == 1:
-        return low
-    for _ in range(40):
-        middle = (low + high) / 2
-        below = frozen.cdf(middle[:, None]) @ share < q
-        low, high = np.where(below, middle, low), np.where(below, high, middle)
-    return (low + high) / 2
+    weak, strong = mixture_draws(fit, attribute).quantiles(np.array([0.1, 0.9])).T
+    return Tenths(
+        ratio=_summary(strong / weak, prob) if (weak > 0).all() else None,
+        weak=_summary(weak, prob),
+        strong=_summary(strong, prob),
+        weak_choice=float(np.median(expit(weak * unit))),
+        strong_choice=float(np.median(expit(strong * unit))),
+    )
 
 
 def _summary(draws: np.ndarray, prob: float) -> tuple[float, float, float]:
@@ -214,8 +199,10 @@ def _summary(draws: np.ndarray, prob: float) -> tuple[float, float, float]:
 def recovered(
     fit: Fit, attribute: str, truth: Truth, table: pd.DataFrame, prob: float
 ) -> pd.DataFrame:
-    """True values against posterior intervals: mean and spread of all data and of every level,
-    and the parameters of every cell where the families agree.
+    """True values against posterior intervals.
+
+    Mean and spread of all data and of every level, and the parameters of every cell where the
+    families agree.
 
     Returns
     -------

@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,7 @@ def drawings(facts: Facts) -> list[Drawing]:
     pairs = f"{facts.attribute}_difference" in fit.tree["constant_data"]
     common: dict[str, Any] = {"attribute": facts.attribute, "prob": facts.prob, "truth": truth}
     first = fit.groups[0] if fit.groups else None
-    drawn = [
+    return [
         _draw(*each)
         for each in (
             *_of_data(facts, first, pairs, common),
@@ -74,7 +75,6 @@ def drawings(facts: Facts) -> list[Drawing]:
             *_of_training(facts),
         )
     ]
-    return drawn
 
 
 Plan = tuple[str, str, str, str, str, Callable[[], Any]]
@@ -86,6 +86,7 @@ def _draw(name: str, section: str, title: str, caption: str, alt: str, plot: Any
         png, pdf = io.BytesIO(), io.BytesIO()
         # No dates in the files: the same numbers give the same bytes.
         figure.savefig(png, format="png", dpi=_DPI, metadata={"Software": None})
+        figure.set_layout_engine("none")  # it is laid out; once more would take as long again
         figure.savefig(pdf, format="pdf", metadata={"CreationDate": None})
         wide = figure.get_figwidth() > DOUBLE / 1.5
     return Drawing(name, section, title, caption, alt, png.getvalue(), pdf.getvalue(), wide)
@@ -175,13 +176,13 @@ def _of_groups(facts: Facts, common: dict[str, Any]) -> list[Plan]:
                 f"strength_by_{name}", "groups", f"Strength by {shown}",
                 f"The distribution of strength in the levels of {shown}.",
                 f"Densities of strength by {shown}; the numbers are in the table of groups.",
-                lambda factor=factor: plot_strength(fit, by=factor, **common),
+                partial(plot_strength, fit, by=factor, **common),
             ),
             (
                 f"choice_curve_by_{name}", "groups", f"Choices by {shown}",
                 f"Data and model in the levels of {shown}. A steeper start is a larger strength.",
                 f"Choice curves by {shown}; the numbers are in the table of groups.",
-                lambda factor=factor: plot_choice_curve(fit, by=factor, **common),
+                partial(plot_choice_curve, fit, by=factor, **common),
             ),
         ]  # fmt: skip
     return found

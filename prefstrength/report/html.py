@@ -11,7 +11,7 @@ from prefstrength.report.answer import answers
 from prefstrength.report.facts import Facts
 from prefstrength.report.figures import Drawing
 from prefstrength.report.limits import limits
-from prefstrength.report.tables import Table
+from prefstrength.report.tables import Table, check_name
 from prefstrength.report.words import label, number
 
 __all__ = ["render"]
@@ -41,7 +41,15 @@ def render(
         style=(here / "style.css").read_text(encoding="utf-8"),
         simulated=facts.truth is not None,
         summary=_summary(facts),
-        failed=[tables["checks"].rows[i] for i in tables["checks"].marked],
+        failed=[
+            {
+                **row,
+                "check": check_name(row["check"]),
+                "value": number(row["value"]),
+                "threshold": number(row["threshold"]),
+            }
+            for row in facts.failed.to_dict("records")
+        ],  # fmt: skip
         number_of_checks=len(facts.checks),
         answers=answers(facts),
         notes=facts.notes,
@@ -54,6 +62,7 @@ def render(
         recovery=_recovery(facts),
         trained=facts.learned is not None,
         no_comparison=facts.no_comparison,
+        no_models=facts.no_models,
         limits=limits(facts),
         spec=spec,
         method=_method(facts),

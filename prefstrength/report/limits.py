@@ -46,7 +46,11 @@ def _evidence(facts: Facts) -> list[Limit]:
     else:
         counts = np.bincount(np.asarray(facts.fit.tree["constant_data"]["chooser_index"]))
         median = float(np.median(counts[counts > 0]))
-        start = f"Half of the {data['choosers']:,} choosers made {median:g} choices or fewer"
+        start = (
+            f"Each of the {data['choosers']:,} choosers made {median:g} choices"
+            if counts.min() == counts.max()
+            else f"Half of the {data['choosers']:,} choosers made {median:g} choices or fewer"
+        )
         if median < 2:
             text = (
                 f"{start}: for most of them heterogeneity shows only in the bend of the choice "

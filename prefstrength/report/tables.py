@@ -3,6 +3,7 @@ r"""Tables three ways: CSV with every digit, LaTeX for the paper, and cells for 
 A :class:`Table` holds the full frame and, beside it, the few columns that people read, as text.
 """
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +13,9 @@ import numpy as np
 import pandas as pd
 
 from prefstrength.plots._style import attribute_unit, percent
+from prefstrength.report.answer import judged_index
 from prefstrength.report.facts import Facts
-from prefstrength.report.words import fixed, label, number, share, with_interval
+from prefstrength.report.words import cell, fixed, label, number, share
 
 __all__ = ["Table", "escape_latex", "latex", "tables"]
 
@@ -78,7 +80,8 @@ def _heterogeneity(facts: Facts) -> Table:
     header = ["group", *(["choosers"] if known else []), "choices", f"mean strength (per {unit})"]
     header += ["sd/mean", *(["sd of log strength"] if spread else [])]
     header += [*(["share of variance"] if shared else []), "P(varies)", "verdict", "from data"]
-    rows, headings, factor = [], [], "overall"
+    rows: list[tuple[str, ...]] = []
+    headings, factor = [], "overall"
     for row in records:
         if row["factor"] != factor:
             factor = row["factor"]
@@ -86,8 +89,8 @@ def _heterogeneity(facts: Facts) -> Table:
             rows.append((label(factor),) + ("",) * (len(header) - 1))
         cells = [label(row["level"]) or "all data"]
         cells += [f"{row['choosers']:,}"] if known else []
-        cells += [f"{row['situations']:,}", with_interval(row, "mean"), with_interval(row, "cv")]
-        cells += [with_interval(row, "sd_log")] if spread else []
+        cells += [f"{row['situations']:,}", cell(row, "mean"), cell(row, "cv")]
+        cells += [cell(row, "sd_log")] if spread else []
         cells += [share(row["share"])] if shared else []
         told = row["data_share"]
         cells += [fixed(row["p_heterogeneous"]), str(row["verdict"])]
@@ -105,107 +108,155 @@ def _heterogeneity(facts: Facts) -> Table:
 
 
 def _checks(facts: Facts) -> Table:
-    order = facts.checks["passed"].astype(bool)
-    frame = facts.checks.loc[order.sort_values(kind="stable").index]  # failed ones first
-    rows = tuple(
-        (
-            str(row["check"]),
-            str(row["variable"]),
-            number(row["value"]),
-            number(row["threshold"]),
-            "passed" if row["passed"] else "FAILED",
-            str(row["meaning"]),
-            "" if row["passed"] else str(row["advice"]),
-        )
-        for row in frame.to_dict("records")
-    )
+    order = facts.checks["passed"].astype(bool).sort_values(kind="stable").index
+    frame = facts.checks.loc[order]  # failed ones first
+    named = bool(frame["variable"].astype(str).str.len().any())
+    advised = bool(len(facts.failed))
+    header = ["check", *(["of"] if named else []), "value", "threshold", "result", "what it means"]
+    header += ["what to do"] if advised else []
+    rows = []
+    for row in frame.to_dict("records"):
+        cells = [check_name(row["check"]), *([label(row["variable"])] if named else [])]
+        cells += [number(row["value"]), number(row["threshold"])]
+        cells += ["passed" if row["passed"] else "FAILED", str(row["meaning"])]
+        cells += ["" if row["passed"] else str(row["advice"])] if advised else []
+        rows.append(tuple(cells))
     return Table(
         "checks",
-        "Diagnostics against their thresholds, failed ones first.",
+        "Diagnostics against their thresholds" + (", failed ones first." if advised else "."),
         frame,
-        ("check", "of", "value", "threshold", "result", "what it means", "what to do"),
-        rows,
-        marked=tuple(i for i, row in enumerate(rows) if row[4] == "FAILED"),
-        words=(0, 1, 4, 5, 6),
+        tuple(header),
+        tuple(rows),
+        marked=tuple(range(len(facts.failed))),
+        words=tuple(i for i, name in enumerate(header) if name not in ("value", "threshold")),
     )
+
+
+def check_name(name: str) -> str:
+    """Name of a check in words.
+
+    Examples
+    --------
+    >>> check_name("ess_bulk"), check_name("tree_depth")
+    ('ESS bulk', 'tree depth')
+    """
+    words = {"ess": "ESS", "rhat": "R-hat", "bfmi": "BFMI", "pareto": "Pareto"}
+    return " ".join(words.get(part, part) for part in str(name).split("_"))
 
 
 def _population(facts: Facts) -> Table:
     frame = facts.fit.summary()
     frame.index.name = "variable"
-    wanted = [c for c in frame.columns if c in ("mean", "sd", "ess_bulk", "ess_tail", "r_hat")]
-    ends = [
-        c for c in frame.columns if "ci" in c.lower() or "hdi" in c.lower() or "eti" in c.lower()
-    ]
-    wanted = [*wanted[:2], *ends, *wanted[2:]]
-    digits = {"ess_bulk": 4, "ess_tail": 4, "r_hat": 4}
+    named: dict[str, str] = {}
+    for column in frame.columns:
+        ends = re.fullmatch(r"[a-z]+(\d+)_(lb|ub)", str(column))
+        if ends:  # such as eti89_lb
+            named[column] = f"{ends[1]}% {'low' if ends[2] == 'lb' else 'high'}"
+        elif column in ("mean", "sd"):
+            named[column] = str(column)
+        elif column in ("ess_bulk", "ess_tail", "r_hat"):
+            named[column] = check_name(str(column).replace("r_hat", "rhat"))
     rows = tuple(
-        (label(name, 60), *(number(row[c], digits.get(c, 3)) for c in wanted))
+        (label(name, 60), *(number(row[c], 4 if c == "r_hat" else 3) for c in named))
         for name, row in frame.iterrows()
     )
-    shown = {"ess_bulk": "ESS bulk", "ess_tail": "ESS tail", "r_hat": "R-hat"}
-    header = ("variable", *(shown.get(c, c.replace("_", " ")) for c in wanted))
     return Table(
         "population", "Variables of the population level, as ArviZ summarises them.",
-        frame.reset_index(), header, rows,
+        frame.reset_index(), ("variable", *named.values()), rows,
     )  # fmt: skip
 
 
 def _models(facts: Facts) -> Table:
     assert facts.models is not None
-    frame = facts.models
     named = {
         "elpd": "elpd", "se": "se", "elpd_diff": "difference", "dse": "se of difference",
-        "p": "effective parameters", "weight": "stacking weight",
+        "p": "effective parameters", "weight": "stacking weight", "high_k": "k > 0.7",
     }  # fmt: skip
-    columns = [c for c in named if c in frame.columns]
     rows = tuple(
-        (label(name), *(_nats(row[c], c) for c in columns)) for name, row in frame.iterrows()
+        (label(row["model"]), *(_nats(row[column], column) for column in named))
+        for row in facts.models.to_dict("records")
     )
     unit = "choosers" if facts.fit.spec["data"]["choosers"] else "choices"
     caption = (
         f"Models compared by how well they predict {unit} left out: elpd in nats by PSIS-LOO, "
-        "higher is better."
+        f"higher is better. k > 0.7: share of {unit} for which it is a rough estimate."
     )
-    return Table(
-        "models", caption, frame.rename_axis("model").reset_index(),
-        ("model", *(named[c] for c in columns)), rows,
-    )  # fmt: skip
+    return Table("models", caption, facts.models, ("model", *named.values()), rows)
 
 
 def _nats(value: Any, column: str) -> str:
+    if column == "high_k":
+        return share(value)
     return fixed(value, 2 if column == "weight" else 1)
 
 
 def _choosers(facts: Facts) -> Table:
     assert facts.choosers is not None
-    frame = facts.choosers
     rows = tuple(
-        (label(row["chooser"], 32), f"{row['choices']:,}", with_interval({**row, "mean_low": row["low"], "mean_high": row["high"]}, "mean"))
-        for row in frame.to_dict("records")
-    )  # fmt: skip
-    return Table(
-        "choosers",
-        f"Strength of every chooser: posterior mean and {percent(facts.prob)} interval.",
-        frame, ("chooser", "choices", "strength"), rows,
-    )  # fmt: skip
+        (
+            label(row["chooser"], 32),
+            f"{row['choices']:,}",
+            cell({**row, "mean_low": row["low"], "mean_high": row["high"]}, "mean"),
+        )
+        for row in facts.choosers.to_dict("records")
+    )
+    caption = f"Strength of every chooser: posterior mean and {percent(facts.prob)} interval."
+    header = ("chooser", "choices", "strength")
+    return Table("choosers", caption, facts.choosers, header, rows)
 
 
 def _comparison(facts: Facts) -> list[Table]:
-    found = []
-    for name, frame, caption in (
-        ("comparison", facts.comparison.table, "What the data support, and what training learned."),
-        ("quantiles", facts.comparison.quantiles, "Quantiles of strength, means aligned."),
-    ):
-        if not isinstance(frame, pd.DataFrame):
-            continue
-        rows = tuple(
-            tuple(_cell(value) for value in record) for record in frame.itertuples(index=False)
+    comparison = facts.comparison
+    said = {"cv": "sd/mean", "sd_log": "sd of log strength"}
+    rows = tuple(
+        (
+            said.get(row["index"], str(row["index"])),
+            fixed(row["learned"]),
+            _posterior(row, "posterior"),
+            fixed(row["position"]),
+            "inside" if row["inside"] else "outside",
         )
-        header = tuple(str(c).replace("_", " ") for c in frame.columns)
-        texts = tuple(i for i, c in enumerate(frame.columns) if frame[c].map(type).eq(str).any())
-        found.append(Table(name, caption, frame, header, rows, words=texts))
-    return found
+        for row in comparison.table.to_dict("records")
+    )
+    mixed = ""
+    if facts.fit.groups and comparison.learned.family == "LogNormal":
+        mixed = (
+            "One LogNormal can match a mixture of groups in one measure only; the sd of log "
+            "strength is the one that the prior takes from the data. "
+        )
+    shape = Table(
+        "comparison",
+        "The spread that training learned, and what the data support. Position is the posterior "
+        f"probability of a spread below the learned one. {mixed}{comparison.scale}",
+        comparison.table,
+        ("spread", "learned", "the data support", "position", "learned is"),
+        rows,
+        marked=tuple(
+            i
+            for i, row in enumerate(comparison.table.to_dict("records"))
+            if not row["inside"] and row["index"] == judged_index(comparison.learned)
+        ),
+        words=(0, 4),
+    )
+    quantiles = Table(
+        "quantiles",
+        "Percentiles of strength relative to the mean strength.",
+        comparison.quantiles,
+        ("percentile", "learned", "the data support"),
+        tuple(
+            (
+                percent(row["probability"]),
+                fixed(row["learned"]),
+                _posterior(row, "posterior"),
+            )
+            for row in comparison.quantiles.to_dict("records")
+        ),
+    )
+    return [shape, quantiles]
+
+
+def _posterior(row: Any, name: str) -> str:
+    return cell({name: row[name], f"{name}_low": row["low"], f"{name}_high": row["high"]}, name)
 
 
 def _truth(facts: Facts) -> Table:
@@ -213,10 +264,10 @@ def _truth(facts: Facts) -> Table:
     rows = tuple(
         (
             label(row["where"], 60), str(row["quantity"]), fixed(row["truth"]),
-            f"{fixed(row['median'])} ({fixed(row['low'])} to {fixed(row['high'])})",
+            _posterior(row, "median"),
             "inside" if row["inside"] else "OUTSIDE",
         )
-        for row in facts.recovered.to_dict("records")
+        for row in facts.recovered.sort_values("inside", kind="stable").to_dict("records")
     )  # fmt: skip
     return Table(
         "truth",
@@ -227,14 +278,6 @@ def _truth(facts: Facts) -> Table:
         marked=tuple(i for i, row in enumerate(rows) if row[-1] == "OUTSIDE"),
         words=(0, 1, 4),
     )
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, bool | np.bool_):
-        return "yes" if value else "no"
-    if isinstance(value, int | float | np.number):
-        return number(value)
-    return label(value, 120)
 
 
 # -- LaTeX ---------------------------------------------------------------------------------------

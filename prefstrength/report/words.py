@@ -5,7 +5,18 @@ from typing import Any
 
 from prefstrength.plots._style import percent, short
 
-__all__ = ["interval", "label", "listing", "number", "probability", "times", "with_interval"]
+__all__ = [
+    "cell",
+    "fixed",
+    "interval",
+    "label",
+    "listing",
+    "number",
+    "probability",
+    "share",
+    "times",
+    "with_interval",
+]
 
 
 def number(value: Any, digits: int = 3) -> str:
@@ -74,6 +85,18 @@ def with_interval(row: Any, name: str, decimals: int = 2) -> str:
     if row[name] is None or math.isnan(row[name]):
         return "–"
     return f"{fixed(row[name], decimals)} ({interval(row[f'{name}_low'], row[f'{name}_high'])})"
+
+
+def cell(row: Any, name: str, decimals: int = 2) -> str:
+    """The same for a table, where there is little room.
+
+    Examples
+    --------
+    >>> cell({"cv": 0.5, "cv_low": 0.4, "cv_high": 0.6}, "cv")
+    '0.50 (0.40–0.60)'
+    """
+    text = with_interval(row, name, decimals)
+    return text if "−" in text else text.replace(" to ", "–")
 
 
 def probability(p: float) -> str:

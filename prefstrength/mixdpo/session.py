@@ -1,11 +1,30 @@
-"""One progress bar for training, in the place of a dictionary on every log."""
+"""What the command line sets around a trainer: arguments for this machine, and one progress bar."""
 
 from typing import Any
 
+import torch
 from transformers import ProgressCallback, Trainer
 from transformers.trainer_callback import PrinterCallback
 
-__all__ = ["show_progress"]
+__all__ = ["machine_arguments", "show_progress"]
+
+
+def machine_arguments() -> dict[str, Any]:
+    """Arguments of the config that this machine can run; TRL's own ask for bf16 everywhere.
+
+    Returns
+    -------
+    dict
+        ``bf16`` where the accelerator has it; ``use_cpu`` where there is none.
+
+    Examples
+    --------
+    >>> "bf16" in machine_arguments()
+    True
+    """
+    if not torch.accelerator.is_available():
+        return {"use_cpu": True, "bf16": False}
+    return {"bf16": not torch.cuda.is_available() or torch.cuda.is_bf16_supported()}
 
 
 class _Bar(ProgressCallback):
