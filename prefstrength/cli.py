@@ -1,6 +1,7 @@
 """The command line: ``prefstrength run|score|fit|train|compare|report|demo``."""
 
 import os
+import re
 import sys
 import traceback
 import warnings
@@ -74,7 +75,7 @@ class _Group(TyperGroup):
                 warnings.showwarning = show
                 return super().invoke(ctx)
         except InputError as error:
-            _fail(f"Error: {error}", MISTAKE, error, progress)
+            _fail(f"Error: {_as_options(str(error))}", MISTAKE, error, progress)
         except KeyboardInterrupt as error:
             where = f" in the stage {progress.stage}" if progress.stage else ""
             kept = ", ".join(progress.finished) or "none"
@@ -112,17 +113,23 @@ def _fail(text: str, code: int, error: BaseException, progress: _Progress) -> No
     raise typer.Exit(code)
 
 
+def _as_options(text: str) -> str:
+    """Turn keywords in a library's sentence (``ties='drop'``) into options (``--ties drop``)."""
+    return re.sub(r"\b(ties|identical|duplicates|method)=(['\"])(\w+)\2", r"--\1 \3", text)
+
+
 def _show_warning(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, debug: bool
 ) -> None:
     if isinstance(message, DataWarning | SamplingWarning):
-        _err.print(f"[yellow]Note:[/yellow] {escape(str(message))}", highlight=False)
+        note = escape(_as_options(str(message)))
+        _err.print(f"[yellow]Note:[/yellow] {note}", highlight=False, soft_wrap=True)
     elif debug:
         typer.echo(warnings.formatwarning(message, category, filename, lineno), err=True)
     else:
         library = next((p for p in reversed(Path(filename).parts) if p in sys.modules), "Python")
         text = " ".join(str(message).split())
-        _err.print(f"[dim]{library}: {escape(text)}[/dim]", highlight=False)
+        _err.print(f"[dim]{library}: {escape(text)}[/dim]", highlight=False, soft_wrap=True)
 
 
 def _debug(context: typer.Context, value: bool) -> None:

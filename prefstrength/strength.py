@@ -274,18 +274,17 @@ def _check_probability(prob: float) -> None:
 
 def _indices(laws: _Laws, share: np.ndarray) -> dict[str, np.ndarray]:
     """Mean, median, cv and sd of log strength of the mixture over cells, each (draw,)."""
-    mean, square = (moment @ share for moment in laws.moments())
-    variance = np.maximum(square - mean**2, 0.0)
-    out = {
-        "mean": mean,
-        "cv": np.sqrt(variance) / np.abs(mean),
-        "median": _quantile(laws, share, 0.5),
-    }
-    if laws.positive:
-        log_mean, log_square = (moment @ share for moment in laws.log_moments())
-        out["sd_log"] = np.sqrt(np.maximum(log_square - log_mean**2, 0.0))
-    else:
-        out["sd_log"] = np.full(len(mean), np.nan)
+    # Some draws of the prior are so dispersed that their mean overflows: a cv beyond all bounds.
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, square = (moment @ share for moment in laws.moments())
+        variance = np.maximum(square - mean**2, 0.0)
+        cv = np.nan_to_num(np.sqrt(variance) / np.abs(mean), nan=np.inf)
+        out = {"mean": mean, "cv": cv, "median": _quantile(laws, share, 0.5)}
+        if laws.positive:
+            log_mean, log_square = (moment @ share for moment in laws.log_moments())
+            out["sd_log"] = np.sqrt(np.maximum(log_square - log_mean**2, 0.0))
+        else:
+            out["sd_log"] = np.full(len(mean), np.nan)
     return out
 
 

@@ -8,7 +8,7 @@ import xarray as xr
 
 from prefstrength.fit import Fit
 from prefstrength.mixing import MIXINGS
-from prefstrength.prior import mixing_from
+from prefstrength.prior import dispersion_from_cv, mixing_from
 
 CHAINS, DRAWS = 2, 100
 
@@ -30,8 +30,8 @@ def made_up_fit(
     """Make up a fit.
 
     ``factors`` maps names to levels, all crossed; choosers are spread evenly over the cells, and
-    with ``choosers=0`` each of ``situations`` choices is somebody else's. ``cv`` is the spread of
-    strength, ``uncertainty`` the posterior sd of the logs of mean and spread.
+    with ``choosers=0`` each of ``situations`` choices is somebody else's. ``cv`` is sd/mean of the
+    strength, whose mean is 1; ``uncertainty`` is the posterior sd of the logs of mean and spread.
     """
     rng = np.random.default_rng(seed)
     factors = dict(factors or {})
@@ -43,12 +43,14 @@ def made_up_fit(
     cell = unit % len(cells)
     names = [f"c{a:04d}" for a in range(units)]
 
+    dispersion = dispersion_from_cv(family, cv)
+
     def laws(draws: int, sd: float) -> dict[str, np.ndarray]:
         shape = (draws, len(cells))
         location = sd * rng.standard_normal(shape)
         if family == "PointMass":
             return {"value": np.exp(location)}
-        spread = np.log(cv) + sd * rng.standard_normal(shape)
+        spread = dispersion + sd * rng.standard_normal(shape)
         found = [
             mixing_from(family, float(a), float(b)).parameters
             for a, b in zip(location.ravel(), spread.ravel(), strict=True)
@@ -66,7 +68,10 @@ def made_up_fit(
         shape = (chains, draws)
         variables["reward_location"] = (dims, sd * rng.standard_normal(shape))
         if family != "PointMass":
-            variables["reward_dispersion"] = (dims, cv * np.exp(sd * rng.standard_normal(shape)))
+            variables["reward_dispersion"] = (
+                dims,
+                np.exp(dispersion + sd * rng.standard_normal(shape)),
+            )
         for factor in factors:
             variables[f"reward_location_sd_{factor}"] = (dims, rng.exponential(sd, shape))
             if family != "PointMass":
@@ -74,7 +79,7 @@ def made_up_fit(
         return xr.Dataset(variables, coords={"group": labels} if factors else {})
 
     difference = rng.normal(0.0, scale, len(unit))
-    strength = mixing_from(family, 0.0, None if family == "PointMass" else np.log(cv))
+    strength = mixing_from(family, 0.0, dispersion)
     beta = strength.sample(rng, units)[unit]
     difference *= np.where(rng.random(len(unit)) < 1 / (1 + np.exp(-beta * difference)), 1, -1)
     coords = {"situation": [str(i) for i in range(len(unit))]}

@@ -346,6 +346,16 @@ def test_warnings_about_the_data_are_notes(frame: pd.DataFrame, tmp_path: Path) 
     assert "DataWarning" not in result.stderr
 
 
+def test_advice_is_given_in_options(frame: pd.DataFrame, tmp_path: Path) -> None:
+    path = tmp_path / "ties.parquet"
+    frame.assign(tie=[True, *[False] * (len(frame) - 1)]).to_parquet(path)
+    result = call("score", path, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "--ties drop" in result.stderr
+    assert "ties='drop'" not in result.stderr
+    assert call("score", path, "--out", tmp_path / "out", "--ties", "drop").exit_code == 0
+
+
 MISTAKES = {
     "no such file": (("score", "nowhere.parquet"), "nowhere.parquet"),
     "misspelt chooser": (("score", "PAIRS", "--chooser", "anotator"), "annotator"),

@@ -8,7 +8,7 @@ import pytest
 from scipy import integrate, special, stats
 
 import prefstrength as ps
-from prefstrength.strength import _Laws, _quantile, strength_prior_summary
+from prefstrength.strength import _indices, _Laws, _quantile, strength_prior_summary
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +102,14 @@ def test_indices_of_a_known_law(family, location, dispersion, law):
     strength, weight = laws.nodes()
     exact = integrate.quad(lambda b: special.expit(1.5 * b) * law.pdf(b), *law.support())[0]
     assert (special.expit(1.5 * strength) @ weight).item() == pytest.approx(exact, abs=2e-3)
+
+
+def test_a_prior_beyond_all_bounds_counts_as_heterogeneous_without_a_warning():
+    laws = _Laws("LogNormal", np.array([[0.0], [0.0]]), np.array([[0.1], [40.0]]))
+    index = _indices(laws, np.ones(1))
+    assert index["cv"][0] == pytest.approx(0.1, rel=0.01)
+    assert index["cv"][1] == np.inf
+    assert index["sd_log"][1] == pytest.approx(40.0)
 
 
 def test_quantile_of_a_mixture_of_cells():

@@ -19,6 +19,7 @@ PARETO_K = 0.7
 #: Effective draws at which the rounds end.
 ENOUGH = 2000.0
 _MOST_ROUNDS = 5
+_HOPELESS = 30.0
 _ROUND = 3000
 _DEGREES_OF_FREEDOM = 5.0
 
@@ -82,6 +83,8 @@ def importance_sample(
         effective = float(1 / (weight**2).sum())
         if pareto_k < PARETO_K and effective > ENOUGH:
             break
+        if len(proposals) == 2 and effective < _HOPELESS:
+            break  # the posterior is not of this shape
         centre = weight @ flat
         spread = (flat - centre) * np.sqrt(weight)[:, None]
         # A few heavy weights say little about the covariance: keep part of the previous one.

@@ -71,7 +71,7 @@ def plot_data(
     >>> from matplotlib.figure import Figure
     >>> choices = ps.simulate(ps.LogNormal(mu=0.0, sigma=0.7), choosers=40, situations=10)
     >>> axes = ps.plot_data(choices, axes=Figure().subplots(1, 3))
-    >>> [ax.get_title() for ax in axes]
+    >>> [ax.get_title("left") for ax in axes]
     ['Reward differences', 'Choices per chooser', 'Agreement']
     """
     if attribute is None:

@@ -75,7 +75,7 @@ def plot_prior_posterior(
     >>> choices = ps.simulate(ps.LogNormal(mu=0.0, sigma=0.7), choosers=40, situations=10)
     >>> fit = ps.MixedLogit({"reward": ps.LogNormal()}).fit(choices, seed=0, progress=False)
     >>> axes = ps.plot_prior_posterior(fit, axes=Figure().subplots(1, 2))
-    >>> [ax.get_title() for ax in axes]
+    >>> [ax.get_title("left") for ax in axes]
     ['mean of log β', 'sd of log β']
     """
     attribute = fit.attribute(attribute)

@@ -7,7 +7,7 @@ import numpy as np
 
 from prefstrength.learned import LearnedStrength
 from prefstrength.plots._style import attribute_unit, percent
-from prefstrength.prior import cv_from_dispersion
+from prefstrength.prior import cv_from_dispersion, location_dispersion
 from prefstrength.report.facts import Facts
 from prefstrength.report.words import (
     fixed,
@@ -169,8 +169,10 @@ def _of_factor(records: list[dict[str, Any]]) -> str:
         if number_of:
             counts.append(f"{number_of} {_verdict(verdict)}")
     ordered = sorted(records, key=lambda row: row["cv"])
+    start = "all " if len(counts) == 1 else f"of {len(records)} levels "
+    start += listing(counts)
     return (
-        f"of {len(records)} levels {listing(counts)}; strength varies least in "
+        f"{start}; strength varies least in "
         f"{label(ordered[0]['level'])} (sd/mean {with_interval(ordered[0], 'cv')}) and most in "
         f"{label(ordered[-1]['level'])} ({with_interval(ordered[-1], 'cv')})"
     )
@@ -245,6 +247,11 @@ def _models_sentence(facts: Facts) -> list[str]:
 
 def _prior(facts: Facts) -> Answer:
     question = "Which prior was passed on to training?"
+    if facts.learned is None:
+        question = "Which prior do the data hand to training?"
+    elif facts.learned.prior is None:
+        text = "The record of the training holds no prior: strength was learned without one."
+        return Answer(question, "None.", (text,), "unsure")
     prior = facts.prior
     if prior is None:
         return Answer(question, "None.", (facts.no_prior,), "unsure")
@@ -289,6 +296,16 @@ def judged_index(learned: LearnedStrength) -> str:
     return "sd_log" if learned.family == "LogNormal" else "cv"
 
 
+def _stayed_at_prior(learned: LearnedStrength) -> bool:
+    prior = learned.prior
+    if prior is None or prior.dispersion is None or prior.dispersion_sd is None:
+        return False
+    if prior.family != learned.family or learned.mode == "frozen":
+        return False
+    _, dispersion = location_dispersion(learned.mixing())
+    return dispersion is not None and abs(dispersion - prior.dispersion) < prior.dispersion_sd
+
+
 def _learned(facts: Facts) -> Answer:
     question = "Did training learn what the data support?"
     learned = facts.learned
@@ -322,6 +339,11 @@ def _learned(facts: Facts) -> Answer:
     inside = low <= value <= high
     where = "below" if value < low else "above"
     text = f"{start}; the data support {with_interval(row, index)}."
+    if _stayed_at_prior(learned):
+        text += (
+            " It stayed within one sd of the prior's centre: that it agrees with the data is the "
+            "prior's doing as much as the training's."
+        )
     position = (
         "Relative to their means, the two distributions lie "
         f"{number(facts.comparison.wasserstein, 2)} apart (Wasserstein distance: the average "

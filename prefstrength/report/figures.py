@@ -206,7 +206,7 @@ def _of_choosers(facts: Facts, first: str | None, common: dict[str, Any]) -> lis
     caption = (
         f"Every chooser's strength with a {percent(facts.prob)} interval, in order. Choosers with "
         "few choices are drawn towards the others. Where intervals at the two ends do not "
-        "overlap, these choosers differ for certain."
+        "overlap, these choosers very probably differ."
     )
     if facts.truth is not None and facts.truth.choosers:
         caption += " Diamonds: each chooser's true strength."

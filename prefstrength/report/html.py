@@ -66,6 +66,7 @@ def render(
         limits=limits(facts),
         spec=spec,
         method=_method(facts),
+        likelihood_error=number(spec["likelihood"]["error"], 1),
         record=record,
         reward=_reward(facts),
         prob=percent(facts.prob),

@@ -144,7 +144,7 @@ def share(value: float) -> str:
 
     Examples
     --------
-    >>> share(0.0465), share(0.004)
+    >>> share(0.0467), share(0.004)
     ('4.7%', '0.4%')
     """
     return percent(round(value, 3))
