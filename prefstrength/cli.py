@@ -42,6 +42,7 @@ class _Progress:
         self.stage: str | None = None
         self.finished: list[str] = []
         self.debug = False
+        self.noted: set[str] = set()
 
     def __call__(self, stage: str, event: str, detail: Any) -> None:
         if event == "starts":
@@ -66,7 +67,7 @@ class _Group(TyperGroup):
         progress = ctx.obj = _Progress()
 
         def show(message, category, filename, lineno, file=None, line=None) -> None:  # type: ignore[no-untyped-def]
-            _show_warning(message, category, filename, lineno, progress.debug)
+            _show_warning(message, category, filename, lineno, progress)
 
         try:
             with warnings.catch_warnings():
@@ -119,12 +120,19 @@ def _as_options(text: str) -> str:
 
 
 def _show_warning(
-    message: Warning | str, category: type[Warning], filename: str, lineno: int, debug: bool
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    progress: _Progress,
 ) -> None:
+    if str(message) in progress.noted:
+        return  # a later stage reads the same data
+    progress.noted.add(str(message))
     if isinstance(message, DataWarning | SamplingWarning):
         note = escape(_as_options(str(message)))
         _err.print(f"[yellow]Note:[/yellow] {note}", highlight=False, soft_wrap=True)
-    elif debug:
+    elif progress.debug:
         typer.echo(warnings.formatwarning(message, category, filename, lineno), err=True)
     else:
         library = next((p for p in reversed(Path(filename).parts) if p in sys.modules), "Python")

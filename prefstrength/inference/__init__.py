@@ -31,7 +31,7 @@ TOLERANCE = 0.01
 _MOST_REFINEMENTS = 4
 # Importance sampling is tried by "auto" up to this many parameters, and accepted with at least
 # this many effective draws.
-_IMPORTANCE_PARAMETERS = 24
+_IMPORTANCE_PARAMETERS = 60
 _EFFECTIVE = 1000
 # Random attributes that a product rule integrates out.
 _INTEGRABLE = 2
@@ -58,7 +58,7 @@ def fit(
         ``"importance"``: importance sampling around the mode, for a few parameters; its Pareto
         k says whether it holds. ``"nuts"``: NUTS on the population level, the coefficients
         being integrated out. ``"latent"``: NUTS on population and choosers together, for any
-        number of random attributes. ``"auto"``: importance sampling where there are at most 24
+        number of random attributes. ``"auto"``: importance sampling where there are at most 60
         parameters, k < 0.7 and 1000 effective draws, else NUTS; the fit says which and why.
     seed : int
         Same seed, same numbers.
