@@ -25,7 +25,7 @@ class StrengthComparison:
     Parameters
     ----------
     table : pandas.DataFrame
-        One row for each index (cv, sd_log): learned, posterior median and interval, position
+        One row for each index (sd_log, cv): learned, posterior median and interval, position
         (posterior probability below the learned value), inside (the interval).
     quantiles : pandas.DataFrame
         Columns probability, learned, posterior, low, high: quantiles of strength / mean.
@@ -42,6 +42,8 @@ class StrengthComparison:
         Mean strength that training ended with, in units of one over the log-ratio difference.
     prob : float
         Probability of the intervals.
+    cells : int
+        Cells of the groups that the posterior mixes.
     """
 
     table: pd.DataFrame
@@ -52,6 +54,7 @@ class StrengthComparison:
     posterior_mean: float
     learned_mean: float
     prob: float
+    cells: int
 
     @property
     def scale(self) -> str:
@@ -60,12 +63,18 @@ class StrengthComparison:
             "Strengths are divided by their own mean, because the analysis measures strength per "
             f"unit of reward (mean {self.posterior_mean:.3g}) and training per nat of log-ratio "
             f"(mean {self.learned_mean:.3g}): only the shape can be compared."
+        ) + (
+            f" The posterior mixes {self.cells} groups, training learned one law: a prior made "
+            "from this fit matches the sd of log strength of the mixture (the coefficient of "
+            "variation, for Gamma and Normal), and the other index may differ."
+            if self.cells > 1
+            else ""
         )
 
     @property
     def position(self) -> float:
-        """Posterior probability that the coefficient of variation is below the learned one."""
-        return float(self.table.loc[self.table["index"] == "cv", "position"].iloc[0])
+        """Posterior probability that the first index of the table is below the learned one."""
+        return float(self.table["position"].iloc[0])
 
     def plot(self, **options: Any) -> Any:
         """Draw the comparison; see :func:`prefstrength.plots.plot_comparison`."""
@@ -121,7 +130,7 @@ def compare_strength(fit: Fit, learned: Any, prob: float = 0.9) -> StrengthCompa
     >>> learned = ps.LearnedStrength("LogNormal", {"mu": -2.5, "sigma": 0.7}, "joint")
     >>> comparison = ps.compare_strength(fit, learned)
     >>> comparison.table["index"].tolist()
-    ['cv', 'sd_log']
+    ['sd_log', 'cv']
     """
     if not 0 < prob < 1:
         raise InputError(f"Expected prob between 0 and 1; got {prob}.")
@@ -138,7 +147,9 @@ def compare_strength(fit: Fit, learned: Any, prob: float = 0.9) -> StrengthCompa
     tail = (1 - prob) / 2
 
     rows = []
-    for name, value in (("cv", law.cv()), ("sd_log", law.sd_log())):
+    indices = [("cv", law.cv()), ("sd_log", law.sd_log())]
+    # First the index that a strength prior of this family carries.
+    for name, value in reversed(indices) if fit.family() == "LogNormal" else indices:
         posterior = draws.index[name]
         if not np.isfinite(value) or not np.isfinite(posterior).all():
             continue
@@ -179,6 +190,7 @@ def compare_strength(fit: Fit, learned: Any, prob: float = 0.9) -> StrengthCompa
         posterior_mean=float(np.median(mean)),
         learned_mean=float(learned_mean),
         prob=prob,
+        cells=len(fit.spec["cells"]) if fit.groups else 1,
     )
 
 

@@ -144,10 +144,29 @@ class Fit:
 def load_fit(directory: str | os.PathLike[str]) -> Fit:
     """Read what :meth:`Fit.save` wrote.
 
+    Parameters
+    ----------
+    directory : path
+
+    Returns
+    -------
+    Fit
+
     Raises
     ------
     InputError
         If the directory or one of its two files is missing, or of another kind.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import prefstrength as ps
+    >>> choices = ps.simulate(ps.PointMass(value=1.0), choosers=30, situations=10)
+    >>> fit = ps.MixedLogit({"reward": ps.PointMass()}).fit(choices, progress=False)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     again = ps.load_fit(fit.save(folder + "/fit"))
+    >>> again.posterior.equals(fit.posterior)
+    True
     """
     directory = Path(directory)
     for name in ("fit.json", "posterior.nc"):

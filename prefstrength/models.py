@@ -211,6 +211,12 @@ class MixedLogit:
                 f"Expected groups among {list(choices.groups)}; got {absent}. "
                 f"Name them when the choices are made: Choices.from_pairs(frame, groups={absent})."
             )
+        slashed = [name for name in (*self.coefficients, *self.groups) if "/" in name]
+        if slashed:
+            raise InputError(
+                "Expected names of attributes and groups without '/', which separates the groups "
+                f"of a DataTree; got {slashed}. Rename the columns."
+            )
         factors = {name: len(choices.groups[name].levels) for name in self.groups}
         lonely = [name for name, levels in factors.items() if levels < 2]
         if lonely:

@@ -30,6 +30,8 @@ __all__ = [
 VERDICTS = ("heterogeneous", "homogeneous", "the data cannot tell", "assumed homogeneous")
 #: Posterior probability that a verdict asks for.
 CONFIDENCE = 0.95
+#: Bayes factor that a verdict asks for besides, so that no prior can give a verdict by itself.
+EVIDENCE = 3.0
 
 _MOST_DRAWS = 500
 _NODES, _NODE_WEIGHTS = np.polynomial.hermite_e.hermegauss(41)
@@ -189,7 +191,8 @@ def heterogeneity(
         the variance of choices that is due to heterogeneity, ``nan`` with more than two
         alternatives), each with ``_low`` and ``_high``; p_heterogeneous and p_homogeneous, the
         posterior probabilities of cv above and below ``rope``; prior_heterogeneous, the same
-        before the data; verdict; data_share, how much narrower than the prior the posterior
+        before the data; bayes_factor, how the data have moved the odds of heterogeneity; verdict;
+        data_share, how much narrower than the prior the posterior
         of sd_log (of cv, for Normal) is: one minus the ratio of squared interquartile ranges
         (0: all prior, 1: all data). Means and medians are in units of one over the
         attribute; cv, sd_log and share are free of its scale.
@@ -201,9 +204,10 @@ def heterogeneity(
 
     Notes
     -----
-    The verdict is *heterogeneous* where p_heterogeneous >= 0.95, *homogeneous* where
-    p_homogeneous >= 0.95, else *the data cannot tell*. The share is
-    E[Var(σ(βx) | x)] / E[p(x)(1-p(x))], averaged over the reward differences of the data (law
+    The verdict is *heterogeneous* where p_heterogeneous >= 0.95 and bayes_factor >= 3,
+    *homogeneous* where p_homogeneous >= 0.95 and bayes_factor <= 1/3, else *the data cannot tell*:
+    with several groups the prior alone makes some heterogeneity likely, and a verdict needs data.
+    The share is E[Var(σ(βx) | x)] / E[p(x)(1-p(x))], averaged over the reward differences of the data (law
     of total variance of a choice). A level with several cells, and the whole, are mixtures:
     differences between their cells count as heterogeneity.
 
@@ -239,18 +243,30 @@ def heterogeneity(
         row["p_heterogeneous"] = float(np.mean(draws["cv"] > rope))
         row["p_homogeneous"] = 1 - row["p_heterogeneous"]
         row["prior_heterogeneous"] = float(np.mean(before["cv"] > rope))
-        row["verdict"] = _verdict(posterior.family, row["p_heterogeneous"])
+        row["bayes_factor"] = _bayes_factor(draws["cv"] > rope, before["cv"] > rope)
+        row["verdict"] = _verdict(posterior.family, row["p_heterogeneous"], row["bayes_factor"])
         row["data_share"] = _data_share(draws[index], before[index])
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _verdict(family: str, p: float) -> str:
+def _verdict(family: str, p: float, bayes_factor: float) -> str:
     if family == "PointMass":
         return VERDICTS[3]
-    if p >= CONFIDENCE:
+    if p >= CONFIDENCE and bayes_factor >= EVIDENCE:
         return VERDICTS[0]
-    return VERDICTS[1] if 1 - p >= CONFIDENCE else VERDICTS[2]
+    if 1 - p >= CONFIDENCE and bayes_factor <= 1 / EVIDENCE:
+        return VERDICTS[1]
+    return VERDICTS[2]
+
+
+def _bayes_factor(posterior: np.ndarray, prior: np.ndarray) -> float:
+    """Posterior odds over prior odds, a half added to every count so that neither is infinite."""
+
+    def odds(hits: np.ndarray) -> float:
+        return (hits.sum() + 0.5) / ((~hits).sum() + 0.5)
+
+    return float(odds(posterior) / odds(prior))
 
 
 def _data_share(posterior: np.ndarray, prior: np.ndarray) -> float:

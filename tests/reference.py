@@ -94,8 +94,8 @@ def _sigmoid_less_normal_cdf(h, c):
 
 # -- likelihoods, by the sum that defines them -----------------------------------------------------
 
-#: A grid that resolves the panels of these tests: 60 standard deviations wide.
-Z = np.linspace(-30.0, 30.0, 24_001)
+#: A grid that resolves the panels of these tests: 40 standard deviations wide.
+Z = np.linspace(-20.0, 20.0, 8_001)
 
 
 def log_panel(x, weight, strengths, z=Z):

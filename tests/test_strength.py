@@ -8,7 +8,14 @@ import pytest
 from scipy import integrate, special, stats
 
 import prefstrength as ps
-from prefstrength.strength import _indices, _Laws, _quantile, strength_prior_summary
+from prefstrength.strength import (
+    _bayes_factor,
+    _indices,
+    _Laws,
+    _quantile,
+    _verdict,
+    strength_prior_summary,
+)
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +60,10 @@ def test_heterogeneity_finds_which_group_varies(fit):
 def test_verdict_follows_the_region_of_practical_equivalence(fit):
     wide = ps.heterogeneity(fit, rope=50.0)
     assert set(wide["verdict"]) == {"homogeneous"}
+    # Everybody, and every prior, exceeds a vanishing region: no evidence, no verdict.
     narrow = ps.heterogeneity(fit, rope=1e-6)
-    assert set(narrow["verdict"]) == {"heterogeneous"}
+    assert set(narrow["p_heterogeneous"]) == {1.0}
+    assert set(narrow["verdict"]) == {"the data cannot tell"}
     level = ps.heterogeneity(fit).set_index("level").loc["mixed"]
     at_median = ps.heterogeneity(fit, rope=float(level["cv"])).set_index("level").loc["mixed"]
     assert at_median["verdict"] == "the data cannot tell"
@@ -72,6 +81,28 @@ def test_data_share_is_small_where_the_data_say_nothing():
     row = ps.heterogeneity(fit).iloc[0]
     assert row["verdict"] == "the data cannot tell"
     assert row["data_share"] < 0.5
+
+
+def test_a_prior_that_is_sure_gives_no_verdict_by_itself():
+    prior = np.arange(1000) < 960  # P(heterogeneous) = 0.96 before the data
+    same = _bayes_factor(prior, prior)
+    assert same == pytest.approx(1.0)
+    assert _verdict("LogNormal", 0.96, same) == "the data cannot tell"
+    moved = _bayes_factor(np.arange(1000) < 999, prior)
+    assert _verdict("LogNormal", 0.999, moved) == "heterogeneous"
+    against = _bayes_factor(np.arange(1000) < 20, prior)
+    assert _verdict("LogNormal", 0.02, against) == "homogeneous"
+
+
+def test_names_that_a_datatree_cannot_hold_are_refused():
+    choices = ps.Choices.from_pairs(
+        pd.DataFrame(
+            {"reward_chosen": [1.0, 2.0] * 10, "reward_rejected": 0.0, "a/b": ["x", "y"] * 10}
+        ),
+        groups=["a/b"],
+    )
+    with pytest.raises(ps.InputError, match="without '/'.*'a/b'"):
+        ps.MixedLogit({"reward": ps.LogNormal()}, groups=["a/b"]).population(choices)
 
 
 def test_pointmass_assumes_the_answer(plain):
