@@ -205,11 +205,12 @@ def heterogeneity(
     Notes
     -----
     The verdict is *heterogeneous* where p_heterogeneous >= 0.95 and bayes_factor >= 3,
-    *homogeneous* where p_homogeneous >= 0.95 and bayes_factor <= 1/3, else *the data cannot tell*:
-    with several groups the prior alone makes some heterogeneity likely, and a verdict needs data.
-    The share is E[Var(σ(βx) | x)] / E[p(x)(1-p(x))], averaged over the reward differences of the data (law
-    of total variance of a choice). A level with several cells, and the whole, are mixtures:
-    differences between their cells count as heterogeneity.
+    *homogeneous* where p_homogeneous >= 0.95 and bayes_factor <= 1/3, else *the data cannot
+    tell*: with several groups the prior alone makes some heterogeneity likely, and a verdict
+    needs data. The share is E[Var(σ(βx) | x)] / E[p(x)(1-p(x))], averaged
+    over the reward differences of the data (law of total variance of a choice). A level with
+    several cells, and the whole, are mixtures: differences between their cells count as
+    heterogeneity.
 
     Examples
     --------

@@ -97,7 +97,7 @@ def test_a_prior_that_is_sure_gives_no_verdict_by_itself():
 def test_names_that_a_datatree_cannot_hold_are_refused():
     choices = ps.Choices.from_pairs(
         pd.DataFrame(
-            {"reward_chosen": [1.0, 2.0] * 10, "reward_rejected": 0.0, "a/b": ["x", "y"] * 10}
+            {"reward_chosen": [1.0, -2.0] * 10, "reward_rejected": 0.0, "a/b": ["x", "y"] * 10}
         ),
         groups=["a/b"],
     )
