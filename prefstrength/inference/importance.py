@@ -18,10 +18,10 @@ __all__ = ["ENOUGH", "PARETO_K", "ImportanceDraws", "importance_sample"]
 PARETO_K = 0.7
 #: Effective draws at which the rounds end.
 ENOUGH = 2000.0
-_MOST_ROUNDS = 5
-_HOPELESS = 30.0
+_MOST_ROUNDS = 10
+_HOPELESS = 20.0
 _ROUND = 3000
-_DEGREES_OF_FREEDOM = 10.0
+_DEGREES_OF_FREEDOM = 8.0
 
 
 @dataclass(frozen=True)

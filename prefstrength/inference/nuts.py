@@ -45,7 +45,7 @@ def nuts_sample(
         potential_fn=_one_chain_at_a_time(problem),
         inverse_mass_matrix=jnp.asarray(mode.covariance),
         dense_mass=True,
-        target_accept_prob=0.9,
+        target_accept_prob=0.95,
     )
     sampler = MCMC(
         kernel,
