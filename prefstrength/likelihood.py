@@ -257,7 +257,8 @@ def _exact_panels(data: LikelihoodData, laws: tuple[CellLaws, ...]) -> np.ndarra
         step = 0.05 / np.sqrt(1 + 0.5 * data.weight[mine].sum())
         if not laws[0].family.positive:
             # A choice is a step in z, as sharp as the utility's spread is wide.
-            step = min(step, 0.3 / float(np.max(np.abs(x[mine])) * np.max(laws[0].dispersion)))
+            spread = np.max(np.abs(x[mine])) * np.max(np.asarray(laws[0].dispersion))
+            step = min(step, 0.3 / float(spread))
         z = np.arange(there[0] - 0.25, there[-1] + 0.25, step)
         values = _log_integrand(*own, laws[0], z) - z**2 / 2
         top = values.max()
