@@ -7,6 +7,7 @@ differentiable arithmetic, :mod:`prefstrength.kernel` does.
 
 import math
 import numbers
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -19,7 +20,7 @@ __all__ = ["MIXINGS", "Gamma", "LogNormal", "Mixing", "Normal", "PointMass"]
 
 
 @dataclass(frozen=True, eq=False)
-class Mixing:
+class Mixing(ABC):
     """What all mixing distributions share; use one of the leaves below."""
 
     positive_parameters: ClassVar[tuple[str, ...]] = ()
@@ -106,9 +107,9 @@ class Mixing:
         mean = abs(self.mean())
         return self.sd() / mean if mean > 0 else math.inf
 
+    @abstractmethod
     def sd_log(self) -> float:
         """Standard deviation of log strength (``nan`` where strength may be negative)."""
-        raise NotImplementedError
 
     def quantile(self, q: Any) -> np.ndarray:
         """Quantiles of the strength at probabilities ``q``."""
