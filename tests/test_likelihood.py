@@ -24,6 +24,17 @@ FAMILIES = [PointMass, Normal, LogNormal, Gamma]
 RANDOM = FAMILIES[1:]
 families = pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.__name__)
 random_families = pytest.mark.parametrize("family", RANDOM, ids=lambda f: f.__name__)
+#: One family always, the others among the slow tests: every shape is compiled anew.
+mostly = pytest.mark.parametrize(
+    "family",
+    [LogNormal, *(pytest.param(f, marks=pytest.mark.slow) for f in (Gamma, Normal, PointMass))],
+    ids=lambda f: f.__name__,
+)
+mostly_random = pytest.mark.parametrize(
+    "family",
+    [LogNormal, *(pytest.param(f, marks=pytest.mark.slow) for f in (Gamma, Normal))],
+    ids=lambda f: f.__name__,
+)
 
 #: Error of a total log-likelihood that the package promises to stay below, in nats.
 PROMISED = 0.01
@@ -127,13 +138,23 @@ def many_pairs(n, tail, seed=0):
     return pairs(x, cell=rng.integers(3, size=n), weight=rng.choice([0.5, 1.0, 2.0], n))
 
 
+@jax.jit
+def _log_p(x, cell, laws):
+    return log_choice_probability(x, laws[0].mixing(cell))
+
+
 def total_of_pairs(data, laws):
-    x, cell = jnp.asarray(data.differences()), jnp.asarray(data.cell)
-    return float(data.weight @ log_choice_probability(x, laws[0].mixing(cell)))
+    """In parts of one size, the last filled up."""
+    size, x, total = 10_000, data.differences(), 0.0
+    for start in range(0, len(x), size):
+        part = np.arange(start, start + size) % len(x)
+        weight = np.where(np.arange(size) < len(x) - start, data.weight[part], 0.0)
+        total += weight @ np.asarray(_log_p(x[part], data.cell[part], laws))
+    return float(total)
 
 
 @families
-@pytest.mark.parametrize("tail", [None, 2.5])
+@pytest.mark.parametrize("tail", [2.5, pytest.param(None, marks=pytest.mark.slow)])
 def test_a_sketch_keeps_the_total_of_all_pairs(family, tail):
     data = many_pairs(10_000, tail)
     sketch = build_likelihood(data, (family,))
@@ -146,11 +167,11 @@ def test_a_sketch_keeps_the_total_of_all_pairs(family, tail):
 
 @pytest.mark.slow
 @random_families
-@pytest.mark.parametrize("tail", [None, 2.5])
-def test_a_sketch_of_a_million_pairs(family, tail):
-    data = many_pairs(1_000_000, tail)
-    sketch = build_likelihood(data, (family,))
-    for laws in plausible(family, 3, data.scales[0]):
+def test_a_sketch_of_a_million_pairs(family):
+    data = many_pairs(1_000_000, 2.5)
+    several = list(plausible(family, 3, data.scales[0]))[2:]
+    sketch = certified(data, family, several)
+    for laws in several:
         assert abs(float(sketch.total(laws)) - total_of_pairs(data, laws)) < PROMISED
 
 
@@ -182,7 +203,7 @@ def test_the_error_of_a_sketch_falls_geometrically():
 
 # -- panels ----------------------------------------------------------------------------------------
 
-SIZES = [1, 1, 2, 3, 7, 20, 60, 200, 700, 2000]
+SIZES = [1, 1, 2, 3, 7, 60, 2000]
 
 
 @families
@@ -195,11 +216,11 @@ def test_panels_of_every_length(family):
         got, want = np.asarray(table.by_unit(law)), by_definition(data, law)
         assert abs(got.sum() - want.sum()) < PROMISED
         # Small panels do not hide behind large ones.
-        np.testing.assert_allclose(got[:6], want[:6], rtol=0, atol=1e-4)
+        np.testing.assert_allclose(got[:5], want[:5], rtol=0, atol=1e-4)
         assert float(table.total(law)) == pytest.approx(got.sum(), rel=1e-12)
 
 
-@random_families
+@mostly_random
 def test_many_short_panels(family):
     data = panels([6] * 150, cells=2, tail=2.5)
     laws = list(plausible(family, 2, data.scales[0]))
@@ -208,7 +229,7 @@ def test_many_short_panels(family):
         assert abs(float(table.total(law)) - by_definition(data, law).sum()) < PROMISED
 
 
-@families
+@mostly
 def test_panels_far_from_the_plausible_stay_right(family):
     """What a mode search may pass through: strengths a thousand times too large or small."""
     data = panels([4] * 10, seed=1)
@@ -220,7 +241,7 @@ def test_panels_far_from_the_plausible_stay_right(family):
         np.testing.assert_allclose(got, want, rtol=0.02, atol=1e-3)
 
 
-@random_families
+@mostly_random
 def test_single_choices_are_the_mixed_choice_probability(family):
     data = panels([1] * 40)
     laws = laws_of(family, 0.2, 0.8)
@@ -229,7 +250,7 @@ def test_single_choices_are_the_mixed_choice_probability(family):
     np.testing.assert_allclose(got, want[np.argsort(data.unit)], atol=5e-5)
 
 
-@random_families
+@mostly_random
 def test_a_panel_is_not_independent_rows(family):
     data = panels([20] * 20, sigma=1.0)
     laws = laws_of(family, 1.6 if family is Normal else 0.2, 1.0)
@@ -241,7 +262,7 @@ def test_a_panel_is_not_independent_rows(family):
     assert float(table.total(alike)) == pytest.approx(float(independent.total(alike)), abs=0.02)
 
 
-@random_families
+@mostly_random
 def test_a_chooser_has_one_draw_in_all_cells(family):
     data = panels([12], cells=2, seed=3)
     laws = laws_of(family, [0.1, 0.5], [0.9, 0.4])
@@ -302,7 +323,7 @@ def test_the_log_likelihood_knows_differences_and_who_was_chosen_only():
     )
 
 
-@families
+@mostly
 @pytest.mark.parametrize("panel", [True, False], ids=["panels", "pairs"])
 def test_gradient_in_every_cell(family, panel):
     data = panels([3, 1, 40, 6], cells=2, seed=5)
@@ -337,7 +358,7 @@ def contrarian(n=1000, seed=0):
     )
 
 
-@random_families
+@mostly_random
 @pytest.mark.parametrize("dispersion", [0.2, 0.5])
 def test_a_chooser_far_out_is_integrated_where_it_lies(family, dispersion):
     data = contrarian()
@@ -378,7 +399,7 @@ def real_error(likelihood, data, laws):
     return np.abs(np.asarray(likelihood.by_unit(laws)) - by_definition(data, laws)).sum()
 
 
-@random_families
+@mostly_random
 @pytest.mark.parametrize("planted", [{"degree": 8}, {"dispersion": 1e-3}], ids=["degree", "step"])
 def test_the_certificate_finds_a_table_with_too_few_nodes(family, planted):
     data = panels([300, 200, 60, 60, 500], cells=2, seed=6)
@@ -419,7 +440,7 @@ def test_the_certificate_sees_choosers_beyond_the_nodes(monkeypatch):
     assert likelihood_error(table, data, [laws]) >= missed * 0.99
 
 
-@random_families
+@mostly_random
 def test_the_certificate_finds_a_sketch_with_too_few_nodes(family):
     data = many_pairs(3000, None)
     x = data.differences()
@@ -509,7 +530,13 @@ def by_product_rule(data, laws, step=0.125):
 
 
 @pytest.mark.parametrize(
-    "kinds", [(LogNormal, Normal), (Gamma, PointMass), (PointMass, PointMass), (Normal, Gamma)]
+    "kinds",
+    [
+        (LogNormal, Normal),
+        (Gamma, PointMass),
+        (PointMass, PointMass),
+        pytest.param((Normal, Gamma), marks=pytest.mark.slow),
+    ],
 )
 def test_three_alternatives_and_two_attributes(kinds):
     data, laws = many_alternatives(), two_attributes(*kinds)
@@ -560,7 +587,7 @@ def test_the_order_of_alternatives_and_attributes_does_not_matter():
     )
 
 
-@families
+@mostly
 @pytest.mark.parametrize("panel", [True, False], ids=["panels", "pairs"])
 def test_direct_is_what_the_summaries_are(family, panel):
     data = panels([1, 4, 12, 30], cells=2)
