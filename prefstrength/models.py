@@ -166,7 +166,7 @@ class MixedLogit:
     >>> choices = simulate(LogNormal(mu=0.0, sigma=0.7), choosers=50, situations=10, seed=1)
     >>> model = MixedLogit({"reward": LogNormal()})
     >>> model.prior_table(choices)["prior"].tolist()
-    ['Normal(-0.42, 1)', 'HalfNormal(1)']
+    ['Normal(-0.34, 1)', 'HalfNormal(1)']
     """
 
     coefficients: Mapping[str, Mixing]
@@ -198,6 +198,13 @@ class MixedLogit:
 
     def population(self, choices: "Choices") -> Population:
         """Population level of this model on the given data."""
+        from prefstrength.choices import Choices
+
+        if not isinstance(choices, Choices):
+            raise TypeError(
+                f"Expected Choices; got {type(choices).__name__}. "
+                "Make them of a table with Choices.from_pairs(frame, chooser=...)."
+            )
         missing = [name for name in self.coefficients if name not in choices.attributes]
         if missing:
             raise InputError(
@@ -249,6 +256,12 @@ class MixedLogit:
                 raise InputError(
                     f"Expected a prior on a single number for {name}; got one of shape "
                     f"{prior.batch_shape + prior.event_shape}. Groups are pooled by the model."
+                )
+            spread = name not in {f"{attribute}_location" for attribute in families}
+            if spread and bool(prior.support(-1e-3)):
+                raise InputError(
+                    f"Expected a prior on positive numbers for {name}; got {describe(prior)}. "
+                    "Take for example a HalfNormal or a LogNormal."
                 )
         return population
 

@@ -180,6 +180,7 @@ def coefficient_at(
     Examples
     --------
     >>> import numpy as np
+    >>> from prefstrength.mixing import Normal
     >>> float(coefficient_at(Normal, np.array(1.0), np.array(2.0), np.array(0.5)))
     2.5
     """

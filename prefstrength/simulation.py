@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
 from prefstrength.choices import Choices
 from prefstrength.errors import InputError
@@ -63,7 +64,7 @@ def simulate(
     rng = np.random.default_rng(seed)
     strength = mixing.sample(rng, choosers)
     difference = rng.normal(0.0, spread, size=(choosers, situations))
-    probability = 1 / (1 + np.exp(-strength[:, None] * difference))
+    probability = special.expit(strength[:, None] * difference)
     first = rng.random(difference.shape) < probability
     signed = np.where(first, difference, -difference).ravel()
     width = len(str(choosers))

@@ -30,8 +30,10 @@ __all__ = [
 VERDICTS = ("heterogeneous", "homogeneous", "the data cannot tell", "assumed homogeneous")
 #: Posterior probability that a verdict asks for.
 CONFIDENCE = 0.95
-#: Bayes factor that a verdict asks for besides, so that no prior can give a verdict by itself.
+#: Bayes factor, or else share of data, that a verdict asks for besides, so that no prior can give
+#: a verdict by itself.
 EVIDENCE = 3.0
+LEARNED = 0.5
 
 _MOST_DRAWS = 500
 _NODES, _NODE_WEIGHTS = np.polynomial.hermite_e.hermegauss(41)
@@ -204,10 +206,11 @@ def heterogeneity(
 
     Notes
     -----
-    The verdict is *heterogeneous* where p_heterogeneous >= 0.95 and bayes_factor >= 3,
-    *homogeneous* where p_homogeneous >= 0.95 and bayes_factor <= 1/3, else *the data cannot
-    tell*: with several groups the prior alone makes some heterogeneity likely, and a verdict
-    needs data. The share is E[Var(σ(βx) | x)] / E[p(x)(1-p(x))], averaged
+    The verdict is *heterogeneous* where p_heterogeneous >= 0.95, *homogeneous* where
+    p_homogeneous >= 0.95, else *the data cannot tell*. With several groups the prior alone makes
+    heterogeneity likely, so either verdict asks besides that the data speak: that they moved
+    the odds by a factor of 3, or that data_share >= 0.5.
+    The share is E[Var(σ(βx) | x)] / E[p(x)(1-p(x))], averaged
     over the reward differences of the data (law of total variance of a choice). A level with
     several cells, and the whole, are mixtures: differences between their cells count as
     heterogeneity.
@@ -245,18 +248,20 @@ def heterogeneity(
         row["p_homogeneous"] = 1 - row["p_heterogeneous"]
         row["prior_heterogeneous"] = float(np.mean(before["cv"] > rope))
         row["bayes_factor"] = _bayes_factor(draws["cv"] > rope, before["cv"] > rope)
-        row["verdict"] = _verdict(posterior.family, row["p_heterogeneous"], row["bayes_factor"])
         row["data_share"] = _data_share(draws[index], before[index])
+        row["verdict"] = _verdict(posterior.family, row)
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _verdict(family: str, p: float, bayes_factor: float) -> str:
+def _verdict(family: str, row: dict[str, Any]) -> str:
     if family == "PointMass":
         return VERDICTS[3]
-    if p >= CONFIDENCE and bayes_factor >= EVIDENCE:
+    p, factor = row["p_heterogeneous"], row["bayes_factor"]
+    learned = row["data_share"] >= LEARNED
+    if p >= CONFIDENCE and (factor >= EVIDENCE or learned):
         return VERDICTS[0]
-    if 1 - p >= CONFIDENCE and bayes_factor <= 1 / EVIDENCE:
+    if 1 - p >= CONFIDENCE and (factor <= 1 / EVIDENCE or learned):
         return VERDICTS[1]
     return VERDICTS[2]
 

@@ -387,6 +387,15 @@ def test_models_that_do_not_suit_the_choices(choices, model, error, text):
         assert str(caught.value) == text
 
 
+def test_a_table_is_not_yet_choices(choices):
+    frame = choices.to_long()
+    for ask in (MixedLogit({"reward": LogNormal()}).fit, MixedLogit({"a": Gamma()}).prior_table):
+        with pytest.raises(
+            TypeError, match=r"Expected Choices; got DataFrame. Make them of a table"
+        ):
+            ask(frame)
+
+
 def test_a_group_of_one_level_explains_nothing(choices):
     one = choices.subset(choices.groups["dataset"].codes == 1)
     with pytest.raises(InputError) as caught:
@@ -397,7 +406,15 @@ def test_a_group_of_one_level_explains_nothing(choices):
     )
 
 
-def test_a_negative_dispersion_is_no_prior(choices):
-    model = MixedLogit({"reward": LogNormal()}, priors={"reward_sigma": dist.Normal(0.0, 1.0)})
-    with pytest.raises(InputError, match="reward_dispersion"):
+@pytest.mark.parametrize("name", ["reward_sigma", "reward_location_sd_dataset"])
+def test_a_spread_is_positive(choices, name):
+    model = MixedLogit({"reward": LogNormal()}, "dataset", {name: dist.Normal(0.0, 1.0)})
+    variable = name.replace("sigma", "dispersion")
+    with pytest.raises(InputError) as caught:
         model.population(choices)
+    assert str(caught.value) == (
+        f"Expected a prior on positive numbers for {variable}; got Normal(0, 1). "
+        "Take for example a HalfNormal or a LogNormal."
+    )
+    for prior in (dist.HalfCauchy(1.0), dist.Uniform(0.1, 2.0), dist.Gamma(2.0, 2.0)):
+        MixedLogit({"reward": LogNormal()}, "dataset", {name: prior}).population(choices)

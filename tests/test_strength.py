@@ -60,10 +60,8 @@ def test_heterogeneity_finds_which_group_varies(fit):
 def test_verdict_follows_the_region_of_practical_equivalence(fit):
     wide = ps.heterogeneity(fit, rope=50.0)
     assert set(wide["verdict"]) == {"homogeneous"}
-    # Everybody, and every prior, exceeds a vanishing region: no evidence, no verdict.
     narrow = ps.heterogeneity(fit, rope=1e-6)
-    assert set(narrow["p_heterogeneous"]) == {1.0}
-    assert set(narrow["verdict"]) == {"the data cannot tell"}
+    assert set(narrow["verdict"]) == {"heterogeneous"}
     level = ps.heterogeneity(fit).set_index("level").loc["mixed"]
     at_median = ps.heterogeneity(fit, rope=float(level["cv"])).set_index("level").loc["mixed"]
     assert at_median["verdict"] == "the data cannot tell"
@@ -87,11 +85,17 @@ def test_a_prior_that_is_sure_gives_no_verdict_by_itself():
     prior = np.arange(1000) < 960  # P(heterogeneous) = 0.96 before the data
     same = _bayes_factor(prior, prior)
     assert same == pytest.approx(1.0)
-    assert _verdict("LogNormal", 0.96, same) == "the data cannot tell"
+
+    def verdict(p, factor, share=0.1):
+        row = {"p_heterogeneous": p, "bayes_factor": factor, "data_share": share}
+        return _verdict("LogNormal", row)
+
+    assert verdict(0.96, same) == "the data cannot tell"
+    assert verdict(0.96, same, share=0.9) == "heterogeneous"
     moved = _bayes_factor(np.arange(1000) < 999, prior)
-    assert _verdict("LogNormal", 0.999, moved) == "heterogeneous"
+    assert verdict(0.999, moved) == "heterogeneous"
     against = _bayes_factor(np.arange(1000) < 20, prior)
-    assert _verdict("LogNormal", 0.02, against) == "homogeneous"
+    assert verdict(0.02, against) == "homogeneous"
 
 
 def test_names_that_a_datatree_cannot_hold_are_refused():

@@ -81,8 +81,8 @@ def fit(
     >>> import prefstrength as ps
     >>> choices = ps.simulate(ps.LogNormal(mu=0.0, sigma=0.7), choosers=60, situations=10)
     >>> model = ps.MixedLogit({"reward": ps.LogNormal()})
-    >>> model.fit(choices, seed=0, progress=False).method
-    'importance'
+    >>> dict(model.fit(choices, seed=0, progress=False).posterior.sizes)
+    {'chain': 4, 'draw': 500}
     """
     if method not in METHODS:
         raise InputError(f"Expected method to be one of {list(METHODS)}; got {method!r}.")

@@ -1,0 +1,113 @@
+"""Choices with known truth."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import special
+
+from prefstrength.errors import DataWarning, InputError
+from prefstrength.mixing import Gamma, LogNormal, Normal, PointMass
+from prefstrength.simulation import simulate
+from tests.reference import mixed_probability
+
+LAWS = [
+    PointMass(value=0.8),
+    LogNormal(mu=0.0, sigma=0.7),
+    Gamma(shape=2.0, rate=1.5),
+    Normal(mu=0.5, sigma=1.0),
+]
+
+
+@pytest.mark.parametrize("law", LAWS, ids=repr)
+def test_choice_shares_are_the_mixed_choice_probability(law):
+    choices = simulate(law, choosers=20_000, situations=1, spread=2.0, seed=1)
+    x = choices.differences("reward")
+    agrees, size = x > 0, np.abs(x)
+    for low, high in [(0.0, 0.5), (0.5, 1.5), (1.5, 3.0), (3.0, 9.0)]:
+        inside = (size >= low) & (size < high)
+        grid = np.quantile(size[inside], (np.arange(40) + 0.5) / 40)
+        want = np.mean(
+            [float(mixed_probability(law.family, law.parameters.values(), v)) for v in grid]
+        )
+        error = math.sqrt(want * (1 - want) / inside.sum())
+        assert np.mean(agrees[inside]) == pytest.approx(want, abs=4 * error)
+
+
+@pytest.mark.parametrize("spread", [0.5, 1.5])
+def test_differences_have_the_spread(spread):
+    choices = simulate(LAWS[1], choosers=500, situations=40, spread=spread, seed=0)
+    assert choices.scale("reward") == pytest.approx(spread, rel=0.03)
+    assert choices.differences("reward") == pytest.approx(choices.values[:, 0, 0])
+    assert not choices.values[:, 1].any()
+
+
+def test_a_chooser_keeps_one_strength():
+    """Agreement varies more over choosers than chance lets it, and no more if all are alike."""
+
+    def excess(law):
+        choices = simulate(law, choosers=400, situations=50, spread=2.0, seed=2)
+        agrees = (choices.differences("reward") > 0).reshape(400, 50).mean(axis=1)
+        p = agrees.mean()
+        return agrees.var(ddof=1) / (p * (1 - p) / 50)
+
+    assert excess(PointMass(value=1.0)) == pytest.approx(1.0, abs=0.25)
+    assert excess(LogNormal(mu=0.0, sigma=1.5)) > 3.0
+
+
+def test_chooser_level_strengths_follow_the_law():
+    choices = simulate(LogNormal(mu=0.2, sigma=0.6), choosers=60, situations=2000, seed=4)
+    x = choices.differences("reward").reshape(60, 2000)
+    beta = np.ones(60)  # each chooser's own maximum-likelihood strength, by Newton's method
+    for _ in range(30):
+        q = special.expit(-beta[:, None] * x)
+        beta += (q * x).sum(axis=1) / (q * (1 - q) * x**2).sum(axis=1)
+    assert np.log(beta).mean() == pytest.approx(0.2, abs=4 * 0.6 / math.sqrt(60))
+    assert np.log(beta).std() == pytest.approx(0.6, rel=0.35)
+
+
+def test_shape_and_labels():
+    choices = simulate(LAWS[1], choosers=12, situations=3)
+    assert (choices.n_choosers, choices.n_situations, choices.n_alternatives) == (12, 36, 2)
+    assert choices.attributes == ("reward",)
+    assert choices.choosers[:2] == ("c00", "c01")
+    assert choices.situation_counts().tolist() == [3] * 12
+    assert choices.is_pairs
+
+
+def test_single_situations_have_no_choosers():
+    choices = simulate(LAWS[1], choosers=12, situations=1)
+    assert choices.chooser is None
+    assert (choices.n_choosers, choices.n_situations) == (0, 12)
+
+
+def test_same_seed_same_choices():
+    first, again, other = (simulate(LAWS[1], choosers=9, seed=seed) for seed in (5, 5, 6))
+    assert first.content_hash() == again.content_hash()
+    assert first.content_hash() != other.content_hash()
+
+
+def test_strong_preferences_are_certain():
+    with pytest.warns(DataWarning, match="higher for the chosen alternative in all 200 pairs"):
+        choices = simulate(PointMass(value=1e6), choosers=50, situations=4, spread=1e3)
+    assert (choices.differences("reward") > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"choosers": 0}, "Expected choosers of at least 1; got 0."),
+        ({"situations": -2}, "Expected situations of at least 1; got -2."),
+        ({"spread": 0.0}, "Expected spread > 0; got 0.0."),
+        ({"spread": math.nan}, "Expected spread > 0; got nan."),
+        (
+            {"mixing": LogNormal()},
+            "Expected a known LogNormal; got one without parameters. "
+            "Give mu, sigma, or fit a model first.",
+        ),
+    ],
+)
+def test_impossible_simulations(options, text):
+    with pytest.raises(InputError) as error:
+        simulate(**{"mixing": LAWS[0], **options})
+    assert str(error.value) == text
