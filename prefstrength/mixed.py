@@ -42,6 +42,8 @@ def log_choice_probability(x: Any, mixing: Mixing) -> jax.Array:
     ------
     InputError
         If the mixing distribution has no parameters.
+    TypeError
+        If ``mixing`` is no mixing distribution.
 
     Notes
     -----
@@ -61,7 +63,12 @@ def log_choice_probability(x: Any, mixing: Mixing) -> jax.Array:
     -0.1504
     """
     if not isinstance(mixing, Mixing):
-        raise TypeError(f"Expected a mixing distribution; got {type(mixing).__name__}.")
+        found = (
+            f"the class {mixing.__name__}" if isinstance(mixing, type) else type(mixing).__name__
+        )
+        raise TypeError(
+            f"Expected a mixing distribution; got {found}. Write, say, LogNormal(mu=0, sigma=0.7)."
+        )
     mixing._require_known()
     x = jnp.asarray(x)
     if not jnp.issubdtype(x.dtype, jnp.floating):

@@ -103,7 +103,10 @@ class Mixing(ABC):
         return float(self._law().median())
 
     def cv(self) -> float:
-        """Coefficient of variation, sd/mean: the spread free of the scale of the rewards."""
+        """Coefficient of variation, sd/mean: the spread free of the scale of the rewards.
+
+        Infinite where the mean is 0.
+        """
         mean = abs(self.mean())
         return self.sd() / mean if mean > 0 else math.inf
 
