@@ -31,7 +31,7 @@ from prefstrength.mixed import JAX
 from prefstrength.mixing import LogNormal, Mixing, PointMass
 from prefstrength.quantiles import CellLaws, chebyshev_basis
 
-__all__ = ["PairSketch", "PanelTables", "normal_nodes"]
+__all__ = ["PairSketch", "PanelRows", "PanelTables", "normal_nodes"]
 
 # How far nodes reach, in standard normal units. P(|z| > 7) = 3e-12, yet a chooser may lie beyond:
 # hundreds of choices against the reward, under a LogNormal law with a small sigma.
@@ -124,6 +124,96 @@ def _chebyshev_weights(
 # -- panels ------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class PanelRows:
+    """Every chooser's log-likelihood in every cell as a function of the coefficient, in NumPy.
+
+    Rows add up over the situations, so that the rows of two parts of the data can be summed.
+
+    Parameters
+    ----------
+    table : numpy.ndarray, shape (row, degree + 3)
+        Coefficients in the Chebyshev polynomials and in the two functions split off.
+    chooser, cell : numpy.ndarray, shape (row,)
+        Chooser code 0 … A-1 and cell code of each row; sorted by chooser.
+    information : numpy.ndarray, shape (chooser,)
+        Information of each chooser's choices on log strength where it is largest.
+    scale : float
+        Root mean square of the differences, which places the table.
+    positive : bool
+        Whether the table is in log β (else in asinh β).
+    """
+
+    table: np.ndarray
+    chooser: np.ndarray
+    cell: np.ndarray
+    information: np.ndarray
+    scale: float
+    positive: bool
+
+    @classmethod
+    def of(
+        cls,
+        x: np.ndarray,
+        chooser: np.ndarray,
+        cell: np.ndarray,
+        weight: np.ndarray,
+        scale: float,
+        positive: bool,
+        degree: int = 64,
+    ) -> "PanelRows":
+        """Tabulate differences ``x`` (situation,) with chooser codes 0 … A-1, cells, weights."""
+        cells = int(cell.max()) + 1
+        key = chooser.astype(np.int64) * cells + cell
+        order = np.argsort(key, kind="stable")
+        keys, starts = np.unique(key[order], return_index=True)
+        return cls(
+            table=_table(x[order], weight[order], starts, scale, degree, positive),
+            chooser=keys // cells,
+            cell=keys % cells,
+            information=np.bincount(chooser, weights=weight * _information(x / scale)),
+            scale=float(scale),
+            positive=positive,
+        )
+
+    @property
+    def degree(self) -> int:
+        """Degree of the Chebyshev series."""
+        return self.table.shape[1] - 3
+
+    def steps(self, family: type[Mixing], dispersion: float) -> tuple[np.ndarray, np.ndarray]:
+        """Step and reach of the trapezoid rule for each chooser.
+
+        Fine and wide enough for dispersions up to the given one.
+        """
+        if family is PointMass:
+            return np.ones(len(self.information)), np.zeros(len(self.information))
+        unit = 1.0 if self.positive else 1.0 / self.scale
+        information = self.information * (dispersion / unit) ** 2
+        steps = _step(information, dispersion / unit if family is LogNormal else 1.0)
+        by_chooser = np.zeros((len(information), self.table.shape[1]))
+        np.add.at(by_chooser, self.chooser, self.table)
+        reaches = _reaches(by_chooser, self.scale, self.degree, self.positive, dispersion)
+        # Every class is compiled: do not split the few unusual choosers by step as well.
+        return np.where(reaches > _REACHES[0], np.minimum(steps, 0.25), steps), reaches
+
+    def basis(self, beta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Polynomials (…, degree + 1) in single precision, and the two functions (…, 2)."""
+        low, high = _interval(self.scale, self.positive)
+        inside = np.clip(beta, low, high)
+        finite = np.clip(beta, -1e100, 1e100)
+        if self.positive:
+            t = 2 * (np.log(inside) - np.log(low)) / (np.log(high) - np.log(low)) - 1
+            second = np.minimum(finite - low, 0.0)
+        else:
+            width = _WIDTH / self.scale
+            t = np.arcsinh(inside / width) / np.arcsinh(high / width)
+            second = np.sqrt(finite**2 + width**2)
+        angle = np.arccos(np.clip(t, -1.0, 1.0))
+        polynomials = np.cos(np.arange(self.degree + 1) * angle[..., None]).astype(np.float32)
+        return polynomials, np.stack([finite, second], axis=-1)
+
+
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class _PanelClass:
@@ -166,61 +256,32 @@ class PanelTables:
         dispersion: float = 1.0,
         degree: int = 64,
     ) -> "PanelTables":
-        """Tabulate panels.
+        """Tabulate panels: :meth:`PanelRows.of` and :meth:`of` in one call."""
+        rows = PanelRows.of(x, chooser, cell, weight, scale, family.positive, degree)
+        return cls.of(rows, family, dispersion)
 
-        Parameters
-        ----------
-        x, chooser, cell, weight : numpy.ndarray, shape (situation,)
-            Differences, chooser codes 0 … A-1, cell codes, weights.
-        scale : float
-            Root mean square of the differences, which places the table.
-        family : type
-            Family of the coefficient.
-        dispersion : float
-            The largest dispersion for which the step must be fine enough.
-        degree : int
-            Degree of the Chebyshev series.
-        """
-        positive = family.positive
-        # One row for each chooser and cell, sorted by chooser.
-        cells = int(cell.max()) + 1
-        key = chooser.astype(np.int64) * cells + cell
-        order = np.argsort(key, kind="stable")
-        keys, starts = np.unique(key[order], return_index=True)
-        table = _table(x[order], weight[order], starts, scale, degree, positive)
-        row_chooser, row_cell = keys // cells, keys % cells
-
-        unit = 1.0 if positive else 1.0 / scale
-        information = (
-            np.bincount(chooser, weights=weight * _information(x / scale))
-            * (dispersion / unit) ** 2
-        )
-        steps = _step(information, dispersion / unit if family is LogNormal else 1.0)
-        if family is PointMass:
-            steps, reaches = np.ones(len(information)), np.zeros(len(information))
-        else:
-            by_chooser = np.zeros((len(information), table.shape[1]))
-            np.add.at(by_chooser, row_chooser, table)
-            reaches = _reaches(by_chooser, scale, degree, positive, dispersion)
-            # Every class is compiled: do not split the few unusual choosers by step as well.
-            steps = np.where(reaches > _REACHES[0], np.minimum(steps, 0.25), steps)
+    @classmethod
+    def of(cls, rows: "PanelRows", family: type[Mixing], dispersion: float = 1.0) -> "PanelTables":
+        """Tables for a family, with nodes fine enough for dispersions up to the given one."""
+        steps, reaches = rows.steps(family, dispersion)
         classes = tuple(
             _panel_class(
-                table,
-                row_chooser,
-                row_cell,
+                rows.table,
+                rows.chooser,
+                rows.cell,
                 np.flatnonzero((steps == step) & (reaches == reach)),
                 float(step),
                 float(reach),
             )
             for step, reach in sorted(set(zip(steps, reaches, strict=True)), reverse=True)
         )
+        size = f"{len(rows.chooser)} chooser-by-cell rows of {rows.degree + 3} coefficients"
         return cls(
             classes=classes,
-            scale=float(scale),
-            degree=degree,
-            positive=positive,
-            how=f"panels tabulated: {len(keys)} chooser-by-cell rows of {degree + 3} coefficients",
+            scale=rows.scale,
+            degree=rows.degree,
+            positive=rows.positive,
+            how=f"panels tabulated: {size}",
         )
 
     def by_node(self, index: int, laws: tuple[CellLaws, ...], z: np.ndarray) -> jax.Array:
