@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from prefstrength.mixed import log_choice_probability
     from prefstrength.mixing import Gamma, LogNormal, Normal, PointMass
     from prefstrength.models import MixedLogit
+    from prefstrength.planning import Plan, plan
     from prefstrength.plots import (
         plot_choice_curve,
         plot_choosers,
         plot_comparison,
         plot_data,
         plot_groups,
+        plot_plan,
         plot_prior_posterior,
         plot_strength,
         plot_trajectory,
@@ -53,12 +55,14 @@ _HOMES = {
     "mixed": ("log_choice_probability",),
     "mixing": ("Gamma", "LogNormal", "Normal", "PointMass"),
     "models": ("MixedLogit",),
+    "planning": ("Plan", "plan"),
     "plots": (
         "plot_choice_curve",
         "plot_choosers",
         "plot_comparison",
         "plot_data",
         "plot_groups",
+        "plot_plan",
         "plot_prior_posterior",
         "plot_strength",
         "plot_trajectory",
