@@ -191,14 +191,12 @@ class PanelRows:
         unit = 1.0 if self.positive else 1.0 / self.scale
         information = self.information * (dispersion / unit) ** 2
         steps = _step(information, dispersion / unit if family is LogNormal else 1.0)
-        by_chooser = np.zeros((len(information), self.table.shape[1]))
-        np.add.at(by_chooser, self.chooser, self.table)
-        reaches = _reaches(by_chooser, self.scale, self.degree, self.positive, dispersion)
+        reaches = _reaches(self, dispersion)
         # Every class is compiled: do not split the few unusual choosers by step as well.
         return np.where(reaches > _REACHES[0], np.minimum(steps, 0.25), steps), reaches
 
     def basis(self, beta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Polynomials (…, degree + 1) in single precision, and the two functions (…, 2)."""
+        """Polynomials (degree + 1, …) in single precision, and the two functions (2, …)."""
         low, high = _interval(self.scale, self.positive)
         inside = np.clip(beta, low, high)
         finite = np.clip(beta, -1e100, 1e100)
@@ -209,9 +207,12 @@ class PanelRows:
             width = _WIDTH / self.scale
             t = np.arcsinh(inside / width) / np.arcsinh(high / width)
             second = np.sqrt(finite**2 + width**2)
-        angle = np.arccos(np.clip(t, -1.0, 1.0))
-        polynomials = np.cos(np.arange(self.degree + 1) * angle[..., None]).astype(np.float32)
-        return polynomials, np.stack([finite, second], axis=-1)
+        polynomials = np.empty((self.degree + 1, len(beta)))
+        polynomials[0], polynomials[1] = 1.0, t
+        for k in range(2, self.degree + 1):
+            np.multiply(2 * t, polynomials[k - 1], out=polynomials[k])
+            polynomials[k] -= polynomials[k - 2]
+        return polynomials.astype(np.float32), np.stack([finite, second])
 
 
 @jax.tree_util.register_dataclass
@@ -508,34 +509,33 @@ def _ends(beta: jax.Array, scale: float, positive: bool) -> tuple[jax.Array, jax
     return jnp.stack([finite, second], axis=-1), jnp.stack([ones, slope], axis=-1)
 
 
-def _reaches(
-    table: np.ndarray, scale: float, degree: int, positive: bool, dispersion: float
-) -> np.ndarray:
+def _reaches(rows: "PanelRows", dispersion: float) -> np.ndarray:
     """How far the nodes of each chooser must reach, from a look at the integrand.
 
     It is looked at around the coefficient that suits the median chooser (not all choices
     together: most of them may be an unusual chooser's own), at the given dispersion and at a
     smaller one, under which an unusual chooser lies further out.
     """
+    table = np.zeros((len(rows.information), rows.table.shape[1]))
+    np.add.at(table, rows.chooser, rows.table)
 
-    def basis(beta: np.ndarray) -> np.ndarray:
-        t = np.asarray(_mapped(jnp.asarray(beta), scale, positive)[0])
-        ends = np.asarray(_ends(jnp.asarray(beta), scale, positive)[0])
-        return np.concatenate([chebyshev.chebvander(t, degree), ends], axis=1).T
+    def values(of: np.ndarray, beta: np.ndarray) -> np.ndarray:
+        polynomials, ends = rows.basis(beta)
+        return of[:, :-2].astype(np.float32) @ polynomials + of[:, -2:] @ ends
 
-    low, high = _interval(scale, positive)
-    grid = np.geomspace(low, high, 401) if positive else np.linspace(low / 50, high / 50, 401)
+    low, high = _interval(rows.scale, rows.positive)
+    grid = np.geomspace(low, high, 401) if rows.positive else np.linspace(low / 50, high / 50, 401)
     some = table[:: 1 + len(table) // 2000]
-    location = float(np.median(grid[np.argmax(some @ basis(grid), axis=1)]))
+    location = float(np.median(grid[np.argmax(values(some, grid), axis=1)]))
     z = np.arange(-1.5 * _REACHES[-1], 1.5 * _REACHES[-1] + 0.25, 0.5)
     out = np.full(len(table), _REACHES[0])
     for sd in dispersion * np.array([1.0, 0.5]):
-        at_z = basis(location * np.exp(sd * z) if positive else location + sd * z)
+        beta = location * np.exp(sd * z) if rows.positive else location + sd * z
         for start in range(0, len(table), 4096):
-            rows = slice(start, start + 4096)
-            values = table[rows] @ at_z - z**2 / 2
-            mass = np.exp(values - values.max(axis=1, keepdims=True))
+            part = slice(start, start + 4096)
+            log_mass = values(table[part], beta) - z**2 / 2
+            mass = np.exp(log_mass - log_mass.max(axis=1, keepdims=True))
             for reach, next_reach in itertools.pairwise(_REACHES):
                 beyond = mass[:, np.abs(z) >= reach - 0.5].sum(axis=1) > 1e-8 * mass.sum(axis=1)
-                out[rows] = np.where(beyond, np.maximum(out[rows], next_reach), out[rows])
+                out[part] = np.where(beyond, np.maximum(out[part], next_reach), out[part])
     return out

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prefstrength.compress import PairSketch, PanelTables, log_sigmoid, normal_nodes
+from prefstrength.compress import PairSketch, PanelRows, PanelTables, log_sigmoid, normal_nodes
 from prefstrength.direct import DirectLikelihood
 from prefstrength.errors import InputError
 from prefstrength.kernel import log_probability
@@ -17,8 +17,17 @@ from prefstrength.quantiles import CellLaws, coefficient_at
 
 if TYPE_CHECKING:
     from prefstrength.choices import Choices
+    from prefstrength.streaming.compressed import CompressedChoices
 
-__all__ = ["Likelihood", "LikelihoodData", "build_likelihood", "likelihood_error"]
+__all__ = [
+    "Likelihood",
+    "LikelihoodData",
+    "build_likelihood",
+    "error_of_all",
+    "exact_panels",
+    "likelihood_error",
+    "telling_units",
+]
 
 Likelihood = PairSketch | PanelTables | DirectLikelihood
 
@@ -42,9 +51,18 @@ class LikelihoodData:
 
     @classmethod
     def of(
-        cls, choices: "Choices", attributes: tuple[str, ...], cell: np.ndarray
+        cls,
+        choices: "Choices | CompressedChoices",
+        attributes: tuple[str, ...],
+        cell: np.ndarray,
     ) -> "LikelihoodData":
         """Select the attributes of a model."""
+        from prefstrength.choices import Choices
+
+        if not isinstance(choices, Choices):
+            from prefstrength.streaming.data import CompressedData
+
+            return CompressedData.of_compressed(choices, cell)
         columns = [choices.attributes.index(name) for name in attributes]
         panel = choices.chooser is not None
         unit = choices.chooser if choices.chooser is not None else np.arange(choices.n_situations)
@@ -70,6 +88,16 @@ class LikelihoodData:
         """Chosen minus rejected, shape (situation,), for scalar data."""
         rows = np.arange(len(self.chosen))
         return self.values[rows, self.chosen, 0] - self.values[rows, 1 - self.chosen, 0]
+
+    def panel_rows(self, positive: bool, degree: int) -> PanelRows:
+        """Every chooser's log-likelihood as a series in the coefficient, for scalar data."""
+        return PanelRows.of(
+            self.differences(), self.unit, self.cell, self.weight, self.scales[0], positive, degree
+        )
+
+    def cells_of_units(self) -> tuple[np.ndarray, np.ndarray]:
+        """Unit and cell (2, row) of all that occur together, and their situations (row,)."""
+        return np.unique(np.stack([self.unit, self.cell]), axis=1, return_counts=True)
 
     def take(self, units: np.ndarray) -> "LikelihoodData":
         """The data of some units, renumbered in the given order."""
@@ -204,24 +232,17 @@ def likelihood_error(
             error = jnp.abs(likelihood.total(law) - jnp.asarray(weight) @ direct)
             worst = max(worst, factor * float(error))
         return worst
-    sizes = np.bincount(data.unit, minlength=data.units)
-    extreme = np.zeros(data.units)
-    relative = np.abs(data.values / np.array(data.scales)).max(axis=(1, 2))
-    np.maximum.at(extreme, data.unit, relative)
-    special = np.unique(np.r_[np.argsort(sizes)[::-1][:4], np.argsort(extreme)[::-1][:4]])
-    rest = np.setdiff1d(np.arange(data.units), special)
-    rng = np.random.default_rng(seed)
+    special, sampled = telling_units(data, seed, sample)
     if isinstance(likelihood, DirectLikelihood):
         # Twice the nodes in every dimension: fewer units, so that this stays cheap.
         nodes = len(likelihood.nodes(laws[0])[1]) * 4
         per_unit = nodes * data.values.shape[1] * len(data.unit) / data.units
-        sample = int(np.clip(1e7 / per_unit, 8, sample))
-    chosen = np.r_[special, rng.choice(rest, min(sample, len(rest)), replace=False)]
+        sampled = sampled[: int(np.clip(1e7 / per_unit, 8, sample))]
+    chosen = np.r_[special, sampled]
     part = data.take(chosen)
 
     def of_all(error: np.ndarray) -> float:
-        own, of_rest = error[: len(special)], error[len(special) :]
-        return float(own.sum() + (len(rest) * of_rest.mean() if len(of_rest) else 0.0))
+        return error_of_all(error, len(special), data.units)
 
     if isinstance(likelihood, DirectLikelihood):
         step, reach = likelihood.step, likelihood.reach
@@ -235,11 +256,31 @@ def likelihood_error(
     by_unit = jax.jit(lambda law, tables: tables.by_unit(law))
     for law in laws:
         table = np.asarray(by_unit(law, likelihood))[chosen]
-        worst = max(worst, of_all(np.abs(table - _exact_panels(part, law))))
+        worst = max(worst, of_all(np.abs(table - exact_panels(part, law))))
     return worst
 
 
-def _exact_panels(data: LikelihoodData, laws: tuple[CellLaws, ...]) -> np.ndarray:
+def telling_units(
+    data: LikelihoodData, seed: int = 0, sample: int = 48
+) -> tuple[np.ndarray, np.ndarray]:
+    """Units on which an error would show first, and a random sample of the rest."""
+    sizes = np.bincount(data.unit, minlength=data.units)
+    extreme = np.zeros(data.units)
+    relative = np.abs(data.values / np.array(data.scales)).max(axis=(1, 2))
+    np.maximum.at(extreme, data.unit, relative)
+    special = np.unique(np.r_[np.argsort(sizes)[::-1][:4], np.argsort(extreme)[::-1][:4]])
+    rest = np.setdiff1d(np.arange(data.units), special)
+    rng = np.random.default_rng(seed)
+    return special, rng.choice(rest, min(sample, len(rest)), replace=False)
+
+
+def error_of_all(error: np.ndarray, special: int, units: int) -> float:
+    """Error of the total from the absolute errors of special units and a sample, in this order."""
+    own, of_rest = error[:special], error[special:]
+    return float(own.sum() + ((units - special) * of_rest.mean() if len(of_rest) else 0.0))
+
+
+def exact_panels(data: LikelihoodData, laws: tuple[CellLaws, ...]) -> np.ndarray:
     """Log-likelihood of panels without tables, on nodes that surely are enough.
 
     A first look on a coarse grid, far wider than any chooser lies, finds where the integrand is.

@@ -60,8 +60,9 @@ class Population:
             scale = self.scales[name]
             log_scale = family in (LogNormal, Gamma)
             unit = 1.0 if log_scale else 1.0 / scale
+            log = jnp.log if isinstance(scale, jax.Array) else np.log  # traced, or a number
             table[f"{name}_location"] = (
-                dist.Normal(-np.log(scale), 1.0) if log_scale else dist.Normal(0.0, 2.0 * unit)
+                dist.Normal(-log(scale), 1.0) if log_scale else dist.Normal(0.0, 2.0 * unit)
             )
             if family is not PointMass:
                 table[f"{name}_dispersion"] = dist.HalfNormal(unit)
@@ -199,10 +200,11 @@ class MixedLogit:
     def population(self, choices: "Choices") -> Population:
         """Population level of this model on the given data."""
         from prefstrength.choices import Choices
+        from prefstrength.streaming.compressed import CompressedChoices
 
-        if not isinstance(choices, Choices):
+        if not isinstance(choices, Choices | CompressedChoices):
             raise TypeError(
-                f"Expected Choices; got {type(choices).__name__}. "
+                f"Expected Choices or CompressedChoices; got {type(choices).__name__}. "
                 "Make them of a table with Choices.from_pairs(frame, chooser=...)."
             )
         missing = [name for name in self.coefficients if name not in choices.attributes]
@@ -325,7 +327,7 @@ def cell_codes(choices: "Choices", groups: Sequence[str]) -> tuple[np.ndarray, n
         Cell of every situation.
     """
     if not groups:
-        return np.zeros((1, 0), dtype=np.int64), np.zeros(choices.n_situations, dtype=np.int64)
+        return np.zeros((1, 0), dtype=np.int64), np.zeros(len(choices.weights), dtype=np.int64)
     stacked = np.stack([choices.groups[name].codes for name in groups], axis=1)
     cells, codes = np.unique(stacked, axis=0, return_inverse=True)
     return cells.astype(np.int64), codes.reshape(-1).astype(np.int64)

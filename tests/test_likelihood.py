@@ -429,7 +429,7 @@ def test_the_certificate_scales_a_sample_up():
 
 
 def test_the_certificate_sees_choosers_beyond_the_nodes(monkeypatch):
-    monkeypatch.setattr(compress, "_reaches", lambda table, *_: np.full(len(table), 7.0))
+    monkeypatch.setattr(compress, "_reaches", lambda rows, _: np.full(len(rows.information), 7.0))
     data = contrarian()
     laws = laws_of(LogNormal, 0.0, 0.3)
     table = tables(data, LogNormal, dispersion=0.5)

@@ -1,55 +1,53 @@
 """Draws → the DataTree of a Fit: names, dimensions, predictions, chooser-level strengths."""
 
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpyro
 import xarray as xr
-from numpyro.infer import Predictive
 from scipy.interpolate import CubicSpline
 
 from prefstrength.choices import Choices
-from prefstrength.compress import PairSketch, PanelTables, normal_nodes
 from prefstrength.direct import DirectLikelihood
-from prefstrength.inference.problem import laws_of
-from prefstrength.kernel import log_probability
-from prefstrength.likelihood import Likelihood, LikelihoodData
-from prefstrength.mixed import JAX
+from prefstrength.inference.problem import laws_of, prior_draws
+from prefstrength.inference.sample import Sampled
+from prefstrength.likelihood import LikelihoodData, build_likelihood
+from prefstrength.many_laws import draws_by_chooser, log_probabilities
 from prefstrength.mixing import PointMass
 from prefstrength.models import Population
 from prefstrength.quantiles import CellLaws, coefficient_at
+from prefstrength.streaming.data import CompressedData
+from prefstrength.summaries import PairSummary, PanelSummary, summarise
 
-__all__ = ["assemble", "cell_labels", "named"]
+__all__ = ["assemble", "cell_labels"]
 
 # Pointwise groups are thinned so that none holds more numbers than this.
 _MOST_NUMBERS = 20_000_000
+# Enough for PSIS-LOO, whose error is of the data, not of the draws.
+_POINTWISE_DRAWS = 1_000
 _PREDICTED_SITUATIONS = 2_000
 _PREDICTIVE_DRAWS = 400
 _CHOOSER_SAMPLES = 400
 
 
 def assemble(
-    population: Population,
-    choices: Choices,
-    data: LikelihoodData,
-    likelihood: Likelihood | None,
-    variables: dict[str, np.ndarray],
-    statistics: dict[str, np.ndarray],
-    seed: int,
+    population: Population, choices: Choices, data: LikelihoodData, sampled: Sampled, seed: int
 ) -> xr.DataTree:
     """Build the tree.
 
     Parameters
     ----------
-    likelihood : PairSketch, PanelTables, DirectLikelihood or None
-        ``None`` where the coefficients cannot be integrated out; there is no log_likelihood then.
-    variables : dict
-        Named draws, each (chain, draw, …).
-    statistics : dict
-        Sampler statistics, each (chain, draw).
+    sampled : Sampled
+        Draws of the population level, and what they rest on.
     """
+    variables, statistics = sampled.variables, sampled.statistics
+    # Where only sums are left of the data, a sample of them is what can be shown.
+    shown_choices, shown_data = (
+        data.shown(population.families) if isinstance(data, CompressedData) else (choices, data)
+    )
+    evaluator = _evaluator(population, data, sampled)
     rng = np.random.default_rng([seed, 1])
     cells = _cell_names(population, choices)
     groups: dict[str, xr.Dataset] = {}
@@ -60,15 +58,14 @@ def assemble(
         groups["sample_stats"] = xr.Dataset(
             {name: (("chain", "draw"), value) for name, value in statistics.items()}
         )
-    pointwise = None
-    if likelihood is not None:
-        pointwise = _log_likelihood(population, choices, data, likelihood, variables)
+    pointwise = _log_likelihood(population, choices, data, evaluator, variables)
     if pointwise is not None:
         groups["log_likelihood"] = pointwise
-    shown = _shown_situations(data, rng)
-    labels = _situation_labels(choices, shown)
+    shown = _shown_situations(shown_data, rng)
+    labels = _situation_labels(shown_choices, shown)
+    observed = _agreement(shown_data, shown, shown_data.chosen[shown])
     groups["observed_data"] = xr.Dataset(
-        {"agreement": ("situation", _agreement(data, shown, data.chosen[shown]))},
+        {"agreement": ("situation", observed)},
         coords={"situation": labels},
     )
     for name, draws in (("posterior_predictive", variables), ("prior_predictive", prior)):
@@ -76,16 +73,19 @@ def assemble(
             {
                 "agreement": (
                     ("chain", "draw", "situation"),
-                    _predict(population, data, shown, draws, rng),
+                    _predict(population, shown_data, shown, draws, rng),
                 )
             },
             coords={"situation": labels},
         )
-    groups["constant_data"] = _constant_data(population, choices, data, cells)
+    constant = _constant_data(population, shown_choices, shown_data, cells)
+    if isinstance(data, CompressedData):
+        constant = constant.assign(data.counts())
+    groups["constant_data"] = constant
     if data.panel:
-        sampled = _chooser_level(population, choices, data, likelihood, variables, rng)
-        if sampled is not None:
-            groups["chooser_level"] = sampled
+        level = _chooser_level(population, choices, data, evaluator, variables, rng)
+        if level is not None:
+            groups["chooser_level"] = level
     return xr.DataTree.from_dict({f"/{name}": ds for name, ds in groups.items()})
 
 
@@ -96,11 +96,6 @@ def cell_labels(population: Population, choices: Choices) -> list[dict[str, str]
         {f: choices.groups[f].levels[int(code)] for f, code in zip(factors, row, strict=True)}
         for row in population.cells
     ]
-
-
-def named(flat: dict[str, np.ndarray], chains: int) -> dict[str, np.ndarray]:
-    """Draws (chain * draw, …) as (chain, draw, …)."""
-    return {k: v.reshape(chains, -1, *v.shape[1:]) for k, v in flat.items()}
 
 
 def _cell_names(population: Population, choices: Choices) -> list[str]:
@@ -134,12 +129,25 @@ def _dataset(
 
 
 def _prior_draws(population: Population, seed: int, draws: int = 4000) -> dict[str, np.ndarray]:
-    def model() -> None:
-        population.sample()
+    return {name: v[None] for name, v in prior_draws(population, seed + 1, draws).items()}
 
-    with numpyro.handlers.block():
-        samples = Predictive(model, num_samples=draws)(jax.random.PRNGKey(seed + 1))
-    return {name: np.asarray(v)[None] for name, v in samples.items()}
+
+def _evaluator(
+    population: Population, data: LikelihoodData, sampled: Sampled
+) -> PairSummary | PanelSummary | DirectLikelihood | None:
+    """What the data were turned into; ``None`` where the coefficients cannot be integrated out."""
+    prepared = sampled.prepared
+    if prepared is not None:
+        return prepared.summary or prepared.problem.likelihood
+    families = tuple(population.families.values())
+    if not data.scalar:
+        random = sum(family is not PointMass for family in families)
+        return build_likelihood(data, families, refine=1) if random <= 2 else None  # type: ignore[return-value]
+    (name,) = population.families
+    flat = _flat_parameters(population, sampled.variables)
+    _, dispersion = _location_dispersion(name, families[0], flat)
+    largest = 1.0 if dispersion is None else float(np.quantile(dispersion, 0.999))
+    return summarise(data, families[0], largest)
 
 
 # -- pointwise log-likelihood --------------------------------------------------------------------
@@ -171,24 +179,27 @@ def _log_likelihood(
     population: Population,
     choices: Choices,
     data: LikelihoodData,
-    likelihood: Likelihood,
+    evaluator: PairSummary | PanelSummary | DirectLikelihood | None,
     variables: dict[str, np.ndarray],
 ) -> xr.Dataset | None:
-    keep = _MOST_NUMBERS // data.units
-    if keep < 100:
+    if isinstance(data, CompressedData) and not data.panel:
+        return None  # its units are points that stand for many pairs
+    keep = min(_POINTWISE_DRAWS, _MOST_NUMBERS // data.units)
+    if evaluator is None or keep < 100:
         return None  # too many situations for a table of draws by situations
     thinned, pick = _thinned(variables, keep)
     shape = next(iter(thinned.values())).shape[:2]
     flat = _flat_parameters(population, thinned)
-    if isinstance(likelihood, PairSketch):
-        values = _pointwise_pairs(population, data, flat)
+    if isinstance(evaluator, DirectLikelihood):
+        draws = {k: jnp.asarray(v) for k, v in flat.items()}
+        values = np.asarray(_by_unit(tuple(population.families.items()), draws, evaluator))
     else:
-        evaluate = jax.jit(
-            lambda draws, lik: jax.lax.map(
-                lambda draw: lik.by_unit(laws_of(population.families, draw)), draws
-            )
-        )
-        values = np.asarray(evaluate({k: jnp.asarray(v) for k, v in flat.items()}, likelihood))
+        (name,) = population.families
+        location, dispersion = _location_dispersion(name, evaluator.family, flat)
+        if isinstance(evaluator, PanelSummary):
+            values = evaluator.by_chooser(location, dispersion)
+        else:
+            values = _pointwise_pairs(data, evaluator.family, location, dispersion)
     unit = "chooser" if data.panel else "situation"
     labels = list(choices.choosers) if data.panel else _situation_labels(choices, slice(None))
     return xr.Dataset(
@@ -197,31 +208,29 @@ def _log_likelihood(
     )
 
 
+@partial(jax.jit, static_argnums=0)
+def _by_unit(
+    families: tuple[tuple[str, type], ...],
+    draws: dict[str, jax.Array],
+    likelihood: DirectLikelihood,
+) -> jax.Array:
+    return jax.lax.map(lambda draw: likelihood.by_unit(laws_of(dict(families), draw)), draws)
+
+
 def _pointwise_pairs(
-    population: Population, data: LikelihoodData, flat: dict[str, np.ndarray]
+    data: LikelihoodData, family: type, location: np.ndarray, dispersion: np.ndarray | None
 ) -> np.ndarray:
     """Log probability of every pair in every draw: evaluated on a grid, interpolated."""
-    x, out = data.differences(), None
-    draws = len(next(iter(flat.values())))
-    out = np.empty((draws, len(x)))
+    x = data.differences()
+    out = np.empty((len(location), len(x)))
     x0 = 0.03 * data.scales[0]
-    evaluate = jax.jit(
-        lambda grid, cell, draws: jax.lax.map(
-            lambda draw: log_probability(
-                JAX, grid, laws_of(population.families, draw)[0].mixing(cell)
-            ),
-            draws,
-        )
-    )
     for cell in np.unique(data.cell):
         mine = data.cell == cell
         t = np.arcsinh(x[mine] / x0)
         grid = np.linspace(t.min() - 0.01, t.max() + 0.01, 400)
-        codes = jnp.full(len(grid), int(cell))
-        values = evaluate(
-            jnp.asarray(x0 * np.sinh(grid)), codes, {k: jnp.asarray(v) for k, v in flat.items()}
-        )
-        out[:, mine] = CubicSpline(grid, np.asarray(values), axis=1)(t)
+        spread = None if dispersion is None else dispersion[:, cell]
+        values = log_probabilities(x0 * np.sinh(grid), family, location[:, cell], spread)
+        out[:, mine] = CubicSpline(grid, values, axis=1)(t)
     return out * data.weight
 
 
@@ -324,7 +333,7 @@ def _chooser_level(
     population: Population,
     choices: Choices,
     data: LikelihoodData,
-    likelihood: Likelihood | None,
+    evaluator: PairSummary | PanelSummary | DirectLikelihood | None,
     variables: dict[str, np.ndarray],
     rng: np.random.Generator,
 ) -> xr.Dataset | None:
@@ -344,18 +353,18 @@ def _chooser_level(
         stored = thinned["_chooser_draws"].reshape(samples, data.units, -1)
         for i, name in enumerate(random):
             draws[name] = stored[:, :, i]
-    elif isinstance(likelihood, PanelTables):
-        for index, part in enumerate(likelihood.classes):
-            z, _ = normal_nodes(part.step / 8)
-            sampled = _sample_panels(population, likelihood, index, z, flat, rng)
-            draws[random[0]][:, np.asarray(part.choosers)] = sampled
-    elif isinstance(likelihood, DirectLikelihood):
-        draws = _sample_direct(population, likelihood, flat, random, rng)
+    elif isinstance(evaluator, PanelSummary):
+        law = _location_dispersion(random[0], evaluator.family, flat)
+        draws[random[0]] = draws_by_chooser(
+            evaluator.rows, evaluator.family, *law, *evaluator.nodes, rng
+        )
+    elif isinstance(evaluator, DirectLikelihood):
+        draws = _sample_direct(population, evaluator, flat, random, rng)
     else:
         return None
     # Share of each cell in a chooser's situations.
-    keys, counts = np.unique(np.stack([data.unit, data.cell]), axis=1, return_counts=True)
-    share = counts / np.bincount(data.unit, minlength=data.units)[keys[0]]
+    keys, counts = data.cells_of_units()
+    share = counts / np.bincount(keys[0], counts, minlength=data.units)[keys[0]]
     out = {}
     for name in random:
         family = population.families[name]
@@ -370,37 +379,6 @@ def _chooser_level(
         np.add.at(total, keys[0], (beta * share).T)
         out[f"{name}_strength"] = (("sample", "chooser"), total.T.astype(np.float32))
     return xr.Dataset(out, coords={"chooser": list(choices.choosers)})
-
-
-def _sample_panels(
-    population: Population,
-    likelihood: PanelTables,
-    index: int,
-    z: np.ndarray,
-    flat: dict[str, np.ndarray],
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """Draws of z for the choosers of one class, (sample, chooser), by inverting its cdf."""
-
-    @jax.jit
-    def one(draw: dict[str, jax.Array], uniform: jax.Array, tables: PanelTables) -> jax.Array:
-        laws = laws_of(population.families, draw)
-        log_density = tables.by_node(index, laws, z) - jnp.asarray(z) ** 2 / 2
-        density = jnp.exp(log_density - log_density.max(axis=1, keepdims=True))
-        area = (density[:, 1:] + density[:, :-1]) / 2
-        cdf = jnp.concatenate([jnp.zeros((len(area), 1)), jnp.cumsum(area, axis=1)], axis=1)
-        cdf = cdf / cdf[:, -1:]
-        return jax.vmap(lambda u, c: jnp.interp(u, c, jnp.asarray(z)))(uniform, cdf)
-
-    choosers = len(likelihood.classes[index].choosers)
-    samples = len(next(iter(flat.values())))
-    uniform = rng.random((samples, choosers))
-    return np.stack(
-        [
-            np.asarray(one({k: jnp.asarray(v[s]) for k, v in flat.items()}, uniform[s], likelihood))
-            for s in range(samples)
-        ]
-    )
 
 
 def _sample_direct(

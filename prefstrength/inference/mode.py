@@ -35,15 +35,9 @@ def find_mode(problem: Problem, start: np.ndarray | None = None) -> Mode:
         options={"maxiter": 500, "maxcor": 20},
     )
     mode = np.asarray(result.x)
-    size = problem.size
-    hessian = np.empty((size, size))
-    step = 1e-4
-    for i in range(size):
-        shift = np.zeros(size)
-        shift[i] = step
-        up = problem.value_and_gradient(mode + shift)[1]
-        down = problem.value_and_gradient(mode - shift)[1]
-        hessian[i] = (up - down) / (2 * step)
+    step = 1e-4 * np.eye(problem.size)
+    up, down = np.split(problem.gradients(np.r_[mode + step, mode - step]), 2)
+    hessian = (up - down) / 2e-4
     values, vectors = np.linalg.eigh((hessian + hessian.T) / 2)
     curvature = np.maximum(values, _LEAST_CURVATURE)
     return Mode(at=mode, covariance=(vectors / curvature) @ vectors.T)

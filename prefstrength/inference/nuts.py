@@ -1,15 +1,21 @@
 """NUTS on the population level, the coefficients being integrated out."""
 
-from collections.abc import Callable
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from numpyro.infer import MCMC, NUTS
+from numpyro.infer.hmc import HMCState
+from tqdm.auto import tqdm
 
 from prefstrength.inference.mode import Mode
-from prefstrength.inference.problem import Problem
+from prefstrength.inference.problem import Problem, Structure, potential
 
 __all__ = ["STATISTICS", "ChainDraws", "nuts_sample", "sample_statistics"]
 
@@ -21,6 +27,9 @@ STATISTICS = {
     "accept_prob": "acceptance_rate",
     "adapt_state.step_size": "step_size",
 }
+_TARGET = 0.95
+# Transitions between two looks at the progress bar and at an interruption.
+_CHUNK = 50
 
 
 @dataclass(frozen=True)
@@ -36,53 +45,102 @@ def nuts_sample(
 ) -> ChainDraws:
     """Run NUTS from around the mode, in the metric of the curvature there.
 
-    Chains advance together in one compiled program, so that it is compiled once for all.
+    One program is compiled for a structure of models and shapes of data, and runs the chains on
+    as many threads as there are cores.
     """
     rng = np.random.default_rng(seed)
     factor = np.linalg.cholesky(mode.covariance)
-    start = mode.at + rng.standard_normal((chains, problem.size)) @ factor.T
-    kernel = NUTS(
-        potential_fn=_one_chain_at_a_time(problem),
-        inverse_mass_matrix=jnp.asarray(mode.covariance),
+    starts = mode.at + rng.standard_normal((chains, problem.size)) @ factor.T
+    keys = jax.random.split(jax.random.PRNGKey(seed), chains)
+    stop = threading.Event()
+    total = -(-(warmup + draws) // _CHUNK) * _CHUNK  # whole chunks; what is too much is cut off
+    bar = tqdm(total=chains * total, desc="NUTS", disable=not progress)
+
+    def one(chain: int) -> dict[str, np.ndarray]:
+        parts = []
+        with jax.enable_x64(True):  # the setting is the thread's own
+            data = (problem.numbers, problem.likelihood, jnp.asarray(mode.covariance))
+            state = _first(
+                problem.structure, warmup, keys[chain], jnp.asarray(starts[chain]), *data
+            )
+            for _ in range(total // _CHUNK):
+                if stop.is_set():
+                    break
+                state, part = _advance(problem.structure, warmup, state, *data)
+                parts.append({name: np.asarray(value) for name, value in part.items()})
+                bar.update(_CHUNK)
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    with bar, ThreadPoolExecutor(min(chains, os.cpu_count() or 1)) as pool:
+        try:
+            found = list(pool.map(one, range(chains)))
+        except BaseException:
+            stop.set()  # so that an interruption does not wait for the chains' ends
+            raise
+    kept = slice(warmup, warmup + draws)
+    statistics = {name: np.stack([part[name][kept] for part in found]) for name in found[0]}
+    return ChainDraws(statistics.pop("flat"), _with_depth(statistics))
+
+
+def _kernel(
+    structure: Structure, numbers: dict[str, Any], likelihood: Any, covariance: jax.Array
+) -> NUTS:
+    return NUTS(
+        potential_fn=lambda flat: potential(structure, flat, numbers, likelihood),
+        inverse_mass_matrix=covariance,
         dense_mass=True,
-        target_accept_prob=0.95,
+        target_accept_prob=_TARGET,
     )
-    sampler = MCMC(
-        kernel,
-        num_warmup=warmup,
-        num_samples=draws,
-        num_chains=chains,
-        chain_method="vectorized",
-        progress_bar=progress,
-    )
-    first = jnp.asarray(start if chains > 1 else start[0])
-    sampler.run(jax.random.PRNGKey(seed), init_params=first, extra_fields=tuple(STATISTICS))
-    flat = np.asarray(sampler.get_samples(group_by_chain=True))
-    return ChainDraws(flat, sample_statistics(sampler))
 
 
-def _one_chain_at_a_time(problem: Problem) -> Callable[[jax.Array], jax.Array]:
-    """The potential, evaluated for one chain after another when chains are vectorised.
+@partial(jax.jit, static_argnums=(0, 1))
+def _first(
+    structure: Structure,
+    warmup: int,
+    key: jax.Array,
+    start: jax.Array,
+    numbers: dict[str, Any],
+    likelihood: Any,
+    covariance: jax.Array,
+) -> HMCState:
+    kernel = _kernel(structure, numbers, likelihood, covariance)
+    return kernel.init(key, warmup, start, (), {})
 
-    The products of a panel table batch badly over chains: measured, four chains together cost
-    seven to thirty times one chain.
-    """
 
-    @jax.custom_batching.sequential_vmap
-    def both(flat: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return jax.value_and_grad(problem.potential)(flat)
+@partial(jax.jit, static_argnums=(0, 1))
+def _advance(
+    structure: Structure,
+    warmup: int,
+    state: HMCState,
+    numbers: dict[str, Any],
+    likelihood: Any,
+    covariance: jax.Array,
+) -> tuple[HMCState, dict[str, jax.Array]]:
+    """A chunk of transitions; ``state`` counts them, so that the kernel knows its phase."""
+    kernel = _kernel(structure, numbers, likelihood, covariance)
+    kernel.init(state.rng_key, warmup, state.z, (), {})  # sets the kernel up; its state is unused
 
-    @jax.custom_vjp
-    def potential(flat: jax.Array) -> jax.Array:
-        return both(flat)[0]
+    def step(state: HMCState, _: None) -> tuple[HMCState, dict[str, jax.Array]]:
+        state = kernel.sample(state, (), {})
+        shown = {
+            "flat": state.z,
+            "diverging": state.diverging,
+            "energy": state.energy,
+            "n_steps": state.num_steps,
+            "acceptance_rate": state.accept_prob,
+            "step_size": state.adapt_state.step_size,
+        }
+        return state, shown
 
-    potential.defvjp(both, lambda gradient, cotangent: (cotangent * gradient,))
-    return potential
+    return jax.lax.scan(step, state, length=_CHUNK)
 
 
 def sample_statistics(sampler: MCMC) -> dict[str, np.ndarray]:
     """Statistics of a finished run under ArviZ's names, with the tree depth."""
     fields = sampler.get_extra_fields(group_by_chain=True)
-    statistics = {ours: np.asarray(fields[theirs]) for theirs, ours in STATISTICS.items()}
-    statistics["tree_depth"] = np.ceil(np.log2(statistics["n_steps"] + 1)).astype(int)
-    return statistics
+    return _with_depth({ours: np.asarray(fields[theirs]) for theirs, ours in STATISTICS.items()})
+
+
+def _with_depth(statistics: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    depth = np.ceil(np.log2(statistics["n_steps"] + 1)).astype(int)
+    return {**statistics, "tree_depth": depth}

@@ -1,5 +1,11 @@
-"""A model on given data as a potential over a flat vector of unconstrained numbers."""
+"""A model on given data as a potential over a flat vector of unconstrained numbers.
 
+The functions are compiled once for each structure (families, factors, shapes of the data's
+summary) and not for each data set: scales, cells, priors and the likelihood are arguments.
+"""
+
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -7,14 +13,143 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro
 from jax.flatten_util import ravel_pytree
-from numpyro.infer import init_to_median
-from numpyro.infer.util import constrain_fn, initialize_model
+from numpyro import handlers
+from numpyro.distributions import biject_to
+from numpyro.infer.util import constrain_fn, potential_energy
 
-from prefstrength.likelihood import Likelihood
 from prefstrength.models import Population
 from prefstrength.quantiles import CellLaws
+from prefstrength.surface import CellSurfaces
 
-__all__ = ["Problem", "laws_of"]
+__all__ = ["Problem", "Structure", "laws_of", "potential", "prior_draws"]
+
+Likelihood = Any  # anything with .total(laws), as a JAX pytree
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What compiled code depends on, beside the shapes of its arguments."""
+
+    families: tuple[tuple[str, type], ...]
+    factors: tuple[tuple[str, int], ...]
+
+    def population(self, numbers: dict[str, Any]) -> Population:
+        """The population level, from the structure and :func:`_numbers`."""
+        return Population(families=dict(self.families), factors=dict(self.factors), **numbers)
+
+
+def _numbers(population: Population) -> dict[str, Any]:
+    """What may change from one data set to the next without compiling again."""
+    return {
+        "scales": {k: float(v) for k, v in population.scales.items()},
+        "cells": population.cells,
+        "centring": {k: float(v) for k, v in population.centring.items()},
+        "priors": dict(population.priors),
+    }
+
+
+def _likelihood_model(population: Population, likelihood: Likelihood) -> None:
+    numpyro.factor("choices", likelihood.total(population.sample()))
+
+
+def potential(
+    structure: Structure, flat: jax.Array, numbers: dict[str, Any], likelihood: Likelihood
+) -> jax.Array:
+    """Minus the log of the unnormalised posterior density (unconstrained)."""
+    population = structure.population(numbers)
+    tree = _unravel(structure, numbers, flat)
+    return potential_energy(_likelihood_model, (population, likelihood), {}, tree)
+
+
+_value = jax.jit(potential, static_argnums=0)
+_value_and_gradient = jax.jit(jax.value_and_grad(potential, argnums=1), static_argnums=0)
+
+
+@partial(jax.jit, static_argnums=0)
+def _values(
+    structure: Structure, flat: jax.Array, numbers: dict[str, Any], likelihood: Likelihood
+) -> jax.Array:
+    def at(one: jax.Array) -> jax.Array:
+        return potential(structure, one, numbers, likelihood)
+
+    # A table is a product for each point as it is; surfaces are too small to go one by one.
+    if isinstance(likelihood, CellSurfaces):
+        return jax.vmap(at)(flat)
+    return jax.lax.map(at, flat)
+
+
+@partial(jax.jit, static_argnums=0)
+def _gradients(
+    structure: Structure, flat: jax.Array, numbers: dict[str, Any], likelihood: Likelihood
+) -> jax.Array:
+    gradient = jax.grad(potential, argnums=1)
+    return jax.lax.map(lambda one: gradient(structure, one, numbers, likelihood), flat)
+
+
+@partial(jax.jit, static_argnums=0)
+def _constrained(
+    structure: Structure, flat: jax.Array, numbers: dict[str, Any]
+) -> dict[str, jax.Array]:
+    population = structure.population(numbers)
+
+    def one(flat: jax.Array) -> dict[str, jax.Array]:
+        tree = _unravel(structure, numbers, flat)
+        return constrain_fn(population.sample, (), {}, tree, return_deterministic=True)
+
+    return jax.vmap(one)(flat)
+
+
+def _sites(structure: Structure, numbers: dict[str, Any]) -> dict[str, Any]:
+    population = structure.population(numbers)
+    with handlers.block(), handlers.seed(rng_seed=0):
+        trace = handlers.trace(population.sample).get_trace()
+    return {n: s for n, s in trace.items() if s["type"] == "sample" and not s["is_observed"]}
+
+
+def _unconstrained(site: dict[str, Any]) -> jax.Array:
+    """Where a search may start: the prior's median, or 0 for shifts."""
+    prior = site["fn"]
+    if prior.event_shape:
+        return jnp.zeros_like(biject_to(prior.support).inv(site["value"]))
+    draws = prior.sample(jax.random.PRNGKey(0), (101,))
+    return biject_to(prior.support).inv(jnp.median(draws))
+
+
+@partial(jax.jit, static_argnums=0)
+def _start(structure: Structure, numbers: dict[str, Any]) -> dict[str, jax.Array]:
+    return {name: _unconstrained(site) for name, site in _sites(structure, numbers).items()}
+
+
+def _unravel(structure: Structure, numbers: dict[str, Any], flat: jax.Array) -> dict[str, Any]:
+    shapes = jax.eval_shape(partial(_start, structure), numbers)
+    zeros = {name: jnp.zeros(leaf.shape, flat.dtype) for name, leaf in shapes.items()}
+    return ravel_pytree(zeros)[1](flat)
+
+
+@partial(jax.jit, static_argnums=(0, 3))
+def _prior(
+    structure: Structure, numbers: dict[str, Any], key: jax.Array, draws: int
+) -> dict[str, jax.Array]:
+    population = structure.population(numbers)
+
+    def one(key: jax.Array) -> dict[str, jax.Array]:
+        with handlers.block(), handlers.seed(rng_seed=key):
+            trace = handlers.trace(population.sample).get_trace()
+        return {name: site["value"] for name, site in trace.items()}
+
+    return jax.vmap(one)(jax.random.split(key, draws))
+
+
+def structure_of(population: Population) -> Structure:
+    """What compiled code depends on."""
+    return Structure(tuple(population.families.items()), tuple(population.factors.items()))
+
+
+def prior_draws(population: Population, seed: int, draws: int) -> dict[str, np.ndarray]:
+    """Draws of the population level from its prior, each (draw, …)."""
+    key = jax.random.PRNGKey(seed)
+    found = _prior(structure_of(population), _numbers(population), key, draws)
+    return {name: np.asarray(value) for name, value in found.items()}
 
 
 class Problem:
@@ -25,55 +160,39 @@ class Problem:
     Parameters
     ----------
     population : Population
-    likelihood : PairSketch, PanelTables or DirectLikelihood
-        May be replaced by one with other nodes: it is an argument of the compiled functions.
+    likelihood : pytree with ``total(laws)``
+        Such as :class:`~prefstrength.compress.PanelTables`; may be replaced by another.
     """
 
     def __init__(self, population: Population, likelihood: Likelihood) -> None:
         self.population = population
         self.likelihood = likelihood
-
-        def model(likelihood: Likelihood) -> None:
-            numpyro.factor("choices", likelihood.total(population.sample()))
-
-        info = initialize_model(
-            jax.random.PRNGKey(0),
-            model,
-            init_strategy=init_to_median(num_samples=25),
-            model_args=(likelihood,),
-            dynamic_args=True,
-            validate_grad=False,
-        )
-        start, self._unravel = ravel_pytree(info.param_info.z)
-        self.start = np.asarray(start)
+        self.structure = structure_of(population)
+        self.numbers = _numbers(population)
+        self.start = np.asarray(ravel_pytree(_start(self.structure, self.numbers))[0])
         self.size = len(self.start)
 
-        self._potential_of_tree = info.potential_fn
-        self._value_and_gradient = jax.jit(jax.value_and_grad(self.potential_of))
-
-        def constrained(flat: jax.Array) -> dict[str, jax.Array]:
-            return constrain_fn(
-                population.sample, (), {}, self._unravel(flat), return_deterministic=True
-            )
-
-        self._constrain = jax.jit(jax.vmap(constrained))
-
-    def potential(self, flat: jax.Array) -> jax.Array:
-        """Minus the log of the unnormalised posterior density (unconstrained)."""
-        return self.potential_of(flat, self.likelihood)
-
-    def potential_of(self, flat: jax.Array, likelihood: Likelihood) -> jax.Array:
-        """The same with the likelihood as an argument, so that compiled code can be reused."""
-        return self._potential_of_tree(likelihood)(self._unravel(flat))
-
     def value_and_gradient(self, flat: np.ndarray) -> tuple[float, np.ndarray]:
-        """Potential and its gradient, compiled."""
-        value, gradient = self._value_and_gradient(jnp.asarray(flat), self.likelihood)
+        """Potential and its gradient."""
+        value, gradient = _value_and_gradient(
+            self.structure, jnp.asarray(flat), self.numbers, self.likelihood
+        )
         return float(value), np.asarray(gradient)
+
+    def values(self, flat: np.ndarray) -> np.ndarray:
+        """Potential at each of many points (point, parameter)."""
+        return np.asarray(_values(self.structure, jnp.asarray(flat), self.numbers, self.likelihood))
+
+    def gradients(self, flat: np.ndarray) -> np.ndarray:
+        """Gradient at each of many points (point, parameter)."""
+        return np.asarray(
+            _gradients(self.structure, jnp.asarray(flat), self.numbers, self.likelihood)
+        )
 
     def constrain(self, flat: np.ndarray) -> dict[str, np.ndarray]:
         """Named variables of draws, each (draw, …)."""
-        return {name: np.asarray(v) for name, v in self._constrain(jnp.asarray(flat)).items()}
+        constrained = _constrained(self.structure, jnp.asarray(flat), self.numbers)
+        return {name: np.asarray(v) for name, v in constrained.items()}
 
 
 def laws_of(families: dict[str, type], draw: dict[str, Any]) -> tuple[CellLaws, ...]:

@@ -1,0 +1,146 @@
+"""Draws of the population level by the way that suits the problem."""
+
+import warnings
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from prefstrength.errors import InputError, SamplingWarning
+from prefstrength.inference.importance import PARETO_K, importance_sample
+from prefstrength.inference.latent import latent_sample
+from prefstrength.inference.nuts import nuts_sample
+from prefstrength.inference.prepare import TOLERANCE, Prepared, prepare
+from prefstrength.likelihood import LikelihoodData
+from prefstrength.mixing import Mixing
+from prefstrength.models import Population
+
+__all__ = ["METHODS", "Sampled", "sample"]
+
+METHODS = ("auto", "importance", "nuts", "latent", "laplace")
+
+# Importance sampling is tried by "auto" up to this many parameters, and accepted with at least
+# this many effective draws.
+_IMPORTANCE_PARAMETERS = 60
+_EFFECTIVE = 1000
+_MOST_ENLARGEMENTS = 3
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Named draws (chain, draw, …), how they were made, and what they rest on.
+
+    Parameters
+    ----------
+    variables, statistics : dict
+        Each (chain, draw, …).
+    method, reason : str
+    prepared : Prepared or None
+        ``None`` where the choosers were sampled.
+    error : float
+        Error of the log-likelihood over the draws in nats.
+    extra : dict
+        Diagnostics of the method.
+    """
+
+    variables: dict[str, np.ndarray]
+    statistics: dict[str, np.ndarray]
+    method: str
+    reason: str
+    prepared: Prepared | None
+    error: float
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def how(self) -> str:
+        """The likelihood in words."""
+        return self.prepared.how if self.prepared else "latent choosers, nothing integrated"
+
+
+def sample(
+    population: Population,
+    data: LikelihoodData,
+    families: tuple[type[Mixing], ...],
+    method: str,
+    seed: int,
+    draws: int,
+    warmup: int,
+    chains: int,
+    progress: bool,
+) -> Sampled:
+    """Draw from the posterior of the population level; see :func:`prefstrength.inference.fit`.
+
+    Must run where JAX computes in float64.
+    """
+    if method not in METHODS:
+        raise InputError(f"Expected method to be one of {list(METHODS)}; got {method!r}.")
+    for name, value, least in (("draws", draws, 50), ("warmup", warmup, 50), ("chains", chains, 1)):
+        if value < least:
+            raise InputError(f"Expected {name} of at least {least}; got {value}.")
+    if method == "latent":
+        variables, statistics = latent_sample(
+            population, data, draws, warmup, chains, seed, progress
+        )
+        return Sampled(variables, statistics, method, "asked for", None, 0.0)
+
+    prepared = prepare(population, data, families)
+    for attempt in range(_MOST_ENLARGEMENTS + 1):
+        sampled, flat = _on(prepared, method, seed, draws, warmup, chains, progress)
+        inside, error = prepared.suits(flat)
+        if inside and error < TOLERANCE / 2:
+            break
+        wide = attempt >= _MOST_ENLARGEMENTS - 1
+        prepared = prepared.without_surfaces() if wide else prepared.enlarged(flat)
+    return Sampled(
+        variables={
+            name: v.reshape(chains, -1, *v.shape[1:])
+            for name, v in prepared.problem.constrain(flat).items()
+        },
+        prepared=prepared,
+        error=prepared.error + error,
+        **sampled,
+    )
+
+
+def _on(
+    prepared: Prepared,
+    method: str,
+    seed: int,
+    draws: int,
+    warmup: int,
+    chains: int,
+    progress: bool,
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Fields of :class:`Sampled`, and the draws (chain * draw, parameter)."""
+    problem, mode = prepared.problem, prepared.mode
+    reason = "asked for"
+    if method == "laplace":
+        rng = np.random.default_rng(seed)
+        factor = np.linalg.cholesky(mode.covariance)
+        flat = mode.at + rng.standard_normal((draws * chains, problem.size)) @ factor.T
+        return {"statistics": {}, "method": method, "reason": reason}, flat
+    chosen = method
+    if method == "auto":
+        chosen = "importance" if problem.size <= _IMPORTANCE_PARAMETERS else "nuts"
+        reason = f"{problem.size} population-level parameters"
+    if chosen == "importance":
+        found = importance_sample(problem, mode, draws * chains, seed, progress)
+        holds = found.pareto_k < PARETO_K and found.effective >= _EFFECTIVE
+        verdict = f"Pareto k {found.pareto_k:.2f}, {found.effective:.0f} effective draws"
+        reason = f"{reason}; {verdict}"
+        if holds or method == "importance":
+            if not holds:
+                warnings.warn(
+                    f"Importance sampling expects Pareto k < {PARETO_K} and {_EFFECTIVE} effective "
+                    f'draws; got {verdict}. Use method="nuts".',
+                    SamplingWarning,
+                    stacklevel=6,
+                )
+            extra = {"pareto_k": found.pareto_k, "effective": found.effective}
+            fields = {"statistics": {}, "method": chosen, "reason": reason, "extra": extra}
+            return fields, found.flat
+        chosen = "nuts"
+        reason = f"{reason} from importance sampling, which is too few or too uneven"
+    run = nuts_sample(problem, mode, draws, warmup, chains, seed, progress)
+    fields = {"statistics": run.statistics, "method": chosen, "reason": reason}
+    return fields, run.flat.reshape(-1, problem.size)

@@ -1,0 +1,255 @@
+"""One pass over Parquet files of any size: what the posterior needs of them."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from prefstrength._validate import MOST_NUMERIC_LEVELS, names
+from prefstrength._words import listed, warn
+from prefstrength.errors import InputError
+from prefstrength.streaming.compressed import CompressedChoices, load_compressed
+from prefstrength.streaming.parquet import (
+    Batch,
+    Columns,
+    File,
+    batches,
+    first_scale,
+    open_files,
+    parts_of,
+)
+from prefstrength.streaming.sums import Part, Sums, part_of
+
+__all__ = ["CompressedChoices", "compress_choices", "load_compressed"]
+
+# Rows of a batch: large where sums are cheap, small where every chooser has a table of its own.
+_PAIR_ROWS, _PANEL_ROWS = 1 << 20, 1 << 16
+_FIRST_ROWS = 1 << 20
+# How far the scale of the first rows may be from that of all, as a factor.
+_DRIFT = 4.0
+
+
+def compress_choices(
+    files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    chooser: str | None = None,
+    groups: str | Sequence[str] = (),
+    attribute: str = "reward",
+    *,
+    weight: str | None = None,
+    scale: float | None = None,
+    bins: int = 128,
+    checkpoint: str | os.PathLike[str] | None = None,
+    workers: int | None = None,
+    progress: bool = True,
+) -> CompressedChoices:
+    """Sum up pairs in Parquet files, in one pass and bounded memory.
+
+    Parameters
+    ----------
+    files : path or sequence of paths
+        Parquet files, folders of them, or globs. Each row is a choice, with the columns
+        ``<attribute>_chosen`` and ``<attribute>_rejected``. Other formats fit in memory or are
+        better rewritten.
+    chooser : str, optional
+        Column that says who chose.
+    groups : sequence of str
+        Columns of labels to compare, such as dataset or region.
+    attribute : str
+    weight : str, optional
+        Column of weights, zero or more: how many choices a row stands for.
+    scale : float, optional
+        With a chooser: typical size of the differences, which places the tables. The root mean
+        square of the first rows when left out. Give the same number to parts that will be merged.
+    bins : int
+        Without a chooser: bins in an octave of the difference, a power of two. With 128 the
+        log-likelihood of 1e8 pairs is off by less than 0.001 nats; the fit reports the error.
+    checkpoint : path, optional
+        Folder for the sums of every finished file, so that the same call after an interruption
+        goes on with the next one. It may be deleted afterwards.
+    workers : int, optional
+        Threads; all cores when left out. The numbers do not depend on it.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    CompressedChoices
+
+    Raises
+    ------
+    InputError
+        For whatever is wrong with the files: one sentence that names file, column and rows.
+
+    Notes
+    -----
+    Texts are not read, so that identical responses and repeated judgements are not noticed;
+    ties (column ``tie``) are refused. Cost: without choosers about 10 nanoseconds a row beyond
+    reading, with choosers about 300, divided by the cores. Memory: without choosers some 100 MB,
+    with choosers 1.2 kB for each chooser and cell.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import pandas as pd
+    >>> pairs = pd.DataFrame({"reward_chosen": [1.0, 0.5, 2.0], "reward_rejected": [0.0, 1.0, 0.5],
+    ...                       "annotator": ["ann", "ann", "ben"]})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     pairs.to_parquet(f"{folder}/pairs.parquet")
+    ...     compressed = compress_choices(f"{folder}/*.parquet", "annotator", progress=False)
+    >>> compressed.n_situations, compressed.choosers
+    (3, ('ann', 'ben'))
+    """
+    columns = _columns(chooser, groups, attribute, weight)
+    bits = _bits(bins)
+    if scale is not None and not (np.isfinite(scale) and scale > 0):
+        raise InputError(f"Expected a positive scale; got {scale!r}. It is a typical difference.")
+    if workers is not None and workers < 1:
+        raise InputError(f"Expected at least one worker; got {workers}.")
+    opened = open_files(files, columns)
+    given = scale is not None
+    if columns.chooser is None:
+        scale = None
+    elif scale is None:
+        # Three digits are plenty, and can be typed again for another part.
+        scale = float(f"{first_scale(opened, columns, _FIRST_ROWS):.3g}")
+
+    threads = workers or os.cpu_count() or 1
+    everything = Sums(columns, bits, scale)
+    with (
+        ThreadPoolExecutor(threads) as pool,
+        tqdm(
+            total=sum(file.rows for file in opened),
+            desc="compressing",
+            unit="pair",
+            unit_scale=True,
+            disable=not progress,
+        ) as bar,
+    ):
+        for index, file in enumerate(opened):
+            done = None if checkpoint is None else _checkpoint(Path(checkpoint), file, everything)
+            if done is not None and (done / "compressed.json").is_file():
+                load_compressed(done).add_to(everything)
+                bar.update(file.rows)
+                continue
+            sums = everything if done is None else Sums(columns, bits, scale)
+            sums.files.append(
+                {"name": file.path.name, "rows": file.rows, "fingerprint": file.fingerprint}
+            )
+            for part in _parts(pool, threads, file, index if done is None else 0, sums):
+                sums.add(part)
+                bar.update(int(part.rows.sum()))
+            if done is not None and file.rows:
+                CompressedChoices(**sums.finished()).save(done)
+                load_compressed(done).add_to(everything)
+    compressed = CompressedChoices(**everything.finished())
+    _look(compressed, given)
+    return compressed
+
+
+def _columns(chooser: str | None, groups: Any, attribute: str, weight: str | None) -> Columns:
+    columns = Columns(attribute, chooser, names(groups, "groups"), weight)
+    uses = (*columns.labels, *([weight] if weight else []), *columns.pair)
+    twice = sorted({name for name in uses if uses.count(name) > 1})
+    if twice:
+        raise InputError(
+            f"A column should have one use; got {listed(twice)} in several. "
+            "Remove it from all but one."
+        )
+    return columns
+
+
+def _bits(bins: int) -> int:
+    bits = int(bins).bit_length() - 1
+    if bins != 2**bits or not 0 <= bits <= 12:
+        raise InputError(
+            f"Expected bins to be a power of two between 1 and 4096; got {bins!r}. "
+            "128 suits up to some 1e9 pairs."
+        )
+    return bits
+
+
+def _parts(
+    pool: ThreadPoolExecutor, threads: int, file: File, index: int, sums: Sums
+) -> Iterator[Part]:
+    """Parts of a file in the order of its rows; the next ones are under way meanwhile."""
+
+    def read_and_sum(part: tuple[int, list[int]]) -> list[Part]:
+        return [summed(batch) for batch in batches(file, _PAIR_ROWS, part, threads=False)]
+
+    def summed(batch: Batch) -> Part:
+        return part_of(batch, index, sums.columns, sums.bits, sums.scale, sums.below)
+
+    work: Iterator[tuple[Callable[..., list[Part]], Any]]
+    if sums.columns.chooser is None:
+        # Reading costs as much as the sums do: every thread does both, a row group at a time.
+        work = ((read_and_sum, part) for part in parts_of(file, _PAIR_ROWS))
+    else:
+        # The sums cost most, and need memory for every chooser: small batches.
+        work = ((lambda b: [summed(b)], batch) for batch in batches(file, _PANEL_ROWS))
+    waiting: deque[Future[list[Part]]] = deque()
+    for do, what in work:
+        waiting.append(pool.submit(do, what))
+        if len(waiting) > threads:
+            yield from waiting.popleft().result()
+    while waiting:
+        yield from waiting.popleft().result()
+
+
+def _checkpoint(folder: Path, file: File, sums: Sums) -> Path:
+    """Where the sums of a file are kept: its name says what they depend on."""
+    import hashlib
+
+    key = repr((file.fingerprint, sums.columns, sums.bits, sums.scale))
+    return folder / f"{file.path.stem}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+
+
+def _look(compressed: CompressedChoices, given: bool) -> None:
+    """A last look: what says nothing, and what the tables were not made for."""
+    columns = compressed.columns
+    if not compressed.weights.any():
+        raise InputError(
+            f"Weights in column {columns.weight!r} should not all be zero; got 0 in all "
+            f"{compressed.n_situations:,} rows. Nothing would be left to learn from."
+        )
+    scale = compressed.scale(columns.attribute)
+    if scale == 0:
+        raise InputError(
+            f"Attribute {columns.attribute!r} should differ between the responses of at least one "
+            f"pair; got equal '{columns.pair[0]}' and '{columns.pair[1]}' everywhere. One column "
+            "may be a copy of the other. Check where the scores come from."
+        )
+    placed = compressed.scale_of_tables
+    if placed is not None and not 1 / _DRIFT <= scale / placed <= _DRIFT:
+        source = "given" if given else "of the first rows"
+        raise InputError(
+            f"The scale that places the tables should be near the root mean square of all "
+            f"differences, {scale:.3g}; got {placed:.3g} ({source}). The rows may be sorted. "
+            f"Pass scale={float(f'{scale:.3g}')}."
+        )
+    for g, name in enumerate(columns.groups):
+        levels = compressed.levels[name]
+        rows = np.bincount(compressed.cells[:, g], compressed.cell_rows, len(levels))
+        text = isinstance(levels[0], str)
+        if len(levels) > (max(50, compressed.n_situations // 2) if text else MOST_NUMERIC_LEVELS):
+            raise InputError(
+                f"Group {name!r} should be a category that many rows share; got {len(levels):,} "
+                f"different values (first: {listed(levels[:3])}). A measurement or an id is no "
+                "group. Cut it into classes, or name another column."
+            )
+        if len(levels) == 1:
+            warn(
+                f"Group {name!r} has one level, {levels[0]!r}; there is nothing to compare. "
+                f"Leave {name!r} out of groups."
+            )
+        elif rows.min() < 10:
+            thin = [level for level, count in zip(levels, rows, strict=True) if count < 10]
+            warn(
+                f"Group {name!r} has fewer than 10 situations in {len(thin):,} of {len(levels):,} "
+                f"levels (first: {listed(thin, 3)}). Their strength will come from the other "
+                "levels. Merge small levels, or read their intervals with care."
+            )

@@ -1,0 +1,183 @@
+"""What the data are turned into for one family: the log-likelihood at many laws at once.
+
+In NumPy, so that there is nothing to compile. Surfaces (:mod:`prefstrength.surface`) are
+interpolated from these values, and pointwise and chooser-level results are read off them.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import jax.numpy as jnp
+import numpy as np
+
+from prefstrength.compress import PairSketch, PanelRows, PanelTables
+from prefstrength.kernel import log_probability
+from prefstrength.likelihood import LikelihoodData, error_of_all, exact_panels, telling_units
+from prefstrength.many_laws import NUMPY, pairs_by_cell, panels_by_chooser
+from prefstrength.mixing import Mixing
+from prefstrength.quantiles import CellLaws
+from prefstrength.streaming.data import CompressedData
+
+__all__ = ["PairSummary", "PanelSummary", "summarise"]
+
+
+@dataclass(frozen=True)
+class PairSummary:
+    """Pairs without repeated choosers: nodes of the difference with weights, for each cell."""
+
+    x: np.ndarray
+    cell: np.ndarray
+    weight: np.ndarray
+    family: type[Mixing]
+    how: str
+    nodes: int
+    scale: float
+    #: Whether the log-likelihood is a sum of one function for each cell.
+    separable: bool = True
+
+    def by_cell(self, location: np.ndarray, dispersion: np.ndarray | None) -> np.ndarray:
+        """Log-likelihood (law, cell) under laws (law, cell)."""
+        return pairs_by_cell(self.x, self.weight, self.cell, self.family, location, dispersion)
+
+    def total(self, location: np.ndarray, dispersion: np.ndarray | None) -> np.ndarray:
+        """Log-likelihood of all data (law,)."""
+        return self.by_cell(location, dispersion).sum(axis=1)
+
+    def likelihood(self) -> PairSketch:
+        """The same in JAX."""
+        x, cell, weight = (jnp.asarray(v) for v in (self.x, self.cell, self.weight))
+        return PairSketch(x=x, cell=cell, weight=weight, nodes=self.nodes, how=self.how)
+
+    def error(self, data: LikelihoodData, laws: list[tuple[CellLaws, ...]]) -> float:
+        """Error of the total against direct evaluation in nats: the worst of the laws.
+
+        Of more than 20,000 pairs a random sample is compressed alike, and stands for all.
+        """
+        if isinstance(data, CompressedData):
+            return data.summary_error(self, laws)
+        x, cell, weight = data.differences(), data.cell, data.weight
+        summary, factor = self, 1.0
+        if len(x) > 20_000:
+            keep = np.random.default_rng(0).choice(len(x), 20_000, replace=False)
+            factor = len(x) / len(keep)
+            x, cell, weight = x[keep], cell[keep], weight[keep]
+            sketch = PairSketch.build(x, cell, weight, self.scale, self.nodes)
+            summary = _of_sketch(sketch, self.family, self.scale)
+        worst = 0.0
+        for (law,) in laws:
+            location, dispersion = _rows_of(law)
+            direct = float(weight @ log_probability(NUMPY, x, _plain(law).mixing(cell)))
+            error = abs(float(summary.total(location, dispersion)[0]) - direct)
+            worst = max(worst, factor * error)
+        return worst
+
+
+@dataclass(frozen=True)
+class PanelSummary:
+    """Panels: every chooser's log-likelihood as a function of the coefficient."""
+
+    rows: PanelRows
+    family: type[Mixing]
+    dispersion: float
+
+    @property
+    def how(self) -> str:
+        """In words."""
+        size = f"{len(self.rows.chooser)} chooser-by-cell rows of {self.rows.degree + 3}"
+        return f"panels tabulated: {size} coefficients"
+
+    @cached_property
+    def nodes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Step and reach of each chooser's trapezoid rule."""
+        return self.rows.steps(self.family, self.dispersion)
+
+    @cached_property
+    def separable(self) -> bool:
+        """Whether every chooser stays in one cell."""
+        return len(self.rows.chooser) == len(self.rows.information)
+
+    def by_chooser(self, location: np.ndarray, dispersion: np.ndarray | None) -> np.ndarray:
+        """Log-likelihood (law, chooser) under laws (law, cell)."""
+        return panels_by_chooser(self.rows, self.family, location, dispersion, *self.nodes)
+
+    def by_cell(self, location: np.ndarray, dispersion: np.ndarray | None) -> np.ndarray:
+        """Log-likelihood (law, cell) under laws (law, cell); where separable."""
+        each = self.by_chooser(location, dispersion)
+        out = np.zeros(location.shape)
+        for c in range(location.shape[1]):
+            out[:, c] = each[:, self.rows.chooser[self.rows.cell == c]].sum(axis=1)
+        return out
+
+    def total(self, location: np.ndarray, dispersion: np.ndarray | None) -> np.ndarray:
+        """Log-likelihood of all data (law,)."""
+        return self.by_chooser(location, dispersion).sum(axis=1)
+
+    def likelihood(self) -> PanelTables:
+        """The same in JAX."""
+        return PanelTables.of(self.rows, self.family, self.dispersion)
+
+    def error(self, data: LikelihoodData, laws: list[tuple[CellLaws, ...]]) -> float:
+        """Error of the total against direct evaluation in nats: the worst of the laws.
+
+        Compared on the choosers with most situations and largest differences and on a random
+        sample, whose mean absolute error stands for the rest.
+        """
+        if isinstance(data, CompressedData):
+            return data.summary_error(self, laws)
+        special, sampled = telling_units(data)
+        chosen = np.r_[special, sampled]
+        part = data.take(chosen)
+        worst = 0.0
+        for (law,) in laws:
+            found = self.by_chooser(*_rows_of(law))[0, chosen]
+            error = np.abs(found - exact_panels(part, (_plain(law),)))
+            worst = max(worst, error_of_all(error, len(special), data.units))
+        return worst
+
+
+def summarise(
+    data: LikelihoodData, family: type[Mixing], dispersion: float = 1.0, refine: int = 0
+) -> PairSummary | PanelSummary:
+    """Summary of pairs or panels with one attribute.
+
+    Parameters
+    ----------
+    data : LikelihoodData
+        Where ``data.scalar``.
+    family : type
+    dispersion : float
+        Largest dispersion to be resolved (panels).
+    refine : int
+        How many times nodes are increased beyond the default.
+    """
+    scale = data.scales[0]
+    if not data.panel:
+        x, nodes = data.differences(), 256 * 2**refine
+        sketch = PairSketch.build(x, data.cell, data.weight, scale, nodes=nodes)
+        return _of_sketch(sketch, family, scale)
+    rows = data.panel_rows(family.positive, 64 + 32 * refine)
+    return PanelSummary(rows, family, dispersion * 1.5**refine)
+
+
+def _of_sketch(sketch: PairSketch, family: type[Mixing], scale: float) -> PairSummary:
+    return PairSummary(
+        x=np.asarray(sketch.x),
+        cell=np.asarray(sketch.cell),
+        weight=np.asarray(sketch.weight),
+        family=family,
+        how=sketch.how,
+        nodes=sketch.nodes,
+        scale=scale,
+    )
+
+
+def _plain(law: CellLaws) -> CellLaws:
+    """The law with NumPy arrays."""
+    dispersion = None if law.dispersion is None else np.asarray(law.dispersion)
+    return CellLaws(law.family, np.asarray(law.location), dispersion)
+
+
+def _rows_of(law: CellLaws) -> tuple[np.ndarray, np.ndarray | None]:
+    plain = _plain(law)
+    spread = None if plain.dispersion is None else np.asarray(plain.dispersion)[None]
+    return np.asarray(plain.location)[None], spread
