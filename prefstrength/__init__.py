@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from prefstrength.checks import Checks, check, compare
     from prefstrength.choices import Choices
     from prefstrength.comparison import StrengthComparison, compare_strength
+    from prefstrength.compound import FiniteMixture, Lapse, ZeroMass
     from prefstrength.errors import DataWarning, InputError, SamplingWarning
     from prefstrength.fit import Fit, load_fit
     from prefstrength.learned import LearnedStrength
-    from prefstrength.mixed import log_choice_probability
-    from prefstrength.mixing import Gamma, LogNormal, Normal, PointMass
+    from prefstrength.mixed import choice_score, log_choice_probability
+    from prefstrength.mixing import Gamma, InverseGaussian, LogNormal, Normal, PointMass
     from prefstrength.models import MixedLogit
     from prefstrength.planning import Plan, plan
     from prefstrength.plots import (
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from prefstrength.rewards import ColumnReward, HFReward, TextReward, score
     from prefstrength.simulation import simulate
     from prefstrength.sources import load_pairs
+    from prefstrength.streaming import CompressedChoices, compress_choices, load_compressed
     from prefstrength.strength import (
         choice_curve,
         chooser_strengths,
@@ -49,11 +51,12 @@ _HOMES = {
     "checks": ("Checks", "check", "compare"),
     "choices": ("Choices",),
     "comparison": ("StrengthComparison", "compare_strength"),
+    "compound": ("FiniteMixture", "Lapse", "ZeroMass"),
     "errors": ("DataWarning", "InputError", "SamplingWarning"),
     "fit": ("Fit", "load_fit"),
     "learned": ("LearnedStrength",),
-    "mixed": ("log_choice_probability",),
-    "mixing": ("Gamma", "LogNormal", "Normal", "PointMass"),
+    "mixed": ("choice_score", "log_choice_probability"),
+    "mixing": ("Gamma", "InverseGaussian", "LogNormal", "Normal", "PointMass"),
     "models": ("MixedLogit",),
     "planning": ("Plan", "plan"),
     "plots": (
@@ -73,6 +76,7 @@ _HOMES = {
     "rewards": ("ColumnReward", "HFReward", "TextReward", "score"),
     "simulation": ("simulate",),
     "sources": ("load_pairs",),
+    "streaming": ("CompressedChoices", "compress_choices", "load_compressed"),
     "strength": ("choice_curve", "chooser_strengths", "heterogeneity", "strength_density"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

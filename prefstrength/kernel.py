@@ -10,15 +10,20 @@ Every family is reduced to the *lower tail* :math:`q(y) = E[\sigma(-\beta y)]`, 
 for x < 0 it is the answer itself, with full relative accuracy, and for x > 0 the answer is
 log1p(-q).
 
-- *Gamma*: q is the alternating series :math:`\sum_{n \ge 1} (-1)^{n+1} L(ny)` in the Laplace
-  transform L. Its terms are moments of :math:`e^{-\beta y} \in [0, 1]`, so the acceleration of
-  Cohen, Rodriguez Villegas and Zagier [1]_ converges as 5.83^-n, with smooth gradients.
+- *Gamma*, *InverseGaussian*: q is the alternating series
+  :math:`\sum_{n \ge 1} (-1)^{n+1} L(ny)` in the Laplace transform L. Its terms are moments of
+  :math:`e^{-\beta y} \in [0, 1]`, so the acceleration of Cohen, Rodriguez Villegas and Zagier
+  [1]_ converges as 5.83^-n, with smooth gradients. What is summed is
+  :math:`2q = L(y) + \sum_{n \ge 1} (-1)^{n+1} [L(ny) - L((n+1)y)]`, the differences in closed
+  form: near y = 0, where the terms are all alike, nothing cancels in single precision either.
 - *LogNormal*: trapezoid rule in z, :math:`\beta = e^{\mu + \sigma z}`, on nodes centred and
   scaled at the peak of the integrand, :math:`z_0 = -W(\sigma^2 y e^\mu)/\sigma` with Lambert's
   W, held out of the gradient. The rule converges as :math:`e^{-\pi^2/(\sigma h)}`.
 - *Normal*: where sigma y <= 1 the trapezoid rule; beyond it the utility u ~ Normal(m, s) is
   split at 0 and each half expanded; the terms :math:`E[e^{nu}; u < 0]` are again moments of a
   law on [0, 1] and have a closed form in the scaled complementary error function.
+- *FiniteMixture*, *ZeroMass*, *Lapse*: shares of the parts' probabilities, of both tails at
+  once, so that the smaller tail keeps its digits and the larger is log1p(-it).
 
 References
 ----------
@@ -36,9 +41,10 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from prefstrength.mixing import Gamma, LogNormal, Mixing, Normal, PointMass
+from prefstrength.compound import FiniteMixture, Lapse, ZeroMass
+from prefstrength.mixing import Gamma, InverseGaussian, LogNormal, Mixing, Normal, PointMass
 
-__all__ = ["Library", "log_probability"]
+__all__ = ["Library", "log_probability", "log_tails"]
 
 Array = Any
 
@@ -67,30 +73,82 @@ class Library:
 
 def log_probability(lib: Library, x: Array, mixing: Mixing) -> Array:
     """Log of the mixed choice probability; see :func:`prefstrength.log_choice_probability`."""
+    return log_tails(lib, x, mixing)[0]
+
+
+def log_tails(lib: Library, x: Array, mixing: Mixing) -> tuple[Array, Array]:
+    """Log p(x) and log p(-x) in one evaluation, neither by subtraction from 1 where it is small."""
+    if isinstance(mixing, FiniteMixture):
+        parts = [log_tails(lib, x, part) for part in mixing.components]
+        return _mixed_tails(lib, [_number(lib, w, x) for w in mixing.shares], parts)
+    if isinstance(mixing, ZeroMass | Lapse):
+        share = _number(lib, mixing.share, x)
+        coin = 0.0 * x - math.log(2)
+        return _mixed_tails(
+            lib, [share, 1 - share], [(coin, coin), log_tails(lib, x, mixing.mixing)]
+        )
     xp = lib.xp
-    parameters = [
-        lib.constant(value, x)
-        if isinstance(value, int | float | np.ndarray | np.generic)
-        else value
-        for value in mixing.parameters.values()
-    ]
+    parameters = [_number(lib, value, x) for value in mixing.parameters.values()]
+    if isinstance(mixing, PointMass):
+        u = parameters[0] * x
+        return _log_sigmoid(lib, u), _log_sigmoid(lib, -u)
     # Not abs(x): its gradient at 0 is 0, and ours is E[beta]/2.
     y = xp.where(x < 0, -x, x)
-    if isinstance(mixing, PointMass):
-        return _log_sigmoid(lib, parameters[0] * x)
+    behind = x < 0
     if isinstance(mixing, Normal):
         # beta x ~ Normal(mu x, sigma |x|); by symmetry take the side on which p <= 1/2.
         mu, sigma = parameters
         mean = mu * x
-        low = _normal_lower_tail(lib, xp.where(mean < 0, mean, -mean), sigma * y)
-        return xp.where(mean < 0, low, _log_one_minus_exp(lib, low))
-    if isinstance(mixing, LogNormal):
+        behind = mean < 0
+        low = _normal_lower_tail(lib, xp.where(behind, mean, -mean), sigma * y)
+    elif isinstance(mixing, LogNormal):
         low = _lognormal_lower_tail(lib, y, *parameters)
     elif isinstance(mixing, Gamma):
         low = _gamma_lower_tail(lib, y, *parameters)
+    elif isinstance(mixing, InverseGaussian):
+        low = _inverse_gaussian_lower_tail(lib, y, *parameters)
     else:
         raise TypeError(f"Expected a mixing distribution; got {type(mixing).__name__}.")
-    return xp.where(x < 0, low, _log_one_minus_exp(lib, low))
+    high = _log_one_minus_exp(lib, low)
+    return xp.where(behind, low, high), xp.where(behind, high, low)
+
+
+def _number(lib: Library, value: Any, like: Array) -> Array:
+    plain = isinstance(value, int | float | np.ndarray | np.generic)
+    return lib.constant(value, like) if plain else value
+
+
+def _mixed_tails(
+    lib: Library, shares: list[Array], parts: list[tuple[Array, Array]]
+) -> tuple[Array, Array]:
+    """Both tails of a mixture, its shares divided by their sum."""
+    xp = lib.xp
+    total: Array = sum(shares)
+    weights = [share / total for share in shares]
+    p, q = (_log_share_sum(lib, weights, [part[side] for part in parts]) for side in (0, 1))
+    # Each branch sees only arguments it can digest, so that no NaN enters the gradient.
+    half = -math.log(2) + 0.0 * p
+    ahead, behind = q < half, p < half
+    return (
+        xp.where(ahead, _log_one_minus_exp(lib, xp.where(ahead, q, half)), p),
+        xp.where(behind, _log_one_minus_exp(lib, xp.where(behind, p, half)), q),
+    )
+
+
+def _log_share_sum(lib: Library, weights: list[Array], logs: list[Array]) -> Array:
+    """Log of sum_k w_k e^{l_k}; a weight may be 0."""
+    xp = lib.xp
+    top, total = None, 0.0
+    for weight, value in zip(weights, logs, strict=True):
+        # The largest term is taken out, not the largest part: its weight may be 0.
+        counts = weight > 1e-37
+        size = lib.hold(xp.where(counts, value + xp.log(xp.where(counts, weight, 1.0)), -1e30))
+        top = size if top is None else xp.maximum(top, size)
+    for weight, value in zip(weights, logs, strict=True):
+        # What has no weight may be larger by any factor: e^80 is as much as its score can show.
+        beyond = (weight <= 1e-37) & (value - top > 80.0)
+        total = total + weight * xp.exp(xp.where(beyond, 80.0, value - top))
+    return top + xp.log(total)
 
 
 def _log_sigmoid(lib: Library, u: Array) -> Array:
@@ -139,10 +197,42 @@ def _log_alternating_sum(lib: Library, log_terms: Array) -> Array:
     return first[..., 0] + xp.log(xp.sum(weights * xp.exp(log_terms - first), axis=-1))
 
 
+def _log_laplace_sum(lib: Library, first: Array, ratio: Array, step: Array) -> Array:
+    """Log of q = sum_{n>=1} (-1)^{n+1} L(ny) from differences of neighbours.
+
+    Parameters
+    ----------
+    first : log L(y)
+    ratio : log L(ny) - log L(y), n = 1, 2, … along the last axis
+    step : log L((n+1)y) - log L(ny)
+    """
+    xp = lib.xp
+    weights = lib.constant(_series_weights(step.shape[-1]), step)
+    differences = -xp.exp(ratio) * xp.expm1(step)
+    return first + xp.log1p(xp.sum(weights * differences, axis=-1)) - math.log(2)
+
+
 def _gamma_lower_tail(lib: Library, y: Array, shape: Array, rate: Array) -> Array:
+    # log L(s) = -shape log(1 + s/rate)
     n = lib.constant(np.arange(1.0, _terms(lib, y) + 1), y)
-    log_laplace = -shape[..., None] * lib.xp.log1p((y / rate)[..., None] * n)
-    return _log_alternating_sum(lib, log_laplace)
+    log1p, first = lib.xp.log1p, -shape * lib.xp.log1p(y / rate)
+    y, shape, rate = y[..., None], shape[..., None], rate[..., None]
+    ratio = -shape * log1p((n - 1) * (y / (rate + y)))
+    step = -shape * log1p(y / (rate + n * y))
+    return _log_laplace_sum(lib, first, ratio, step)
+
+
+def _inverse_gaussian_lower_tail(lib: Library, y: Array, mu: Array, shape: Array) -> Array:
+    # log L(s) = shape/mu (1 - r(s)), r(s) = sqrt(1 + 2 mu^2 s/shape); differences of roots as
+    # quotients of sums.
+    n = lib.constant(np.arange(0.0, _terms(lib, y) + 2), y)
+    double = 2 * (mu * y)
+    root = lib.xp.sqrt(1 + (double * (mu / shape))[..., None] * n)
+    first = -double / (1 + root[..., 1])
+    double = double[..., None]
+    ratio = -(n[1:-1] - 1) * double / (root[..., 1:-1] + root[..., 1:2])
+    step = -double / (root[..., 2:] + root[..., 1:-1])
+    return _log_laplace_sum(lib, first, ratio, step)
 
 
 # -- quadrature ------------------------------------------------------------------------------

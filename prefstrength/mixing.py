@@ -8,15 +8,16 @@ differentiable arithmetic, :mod:`prefstrength.kernel` does.
 import math
 import numbers
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from scipy import stats
 
 from prefstrength.errors import InputError
 
-__all__ = ["MIXINGS", "Gamma", "LogNormal", "Mixing", "Normal", "PointMass"]
+__all__ = ["MIXINGS", "Gamma", "InverseGaussian", "LogNormal", "Mixing", "Normal", "PointMass"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +61,16 @@ class Mixing(ABC):
     def parameters(self) -> dict[str, Any]:
         """Parameters by name, ``None`` where they are to be inferred."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def with_parameters(self, values: Mapping[str, Any]) -> Self:
+        """The same kind of law with these values for :attr:`parameters`.
+
+        Examples
+        --------
+        >>> LogNormal(mu=0.0, sigma=1.0).with_parameters({"mu": 0.0, "sigma": 2.0})
+        LogNormal(mu=0, sigma=2)
+        """
+        return type(self)(**values)
 
     @property
     def known(self) -> bool:
@@ -110,14 +121,24 @@ class Mixing(ABC):
         mean = abs(self.mean())
         return self.sd() / mean if mean > 0 else math.inf
 
-    @abstractmethod
     def sd_log(self) -> float:
-        """Standard deviation of log strength (``nan`` where strength may be negative)."""
+        """Standard deviation of log strength (``nan`` where strength may be negative or 0)."""
+        self._require_known()
+        return math.sqrt(self._log_moments()[1])
+
+    @abstractmethod
+    def _log_moments(self) -> tuple[float, float]:
+        """Mean and variance of log strength, ``nan`` where it may have no logarithm."""
 
     def quantile(self, q: Any) -> np.ndarray:
         """Quantiles of the strength at probabilities ``q``."""
         self._require_known()
         return np.asarray(self._law().ppf(q))
+
+    def cdf(self, strength: Any) -> np.ndarray:
+        """Probability of a strength of at most ``strength``."""
+        self._require_known()
+        return np.asarray(self._law().cdf(strength))
 
     def pdf(self, strength: Any) -> np.ndarray:
         """Density at ``strength``."""
@@ -166,10 +187,17 @@ class PointMass(Mixing):
 
     def sd_log(self) -> float:
         self._require_known()
-        return 0.0
+        return 0.0  # of a single number, whatever its sign
+
+    def _log_moments(self) -> tuple[float, float]:
+        value = self.mean()
+        return (math.log(value), 0.0) if value > 0 else (math.nan, math.nan)
 
     def quantile(self, q: Any) -> np.ndarray:
         return np.full(np.shape(q), self.mean())
+
+    def cdf(self, strength: Any) -> np.ndarray:
+        return np.asarray(np.asarray(strength) >= self.mean(), dtype=float)
 
     def sample(self, rng: np.random.Generator, size: int | tuple[int, ...]) -> np.ndarray:
         return np.full(size, self.mean())
@@ -198,9 +226,8 @@ class Normal(Mixing):
     def _law(self) -> Any:
         return stats.norm(float(self.mu), float(self.sigma))
 
-    def sd_log(self) -> float:
-        self._require_known()
-        return math.nan
+    def _log_moments(self) -> tuple[float, float]:
+        return math.nan, math.nan
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -229,6 +256,9 @@ class LogNormal(Mixing):
         self._require_known()
         return float(self.sigma)
 
+    def _log_moments(self) -> tuple[float, float]:
+        return float(self.mu), float(self.sigma) ** 2
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Gamma(Mixing):
@@ -252,14 +282,53 @@ class Gamma(Mixing):
     def _law(self) -> Any:
         return stats.gamma(float(self.shape), scale=1.0 / float(self.rate))
 
-    def sd_log(self) -> float:
-        self._require_known()
-        from scipy.special import polygamma
+    def _log_moments(self) -> tuple[float, float]:
+        from scipy.special import digamma, polygamma
 
-        return float(np.sqrt(polygamma(1, float(self.shape))))
+        shape = float(self.shape)
+        mean = float(digamma(shape)) - math.log(float(self.rate))
+        return mean, float(polygamma(1, shape))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class InverseGaussian(Mixing):
+    """Inverse Gaussian law of mean ``mu`` and ``shape``: variance mu^3/shape, cv sqrt(mu/shape).
+
+    Lighter than LogNormal in the upper tail, like Gamma; unlike Gamma, next to no strengths
+    close to 0 however large the spread.
+
+    Parameters
+    ----------
+    mu, shape : float, optional
+        Mean and shape, both > 0.
+
+    Examples
+    --------
+    >>> InverseGaussian(mu=2.0, shape=8.0).mean(), InverseGaussian(mu=2.0, shape=8.0).cv()
+    (2.0, 0.5)
+    """
+
+    mu: Any = None
+    shape: Any = None
+    positive_parameters: ClassVar[tuple[str, ...]] = ("mu", "shape")
+
+    def _law(self) -> Any:
+        mu, shape = float(self.mu), float(self.shape)
+        return stats.invgauss(mu / shape, scale=shape)
+
+    def _log_moments(self) -> tuple[float, float]:
+        # The density of t = log(strength/mu), up to a constant: smooth, and its tails fall as
+        # exp(-e^|t|), so that the trapezoid rule is exact to rounding.
+        ratio = float(self.shape) / float(self.mu)
+        reach = 2 * math.asinh(math.sqrt(375 / ratio))
+        t = np.linspace(-reach, reach, 4001)
+        weight = np.exp(-t / 2 - 2 * ratio * np.sinh(t / 2) ** 2)
+        weight = weight / weight.sum()
+        mean = float(weight @ t)
+        return mean + math.log(float(self.mu)), float(weight @ (t - mean) ** 2)
 
 
 #: Families by name.
 MIXINGS: dict[str, type[Mixing]] = {
-    law.__name__: law for law in (PointMass, Normal, LogNormal, Gamma)
+    law.__name__: law for law in (PointMass, Normal, LogNormal, Gamma, InverseGaussian)
 }

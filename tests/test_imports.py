@@ -17,7 +17,7 @@ JAX = {"jax", "jaxlib", "numpyro"}
 HEAVY = JAX | TORCH | {"sklearn", "matplotlib", "arviz", "arviz_base", "arviz_plots", "datasets"}
 
 #: The only modules of ours that the trainer may use.
-TRAINER_MAY_USE = {"mixing", "kernel", "prior", "learned", "errors", "_files", "mixdpo"}
+TRAINER_MAY_USE = {"mixing", "compound", "kernel", "prior", "learned", "errors", "_files", "mixdpo"}
 
 
 def modules() -> list[Path]:

@@ -355,8 +355,8 @@ def test_what_cannot_be_a_law():
     class Uniform(Mixing):
         """Not one of the kernel's."""
 
-        def sd_log(self) -> float:
-            return math.nan
+        def _log_moments(self):
+            return math.nan, math.nan
 
     with pytest.raises(TypeError, match="Expected a mixing distribution; got Uniform"):
         kernel_log_probability(JAX, jnp.zeros(1), Uniform())

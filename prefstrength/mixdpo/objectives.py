@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from prefstrength.errors import InputError
-from prefstrength.kernel import Library, log_probability
+from prefstrength.kernel import Library, log_probability, log_tails
 from prefstrength.mixing import Mixing, PointMass
 
 __all__ = ["TORCH", "log_choice_probability", "mixdpo_logit", "mixdpo_loss"]
@@ -34,8 +34,9 @@ def log_choice_probability(delta: torch.Tensor, mixing: Mixing) -> torch.Tensor:
     ----------
     delta : torch.Tensor, shape (...)
         Log-ratio difference chosen minus rejected, in nats, free of β.
-    mixing : PointMass, Normal, LogNormal or Gamma
-        Law of strength, with parameters: numbers, or tensors that broadcast against ``delta``
+    mixing : Mixing
+        Law of strength: PointMass, Normal, LogNormal, Gamma, InverseGaussian, FiniteMixture,
+        ZeroMass or Lapse, with parameters: numbers, or tensors that broadcast against ``delta``
         and may require gradients.
 
     Returns
@@ -51,8 +52,11 @@ def log_choice_probability(delta: torch.Tensor, mixing: Mixing) -> torch.Tensor:
 
     Notes
     -----
-    The method for each family, exact to the precision of the numbers, is in
-    :mod:`prefstrength.kernel`; nothing is drawn at random.
+    The method for each family is in :mod:`prefstrength.kernel`; nothing is drawn at random. For
+    coefficients of variation 0.01 to 10, mean strengths 0.1 to 10 and \|Δ\| from 1e-6 to 1e4,
+    log p and every gradient (times the size of its input) err by less than 1e-10
+    max(1, \|log p\|) in float64 and 2e-6 max(1, \|log p\|) in float32; gradients of a
+    FiniteMixture in float32 where log p < -50 by less than 2e-5 max(1, \|log p\|).
 
     References
     ----------
@@ -75,7 +79,7 @@ def mixdpo_loss(delta: torch.Tensor, mixing: Mixing) -> torch.Tensor:
     ----------
     delta : torch.Tensor, shape (...)
         Log-ratio difference chosen minus rejected, in nats.
-    mixing : PointMass, Normal, LogNormal or Gamma
+    mixing : Mixing
         Law of strength; with PointMass this is the loss of DPO.
 
     Returns
@@ -105,7 +109,7 @@ def mixdpo_logit(delta: torch.Tensor, mixing: Mixing) -> torch.Tensor:
     ----------
     delta : torch.Tensor, shape (...)
         Log-ratio difference chosen minus rejected, in nats.
-    mixing : PointMass, Normal, LogNormal or Gamma
+    mixing : Mixing
         Law of strength.
 
     Returns
@@ -124,12 +128,8 @@ def mixdpo_logit(delta: torch.Tensor, mixing: Mixing) -> torch.Tensor:
     delta, mixing = _prepare(delta, mixing)
     if isinstance(mixing, PointMass):
         return mixing.value * delta
-    # One evaluation serves both sides: p(-|delta|) keeps its relative accuracy, and so does the
-    # log of its complement, because p(-|delta|) <= 1/2 for every law of positive mean.
-    negative = delta < 0
-    low = log_probability(TORCH, torch.where(negative, delta, -delta), mixing)
-    size = torch.log1p(-torch.exp(low)) - low
-    return torch.where(negative, -size, size)
+    ahead, behind = log_tails(TORCH, delta, mixing)
+    return ahead - behind
 
 
 def _prepare(delta: Any, mixing: Mixing) -> tuple[torch.Tensor, Mixing]:
@@ -148,4 +148,4 @@ def _prepare(delta: Any, mixing: Mixing) -> tuple[torch.Tensor, Mixing]:
         name: torch.as_tensor(value, dtype=delta.dtype, device=delta.device)
         for name, value in mixing.parameters.items()
     }
-    return delta, type(mixing)(**parameters)
+    return delta, mixing.with_parameters(parameters)
