@@ -145,6 +145,12 @@ def _selections(fit: Fit, by: str | None = None) -> Iterator[_Selection]:
     weight = np.asarray(constant["weight"])
     chooser = np.asarray(constant["chooser_index"]) if "chooser_index" in constant else None
     cells = fit.spec["cells"]
+    # After compression the situations are a sample, and how many there were is beside them.
+    sampled = "cell_situations" in constant
+    if sampled and chooser is not None:
+        chooser, of_row = np.asarray(constant["row_chooser"]), np.asarray(constant["row_cell"])
+    else:
+        of_row = group_index
     wanted: list[tuple[str, str]] = [("overall", "")]
     for factor in fit.groups if by is None else [by]:
         wanted += [(factor, level) for level in fit.spec["data"]["levels"][factor]]
@@ -162,8 +168,10 @@ def _selections(fit: Fit, by: str | None = None) -> Iterator[_Selection]:
             level=level,
             cells=mine,
             share=total[mine] / total[mine].sum(),
-            situations=int(rows.sum()),
-            choosers=0 if chooser is None else len(np.unique(chooser[rows])),
+            situations=int(np.asarray(constant["cell_situations"])[mine].sum())
+            if sampled
+            else int(rows.sum()),
+            choosers=0 if chooser is None else len(np.unique(chooser[np.isin(of_row, mine)])),
             rows=rows,
         )
 
@@ -491,6 +499,16 @@ def _band(
     )
 
 
+def situations_of_choosers(fit: Fit) -> np.ndarray:
+    """Number of situations of each chooser, shape (chooser,)."""
+    constant = fit.tree["constant_data"]
+    choosers = constant.sizes["chooser"]
+    if "row_chooser" in constant:
+        rows, counts = (np.asarray(constant[name]) for name in ("row_chooser", "row_situations"))
+        return np.bincount(rows, counts, minlength=choosers).astype(np.int64)
+    return np.bincount(np.asarray(constant["chooser_index"]), minlength=choosers)
+
+
 def chooser_strengths(fit: Fit, attribute: str | None = None, prob: float = 0.9) -> pd.DataFrame:
     """Strength of every chooser, given that chooser's own choices and the population.
 
@@ -526,9 +544,7 @@ def chooser_strengths(fit: Fit, attribute: str | None = None, prob: float = 0.9)
     values = np.asarray(draws)
     tail = (1 - prob) / 2
     low, median, high = np.quantile(values, [tail, 0.5, 1 - tail], axis=0)
-    counts = np.bincount(
-        np.asarray(fit.tree["constant_data"]["chooser_index"]), minlength=values.shape[1]
-    )
+    counts = situations_of_choosers(fit)
     table = pd.DataFrame(
         {
             "chooser": np.asarray(draws["chooser"]),

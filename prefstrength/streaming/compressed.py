@@ -269,6 +269,10 @@ class CompressedChoices:
             rows["file"] += shift
             return rows
 
+        tables: dict[str, Any] = {}
+        if self.state is not None:
+            tables = {name: getattr(self, name) for name in ("row_chooser", "row_cell", "state")}
+            tables |= {"whole": moved(self.whole), "whole_below": np.uint64(self.whole_below)}
         sums.add(
             Part(
                 cells=[
@@ -278,17 +282,7 @@ class CompressedChoices:
                 sample=moved(self.sample),
                 binned=self.binned,
                 choosers=self.chooser_labels,
-                **(
-                    {
-                        "row_chooser": self.row_chooser,
-                        "row_cell": self.row_cell,
-                        "state": self.state,
-                        "whole": moved(self.whole),
-                        "whole_below": np.uint64(self.whole_below),
-                    }
-                    if self.state is not None
-                    else {}
-                ),
+                **tables,
             )
         )
 
@@ -423,8 +417,8 @@ def load_compressed(directory: str | os.PathLike[str]) -> CompressedChoices:
         columns = Columns(**{**spec["columns"], "groups": tuple(spec["columns"]["groups"])})
         fields: dict[str, Any] = {name: arrays[name] for name in _ARRAYS}
         if columns.chooser is None:
-            parts = (arrays[name] for name in _PAIR_ARRAYS)
-            fields["binned"] = Binned(*parts, bits=spec["bits"])
+            cell, place, sums = (arrays[name] for name in _PAIR_ARRAYS)
+            fields["binned"] = Binned(cell, place, sums, spec["bits"])
         else:
             fields |= {name: arrays[name] for name in _PANEL_ARRAYS}
             fields["chooser_labels"] = arrays["choosers"].tolist()

@@ -184,7 +184,7 @@ class CompressedData(LikelihoodData):
 def _plain(law: CellLaws) -> CellLaws:
     """The law with NumPy arrays."""
     dispersion = None if law.dispersion is None else np.asarray(law.dispersion)
-    return CellLaws(law.family, np.asarray(law.location), dispersion)  # type: ignore[arg-type]
+    return CellLaws(law.family, np.asarray(law.location), dispersion)
 
 
 def _log_p(x: np.ndarray, cell: np.ndarray, law: CellLaws) -> np.ndarray:

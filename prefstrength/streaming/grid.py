@@ -49,7 +49,7 @@ def bins_of(bits: int) -> int:
     return 2 * (_OCTAVES << bits) + 1
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, cache=True)
 def accumulate(
     chosen: np.ndarray,
     rejected: np.ndarray,
@@ -113,7 +113,7 @@ def accumulate(
     return wrong, least, most
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, cache=True)
 def picked(
     start: int, count: int, cell: np.ndarray | None, threshold: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -54,7 +54,7 @@ def _cubics() -> np.ndarray:
 _TABLE = _cubics()
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, cache=True)
 def _accumulate(
     chosen: np.ndarray,
     rejected: np.ndarray,
