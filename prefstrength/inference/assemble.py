@@ -17,7 +17,7 @@ from prefstrength.likelihood import LikelihoodData, build_likelihood
 from prefstrength.many_laws import draws_by_chooser, log_probabilities
 from prefstrength.mixing import PointMass
 from prefstrength.models import Population
-from prefstrength.quantiles import CellLaws, coefficient_at
+from prefstrength.quantiles import CellLaws, coefficient_at, location_dispersion
 from prefstrength.streaming.data import CompressedData
 from prefstrength.summaries import PairSummary, PanelSummary, summarise
 
@@ -295,12 +295,8 @@ def _predict(
 def _location_dispersion(
     name: str, family: type, flat: dict[str, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    if family is PointMass:
-        return flat[f"{name}_value"], None
-    if family.__name__ == "Gamma":
-        shape = flat[f"{name}_shape"]
-        return np.log(shape / flat[f"{name}_rate"]), shape**-0.5
-    return flat[f"{name}_mu"], flat[f"{name}_sigma"]
+    values = {each: flat[f"{name}_{each}"] for each in family().parameters}
+    return location_dispersion(family, values)
 
 
 def _constant_data(

@@ -61,8 +61,8 @@ def importance_sample(
     """
     rng = np.random.default_rng(seed)
     cheap = isinstance(problem.likelihood, CellSurfaces)
-    size = max(_CHEAP_ROUND, 4 * draws) if cheap else _ROUND
-    enough = max(ENOUGH, 2.0 * draws) if cheap else ENOUGH
+    size = max(_CHEAP_ROUND, int(1.3 * draws)) if cheap else _ROUND
+    enough = max(ENOUGH, 0.8 * draws) if cheap else ENOUGH
     proposals: list[_Student] = []
     flat = np.empty((0, problem.size))
     log_target = np.empty(0)

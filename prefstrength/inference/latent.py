@@ -11,7 +11,7 @@ from prefstrength.errors import InputError
 from prefstrength.inference.nuts import STATISTICS, sample_statistics
 from prefstrength.likelihood import LikelihoodData
 from prefstrength.logit import log_choice
-from prefstrength.mixing import Gamma, LogNormal, PointMass
+from prefstrength.mixing import LogNormal, Normal, PointMass
 from prefstrength.models import Population
 
 __all__ = ["latent_sample"]
@@ -34,9 +34,10 @@ def latent_sample(
         Each (chain, draw, …); ``_chooser_draws`` (chain, draw, chooser, random attribute).
     """
     families = list(population.families.values())
-    if Gamma in families:
+    others = [f.__name__ for f in families if f not in (PointMass, Normal, LogNormal)]
+    if others:
         raise InputError(
-            "Sampling the choosers expects PointMass, Normal or LogNormal; got Gamma, whose "
+            f"Sampling the choosers expects PointMass, Normal or LogNormal; got {others[0]}, whose "
             'quantile function has no cheap gradient. Use method="nuts", or LogNormal.'
         )
     random = [a for a, family in enumerate(families) if family is not PointMass]

@@ -18,7 +18,7 @@ from numpyro.distributions import biject_to
 from numpyro.infer.util import constrain_fn, potential_energy
 
 from prefstrength.models import Population
-from prefstrength.quantiles import CellLaws
+from prefstrength.quantiles import CellLaws, location_dispersion
 from prefstrength.surface import CellSurfaces
 
 __all__ = ["Problem", "Structure", "laws_of", "potential", "prior_draws"]
@@ -199,18 +199,6 @@ def laws_of(families: dict[str, type], draw: dict[str, Any]) -> tuple[CellLaws, 
     """Laws in every cell from the named parameters of one draw (arrays of shape (cell,))."""
     laws = []
     for name, family in families.items():
-        if family.__name__ == "PointMass":
-            laws.append(CellLaws(family, jnp.atleast_1d(draw[f"{name}_value"]), None))
-        elif family.__name__ == "Gamma":
-            shape = jnp.atleast_1d(draw[f"{name}_shape"])
-            mean = shape / jnp.atleast_1d(draw[f"{name}_rate"])
-            laws.append(CellLaws(family, jnp.log(mean), shape**-0.5))
-        else:
-            laws.append(
-                CellLaws(
-                    family,
-                    jnp.atleast_1d(draw[f"{name}_mu"]),
-                    jnp.atleast_1d(draw[f"{name}_sigma"]),
-                )
-            )
+        values = {each: jnp.atleast_1d(draw[f"{name}_{each}"]) for each in family().parameters}
+        laws.append(CellLaws(family, *location_dispersion(family, values)))
     return tuple(laws)
