@@ -14,6 +14,7 @@ from prefstrength.inference.prepare import TOLERANCE, Prepared, prepare
 from prefstrength.likelihood import LikelihoodData
 from prefstrength.mixing import Mixing
 from prefstrength.models import Population
+from prefstrength.streaming.data import CompressedData
 
 __all__ = ["METHODS", "Sampled", "sample"]
 
@@ -78,6 +79,11 @@ def sample(
         if value < least:
             raise InputError(f"Expected {name} of at least {least}; got {value}.")
     if method == "latent":
+        if isinstance(data, CompressedData):
+            raise InputError(
+                'method="latent" needs the choices themselves; got compressed choices, of which '
+                "sums are left. Use another method, or fit Choices."
+            )
         variables, statistics = latent_sample(
             population, data, draws, warmup, chains, seed, progress
         )

@@ -8,6 +8,7 @@ from prefstrength._words import listed
 from prefstrength.choices import Choices
 from prefstrength.errors import InputError
 from prefstrength.fit import Fit
+from prefstrength.strength import situations_of_choosers
 
 __all__ = ["Bins", "Observed", "bins", "cell_weights", "check_factor", "observed"]
 
@@ -73,7 +74,7 @@ def observed(source: Fit | Choices, attribute: str, by: str | None = None) -> Ob
         chooser=chooser,
         level=level,
         levels=levels,
-        situations_of_choosers=None if chooser is None else np.bincount(chooser),
+        situations_of_choosers=None if chooser is None else situations_of_choosers(source),
         scale=float(np.sqrt(np.average(difference**2, weights=weight))),
     )
 

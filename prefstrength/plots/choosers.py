@@ -137,10 +137,13 @@ def _levels(fit: Fit, by: str | None, table: pd.DataFrame) -> tuple[list[str], n
     check_factor(by, fit.groups)
     data = fit.tree["constant_data"]
     names = [str(name) for name in data["chooser"].values]
-    cell = data["group_index"].values
+    # After compression the situations are a sample; the rows are all of them, counted.
+    rows = "row_chooser" in data
+    cell = data["row_cell" if rows else "group_index"].values
     of_situation = pd.Series([fit.spec["cells"][int(i)][by] for i in cell], name="level")
-    chooser = pd.Series(data["chooser_index"].values, name="chooser")
-    counts = pd.crosstab(chooser, of_situation)
+    chooser = pd.Series(data["row_chooser" if rows else "chooser_index"].values, name="chooser")
+    weight = data["row_situations"].values if rows else np.ones(len(cell))
+    counts = pd.crosstab(chooser, of_situation, values=weight, aggfunc="sum").fillna(0)
     level_of = {names[int(i)]: str(level) for i, level in counts.idxmax(axis=1).items()}
     every = list(fit.spec["data"]["levels"][by])
     sizes = [sum(level == each for level in level_of.values()) for each in every]

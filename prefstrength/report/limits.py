@@ -8,6 +8,7 @@ import numpy as np
 from prefstrength.plots._style import percent
 from prefstrength.report.facts import Facts
 from prefstrength.report.words import fixed, label, listing, share
+from prefstrength.strength import situations_of_choosers
 
 __all__ = ["Limit", "limits"]
 
@@ -44,7 +45,7 @@ def _evidence(facts: Facts) -> list[Limit]:
             )
         )
     else:
-        counts = np.bincount(np.asarray(facts.fit.tree["constant_data"]["chooser_index"]))
+        counts = situations_of_choosers(facts.fit)
         median = float(np.median(counts[counts > 0]))
         start = (
             f"Each of the {data['choosers']:,} choosers made {median:g} choices"
