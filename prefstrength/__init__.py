@@ -10,6 +10,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from prefstrength.calibration import Calibration, Coverage, calibrate, coverage
     from prefstrength.checks import Checks, check, compare
     from prefstrength.choices import Choices
     from prefstrength.comparison import StrengthComparison, compare_strength
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from prefstrength.models import MixedLogit
     from prefstrength.planning import Plan, plan
     from prefstrength.plots import (
+        plot_calibration,
         plot_choice_curve,
         plot_choosers,
         plot_comparison,
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 
 # Where each public name lives: loaded on first use, so that `import prefstrength` stays light.
 _HOMES = {
+    "calibration": ("Calibration", "Coverage", "calibrate", "coverage"),
     "checks": ("Checks", "check", "compare"),
     "choices": ("Choices",),
     "comparison": ("StrengthComparison", "compare_strength"),
@@ -60,6 +63,7 @@ _HOMES = {
     "models": ("MixedLogit",),
     "planning": ("Plan", "plan"),
     "plots": (
+        "plot_calibration",
         "plot_choice_curve",
         "plot_choosers",
         "plot_comparison",
