@@ -121,13 +121,16 @@ class CellSurfaces:
 
     @property
     def tail(self) -> float:
-        """Size of the last coefficients in either direction, summed over the cells."""
-        size = np.abs(np.asarray(self.series))
-        last = max(1, self.nodes // 6)
-        ends = size[:, self.nodes - last : self.nodes].sum(axis=(1, 2))
+        """Estimate of the error, from the last coefficients in either direction.
+
+        By their squares: the rounding of single precision has random signs.
+        """
+        squares = np.asarray(self.series) ** 2
+        last = slice(self.nodes - max(1, self.nodes // 6), self.nodes)
+        total = squares[:, last].sum()
         if self.random:
-            ends = ends + size[:, :, self.nodes - last : self.nodes].sum(axis=(1, 2))
-        return float(ends.sum())
+            total += squares[:, :, last].sum()
+        return float(3 * np.sqrt(total))
 
     def values(self, location: np.ndarray, dispersion: np.ndarray | None) -> np.ndarray:
         """Log-likelihood of all data at laws (law, cell) inside the box, shape (law,), in NumPy."""

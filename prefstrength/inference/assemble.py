@@ -197,7 +197,7 @@ def _log_likelihood(
         (name,) = population.families
         location, dispersion = _location_dispersion(name, evaluator.family, flat)
         if isinstance(evaluator, PanelSummary):
-            values = evaluator.by_chooser(location, dispersion)
+            values = evaluator.by_draw(location, dispersion)
         else:
             values = _pointwise_pairs(data, evaluator.family, location, dispersion)
     unit = "chooser" if data.panel else "situation"
