@@ -46,6 +46,20 @@ format: $(READY) ## Rewrite the code in the project's style
 data: $(READY) ## Make data/ again from its script
 	$(BIN)/python data/make_demo.py
 
+PEERS := .venv-bench
+
+.PHONY: bench
+bench: $(READY) $(PEERS)/.installed ## Speed, scale and accuracy beside other software: benchmarks/results/
+	$(BIN)/python -m benchmarks.run $(BENCH)
+
+# Peers that cannot live in the package's environment; the benchmarks leave out what is missing.
+$(PEERS)/.installed: benchmarks/requirements.txt | $(READY)
+	$(BIN)/python -m venv $(PEERS)
+	@if $(PEERS)/bin/python -m pip install --quiet -r benchmarks/requirements.txt; then touch $@; else \
+	  rm -r $(PEERS); \
+	  echo "xlogit and Biogeme could not be installed; the benchmarks go on without them." >&2; \
+	fi
+
 .PHONY: setup
 setup: $(READY) ## Make the environment in .venv and nothing else
 

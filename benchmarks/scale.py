@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from benchmarks.common import RESULTS, in_child, versions  # noqa: E402
+from benchmarks.common import RESULTS, in_child, machine, store  # noqa: E402
 
 TURNS = 3
 
@@ -140,15 +140,15 @@ def main():
     parser.add_argument("--rows", type=float, default=1e8)
     parser.add_argument("--choosers", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="where the files go for the time being")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="where the results go")
     options = parser.parse_args()
+    before = machine()
     sizes = [size for size in (10_000, 1_000_000) if size < options.rows] + [int(options.rows)]
     print("seconds                 read  compress  ratio  peak GB  posterior  nats off  sigma (sd)")
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         found = [measure(size, options.choosers, folder) for size in sizes]
-    RESULTS.mkdir(exist_ok=True)
-    name = "scale-panels.json" if options.choosers else "scale.json"
-    content = {"versions": versions(), "measured": found}
-    (RESULTS / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    name = "scale-panels" if options.choosers else "scale"
+    store(name, {"measured": found}, before, options.out)
 
 
 if __name__ == "__main__":

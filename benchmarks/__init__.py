@@ -1,0 +1,1 @@
+"""Speed, scale and accuracy beside other software; ``make bench``."""

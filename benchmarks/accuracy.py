@@ -1,0 +1,141 @@
+"""Errors as tables: the kernel against fifty digits, compression against direct evaluation.
+
+``python -m benchmarks.accuracy [--quick] [--out FOLDER]``
+
+A few points of what the tests check over the whole range.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.common import RESULTS, SPREAD, machine, store, table
+
+SIGMAS = (0.05, 0.3, 0.7, 1.5, 3.0)
+#: Choices of each chooser -> choosers.
+PANELS = {1: 200, 5: 200, 20: 200, 100: 50, 1_000: 10, 5_000: 4}
+
+
+def kernel(quick):
+    """Largest error over cv 0.01, 1, 10 and |x| from 1e-6 to 1e4, both signs, per law."""
+    import jax
+
+    from tests import test_accuracy as cases
+
+    rows = []
+    cvs, sizes = ((1.0,), (0.1, 7.0)) if quick else ((0.01, 1.0, 10.0), cases.SIZES[::2])
+    with jax.enable_x64(True):
+        for kind, law in cases.LAWS.items():
+            x, parameters, wanted, natural = cases.table(kind, cvs, sizes, (1,))
+            row = {"law": kind}
+            for dtype in (np.float64, np.float32):
+                found = cases.by_jax(law(1.0), x.astype(dtype), parameters.astype(dtype))
+                worst = cases.error(found, wanted, natural).max(axis=0)
+                row[f"{dtype.__name__}: log p"] = float(worst[0])
+                row[f"{dtype.__name__}: gradients"] = float(worst[1:].max())
+            rows.append(row)
+    return rows
+
+
+def compression(quick):
+    """Nats between the compressed and the direct log-likelihood of all data, LogNormal."""
+    import jax
+
+    from prefstrength import LogNormal
+    from prefstrength.kernel import log_probability
+    from prefstrength.many_laws import NUMPY
+    from tests.reference import log_panel
+
+    rows, rng = [], np.random.default_rng(0)
+    count = 20_000 if quick else 1_000_000
+    with jax.enable_x64(True):
+        x, data = _data(rng, count, 1, panel=False)
+        summary = _summary(data, max(SIGMAS))
+        for sigma in SIGMAS:
+            law = LogNormal(mu=np.zeros(1), sigma=np.full(1, sigma))
+            direct = sum(
+                float(log_probability(NUMPY, part, law).sum())
+                for part in np.array_split(x, max(1, count // 20_000))
+            )
+            rows.append(_row("pairs", count, 1, sigma, summary, data, direct))
+        z = np.linspace(-20.0, 20.0, 8_001)
+        for situations, choosers in list(PANELS.items())[: 2 if quick else None]:
+            x, data = _data(rng, choosers, situations, panel=True)
+            summary = _summary(data, max(SIGMAS))
+            for sigma in SIGMAS:
+                strength = np.exp(sigma * z)
+                ones = np.ones(situations)
+                direct = sum(
+                    log_panel(one, ones, np.broadcast_to(strength, (situations, len(z))), z)
+                    for one in x.reshape(choosers, situations)
+                )
+                rows.append(_row("panel", choosers, situations, sigma, summary, data, direct))
+    return rows
+
+
+def _data(rng, choosers, situations, panel):
+    from prefstrength.likelihood import LikelihoodData
+
+    x = rng.normal(0.0, SPREAD, (choosers, situations))
+    strength = np.exp(0.7 * rng.standard_normal((choosers, 1)))
+    x = np.where(rng.random(x.shape) < 1 / (1 + np.exp(-strength * x)), x, -x).ravel()
+    values = np.zeros((len(x), 2, 1))
+    values[:, 0, 0] = x
+    unit = np.repeat(np.arange(choosers), situations)
+    return x, LikelihoodData(
+        values=values,
+        chosen=np.zeros(len(x), dtype=np.int64),
+        available=np.ones((len(x), 2), dtype=bool),
+        weight=np.ones(len(x)),
+        cell=np.zeros(len(x), dtype=np.int64),
+        unit=unit,
+        units=choosers,
+        panel=panel,
+        scales=(float(np.sqrt(np.mean(x**2))),),
+    )
+
+
+def _summary(data, most):
+    from prefstrength import LogNormal
+    from prefstrength.summaries import summarise
+
+    return summarise(data, LogNormal, most)
+
+
+def _row(kind, choosers, situations, sigma, summary, data, direct):
+    import jax.numpy as jnp
+
+    from prefstrength import LogNormal
+    from prefstrength.quantiles import CellLaws
+
+    found = float(summary.total(np.zeros((1, 1)), np.full((1, 1), sigma))[0])
+    law = CellLaws(LogNormal, jnp.zeros(1), jnp.full(1, sigma))
+    return {
+        "data": kind,
+        "choosers": choosers,
+        "choices each": situations,
+        "sigma": sigma,
+        "log-likelihood": direct,
+        "error (nats)": abs(found - direct),
+        "as certified": float(summary.error(data, [(law,)])),
+    }
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="small settings, to try the code")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args(arguments)
+    before = machine()
+    laws = kernel(options.quick)
+    print("Largest error relative to max(1, |log p|), gradients in natural scales\n")
+    print(table(laws), flush=True)
+    compressed = compression(options.quick)
+    print("\nThe log-likelihood of all data, compressed, at mu = 0 under LogNormal\n")
+    print(table(compressed))
+    store("accuracy", {"kernel": laws, "compression": compressed}, before, options.out)
+
+
+if __name__ == "__main__":
+    main()
