@@ -253,7 +253,7 @@ RewardName = Annotated[
     ),
 ]
 Family = Annotated[
-    Literal["lognormal", "normal", "gamma"],
+    Literal["lognormal", "normal", "gamma", "inversegaussian"],
     typer.Option(help="Law of the strength over choosers.", rich_help_panel=_MODEL),
 ]
 MeanStrength = Annotated[

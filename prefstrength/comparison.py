@@ -66,7 +66,7 @@ class StrengthComparison:
         ) + (
             f" The posterior mixes {self.cells} groups, training learned one law: a prior made "
             "from this fit matches the sd of log strength of the mixture (the coefficient of "
-            "variation, for Gamma and Normal), and the other index may differ."
+            "variation, for the other families), and the other index may differ."
             if self.cells > 1
             else ""
         )

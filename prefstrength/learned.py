@@ -26,7 +26,7 @@ class LearnedStrength:
 
     Parameters
     ----------
-    family : {"PointMass", "Normal", "LogNormal", "Gamma"}
+    family : {"PointMass", "Normal", "LogNormal", "Gamma", "InverseGaussian"}
         Mixing distribution.
     parameters : dict
         Its parameters by name, such as ``{"mu": -2.4, "sigma": 0.5}``.

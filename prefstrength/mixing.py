@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from scipy import stats
 
+from prefstrength import _inverse_gaussian
 from prefstrength.errors import InputError
 
 __all__ = ["MIXINGS", "Gamma", "InverseGaussian", "LogNormal", "Mixing", "Normal", "PointMass"]
@@ -317,15 +318,9 @@ class InverseGaussian(Mixing):
         return stats.invgauss(mu / shape, scale=shape)
 
     def _log_moments(self) -> tuple[float, float]:
-        # The density of t = log(strength/mu), up to a constant: smooth, and its tails fall as
-        # exp(-e^|t|), so that the trapezoid rule is exact to rounding.
-        ratio = float(self.shape) / float(self.mu)
-        reach = 2 * math.asinh(math.sqrt(375 / ratio))
-        t = np.linspace(-reach, reach, 4001)
-        weight = np.exp(-t / 2 - 2 * ratio * np.sinh(t / 2) ** 2)
-        weight = weight / weight.sum()
-        mean = float(weight @ t)
-        return mean + math.log(float(self.mu)), float(weight @ (t - mean) ** 2)
+        mu = float(self.mu)
+        mean, variance = _inverse_gaussian.log_moments(np.sqrt(mu / float(self.shape)))
+        return float(mean) + math.log(mu), float(variance)
 
 
 #: Families by name.

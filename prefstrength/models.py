@@ -11,7 +11,7 @@ import numpyro
 import numpyro.distributions as dist
 
 from prefstrength.errors import InputError
-from prefstrength.mixing import Gamma, LogNormal, Mixing, Normal, PointMass
+from prefstrength.mixing import MIXINGS, LogNormal, Mixing, Normal, PointMass
 from prefstrength.quantiles import CellLaws, parameters
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Population:
         table: dict[str, dist.Distribution] = {}
         for name, family in self.families.items():
             scale = self.scales[name]
-            log_scale = family in (LogNormal, Gamma)
+            log_scale = family.positive
             unit = 1.0 if log_scale else 1.0 / scale
             log = jnp.log if isinstance(scale, jax.Array) else np.log  # traced, or a number
             table[f"{name}_location"] = (
@@ -152,9 +152,9 @@ class MixedLogit:
     Notes
     -----
     Default priors, with s the root mean square of the attribute's differences: LogNormal
-    location (mu) Normal(-log s, 1), dispersion (sigma) HalfNormal(1); Gamma log mean
-    Normal(-log s, 1), coefficient of variation HalfNormal(1); Normal mu Normal(0, 2/s), sigma
-    HalfNormal(1/s); PointMass value Normal(0, 2/s). Standard deviations of group shifts:
+    location (mu) Normal(-log s, 1), dispersion (sigma) HalfNormal(1); Gamma and InverseGaussian
+    log mean Normal(-log s, 1), coefficient of variation HalfNormal(1); Normal mu Normal(0, 2/s),
+    sigma HalfNormal(1/s); PointMass value Normal(0, 2/s). Standard deviations of group shifts:
     HalfNormal(0.5), in units of 1/s for Normal and PointMass locations.
 
     References
@@ -190,6 +190,12 @@ class MixedLogit:
                     f"got {mixing!r}."
                 )
             if mixing.known:
+            if type(mixing) not in MIXINGS.values():
+                raise InputError(
+                    f"MixedLogit infers {', '.join(MIXINGS)}; got {mixing!r} for {name!r}, a law "
+                    "made of laws, which choice probabilities and training know but no fit. "
+                    "Fit its main part alone, such as LogNormal()."
+                )
                 raise InputError(
                     f"Expected a mixing distribution to be inferred for {name!r}; got "
                     f"{mixing!r}, a known law. Leave its parameters out."

@@ -58,7 +58,12 @@ __all__ = [
 STAGES = ("score", "fit", "train", "compare", "report")
 
 #: Families whose strength varies, as the command line names them.
-FAMILIES = {"lognormal": "LogNormal", "normal": "Normal", "gamma": "Gamma"}
+FAMILIES = {
+    "lognormal": "LogNormal",
+    "normal": "Normal",
+    "gamma": "Gamma",
+    "inversegaussian": "InverseGaussian",
+}
 
 _SCHEMA = "prefstrength/stage/1"
 # What each stage writes, and what else belongs to a folder of ours. A folder with anything else in
@@ -216,8 +221,8 @@ def fit(
     Parameters
     ----------
     out : path
-        A folder in which ``score`` has finished.
-    family : {"lognormal", "normal", "gamma"}
+        A folder in which ``score`` has finished, or that holds ``compressed/``.
+    family : {"lognormal", "normal", "gamma", "inversegaussian"}
         Law of the strength over choosers.
     mean_strength : float
         Mean strength of the prior for training, which is DPO's beta.

@@ -6,7 +6,7 @@ numbers that any family has, each with its uncertainty:
 
 - ``location``, the log of the mean strength;
 - ``dispersion``, the log of the spread: :math:`\log \sigma` for LogNormal (the sd of log
-  strength), :math:`\log \mathrm{cv}` for Gamma and Normal, with cv = sd/mean.
+  strength), :math:`\log \mathrm{cv}` for Gamma, InverseGaussian and Normal, with cv = sd/mean.
 
 The dispersion is free of the scale of the rewards, the location is not: ``mean_strength``
 anchors it to the β of DPO.
@@ -23,7 +23,15 @@ from typing import Any, Self
 
 from prefstrength._files import atomic_write_text
 from prefstrength.errors import InputError
-from prefstrength.mixing import MIXINGS, Gamma, LogNormal, Mixing, Normal, PointMass
+from prefstrength.mixing import (
+    MIXINGS,
+    Gamma,
+    InverseGaussian,
+    LogNormal,
+    Mixing,
+    Normal,
+    PointMass,
+)
 
 __all__ = ["StrengthPrior"]
 
@@ -54,6 +62,8 @@ def mixing_from(
         return LogNormal(mu=location - sigma * sigma / 2, sigma=sigma)
     if family == "Gamma":
         return Gamma(shape=exp(-2 * dispersion), rate=exp(-2 * dispersion - location))
+    if family == "InverseGaussian":
+        return InverseGaussian(mu=exp(location), shape=exp(location - 2 * dispersion))
     raise _unknown_family(family)
 
 
@@ -78,6 +88,9 @@ def location_dispersion(mixing: Mixing) -> tuple[float, float | None]:
             math.log(parameters["shape"] / parameters["rate"]),
             -math.log(parameters["shape"]) / 2,
         )
+    if isinstance(mixing, InverseGaussian):
+        location = math.log(parameters["mu"])
+        return location, (location - math.log(parameters["shape"])) / 2
     raise _unknown_family(type(mixing).__name__)
 
 
@@ -134,13 +147,13 @@ class StrengthPrior:
 
     Parameters
     ----------
-    family : {"PointMass", "Normal", "LogNormal", "Gamma"}
+    family : {"PointMass", "Normal", "LogNormal", "Gamma", "InverseGaussian"}
         Mixing distribution.
     location, location_sd : float
         Log of the mean strength, and its uncertainty (> 0).
     dispersion, dispersion_sd : float or None
         Log of the spread, and its uncertainty (> 0): :math:`\log\sigma` for LogNormal,
-        :math:`\log\mathrm{cv}` for Gamma and Normal; ``None`` for PointMass.
+        :math:`\log\mathrm{cv}` for Gamma, InverseGaussian and Normal; ``None`` for PointMass.
     mean_strength : float, optional
         The number that anchors the scale, per nat of log-ratio; exp(location) when left out.
     source : dict, optional

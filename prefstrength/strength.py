@@ -12,8 +12,10 @@ import numpy as np
 import pandas as pd
 from scipy import special, stats
 
+from prefstrength import _inverse_gaussian
 from prefstrength.errors import InputError
 from prefstrength.fit import Fit
+from prefstrength.mixing import MIXINGS
 
 __all__ = [
     "VERDICTS",
@@ -64,6 +66,9 @@ class _Laws:
         if family == "Gamma":
             shape = draws("shape")
             return cls(family, np.log(shape / draws("rate")), shape**-0.5)
+        if family == "InverseGaussian":
+            mean = draws("mu")
+            return cls(family, np.log(mean), np.sqrt(mean / draws("shape")))
         return cls(family, draws("mu"), draws("sigma"))
 
     def take(self, cells: np.ndarray) -> "_Laws":
@@ -72,7 +77,7 @@ class _Laws:
 
     @property
     def positive(self) -> bool:
-        return self.family in ("LogNormal", "Gamma")
+        return MIXINGS[self.family].positive
 
     def _spread(self) -> np.ndarray:
         return np.zeros_like(self.location) if self.dispersion is None else self.dispersion
@@ -83,7 +88,7 @@ class _Laws:
         if self.family == "LogNormal":
             mean = np.exp(self.location + spread**2 / 2)
             return mean, mean**2 * np.exp(spread**2)
-        if self.family == "Gamma":
+        if self.family in ("Gamma", "InverseGaussian"):
             mean = np.exp(self.location)
             return mean, mean**2 * (1 + spread**2)
         return self.location, self.location**2 + spread**2
@@ -95,6 +100,10 @@ class _Laws:
             shape = spread**-2
             mean = special.digamma(shape) - np.log(shape) + self.location
             return mean, mean**2 + special.polygamma(1, shape)
+        if self.family == "InverseGaussian":
+            mean, variance = _inverse_gaussian.log_moments(spread)
+            mean = mean + self.location
+            return mean, mean**2 + variance
         return self.location, self.location**2 + spread**2
 
     def frozen(self) -> Any:
@@ -104,6 +113,8 @@ class _Laws:
             return stats.lognorm(s=spread, scale=np.exp(self.location))
         if self.family == "Gamma":
             return stats.gamma(spread**-2, scale=np.exp(self.location) * spread**2)
+        if self.family == "InverseGaussian":
+            return stats.invgauss(spread**2, scale=np.exp(self.location) * spread**-2)
         return stats.norm(self.location, spread)
 
     def nodes(self) -> tuple[np.ndarray, np.ndarray]:
@@ -112,11 +123,14 @@ class _Laws:
         if self.dispersion is None:
             return location, np.ones(1)
         spread = self.dispersion[..., None]
-        if self.family == "Gamma":
+        if self.family in ("Gamma", "InverseGaussian"):
             # Midpoints of equal probability: no node rule fits every shape.
             q = (np.arange(41) + 0.5) / 41
-            shape = spread**-2
-            return special.gammaincinv(shape, q) / shape * np.exp(location), np.full(41, 1 / 41)
+            if self.family == "InverseGaussian":
+                relative = np.exp(_inverse_gaussian.log_quantile(special.ndtri(q), spread))
+            else:
+                relative = special.gammaincinv(spread**-2, q) * spread**2
+            return relative * np.exp(location), np.full(41, 1 / 41)
         value = location + spread * _NODES
         return (np.exp(value) if self.family == "LogNormal" else value), _NODE_WEIGHTS
 
@@ -413,7 +427,7 @@ def strength_density(
     if laws.dispersion is None:
         raise InputError(
             "Expected a mixing distribution with a density; got PointMass, one strength shared by "
-            "all. Fit LogNormal(), Gamma() or Normal()."
+            "all. Fit LogNormal(), Gamma(), InverseGaussian() or Normal()."
         )
     if grid is None:
         law = laws.frozen()
@@ -594,7 +608,7 @@ def strength_prior_summary(
     """Fields of a :class:`~prefstrength.StrengthPrior`: shape from the data, scale given.
 
     The mixture over cells is summarised by one law of the fitted family with the same sd of
-    log strength (LogNormal) or the same coefficient of variation (Gamma, Normal).
+    log strength (LogNormal) or the same coefficient of variation (the others).
     """
     attribute = fit.attributes[0]
     laws = _Laws.of(fit, attribute)

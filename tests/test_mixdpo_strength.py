@@ -13,6 +13,7 @@ from prefstrength.prior import StrengthPrior  # noqa: E402
 PRIORS = [
     StrengthPrior("LogNormal", math.log(0.1), 0.2, math.log(0.7), 0.3),
     StrengthPrior("Gamma", math.log(0.2), 0.1, math.log(0.5), 0.4),
+    StrengthPrior("InverseGaussian", math.log(0.2), 0.1, math.log(0.5), 0.4),
     StrengthPrior("Normal", math.log(0.3), 0.5, math.log(0.4), 0.2),
     StrengthPrior("PointMass", math.log(0.1), 0.2),
 ]

@@ -14,10 +14,10 @@ from numpyro.infer.util import log_density
 
 from prefstrength.choices import Choices, Factor
 from prefstrength.errors import InputError
-from prefstrength.mixing import Gamma, LogNormal, Normal, PointMass
+from prefstrength.mixing import Gamma, InverseGaussian, LogNormal, Normal, PointMass
 from prefstrength.models import MixedLogit, Population, cell_codes, describe
 
-FAMILIES = [PointMass, Normal, LogNormal, Gamma]
+FAMILIES = [PointMass, Normal, LogNormal, Gamma, InverseGaussian]
 families = pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.__name__)
 
 
@@ -124,6 +124,9 @@ def test_the_unit_of_the_rewards_does_not_matter(family):
             tenfold["reward_mu"] + math.log(10), once["reward_mu"], rtol=1e-9, atol=1e-9
         )
         np.testing.assert_allclose(tenfold["reward_sigma"], once["reward_sigma"], rtol=1e-9)
+    elif family is InverseGaussian:
+        for name in ("reward_mu", "reward_shape"):
+            np.testing.assert_allclose(tenfold[name] * 10, once[name], rtol=1e-9)
     else:
         np.testing.assert_allclose(tenfold["reward_rate"] / 10, once["reward_rate"], rtol=1e-9)
         np.testing.assert_allclose(tenfold["reward_shape"], once["reward_shape"], rtol=1e-9)

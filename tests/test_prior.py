@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from prefstrength import Gamma, LogNormal, Normal, PointMass
+from prefstrength import Gamma, InverseGaussian, LogNormal, Normal, PointMass
 from prefstrength.errors import InputError
 from prefstrength.prior import (
     StrengthPrior,
@@ -20,6 +20,7 @@ LAWS = [
     Normal(mu=0.2, sigma=0.05),
     LogNormal(mu=-2.0, sigma=0.6),
     Gamma(shape=3.0, rate=20.0),
+    InverseGaussian(mu=0.2, shape=0.7),
 ]
 
 

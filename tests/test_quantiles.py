@@ -4,18 +4,21 @@ import math
 
 import jax
 import jax.numpy as jnp
+import mpmath as mp
 import numpy as np
 import pytest
 from numpy.polynomial import chebyshev
 from scipy import special, stats
 
-from prefstrength.mixing import MIXINGS, Gamma, LogNormal, Normal, PointMass
+from prefstrength._inverse_gaussian import log_moments, log_quantile
+from prefstrength.mixing import MIXINGS, Gamma, InverseGaussian, LogNormal, Normal, PointMass
 from prefstrength.quantiles import (
     CellLaws,
     chebyshev_basis,
     coefficient,
     coefficient_at,
     law,
+    location_dispersion,
     parameters,
 )
 
@@ -74,12 +77,83 @@ def test_gamma_gradient_in_location_and_dispersion(cv):
     np.testing.assert_allclose(by_dispersion, (up - down) / (2 * h), rtol=1e-6, atol=1e-12)
 
 
+def tails_of_inverse_gaussian(beta, cv):
+    """P(law of mean 1 <= beta) and its complement, at 50 digits."""
+    shape = 1 / mp.mpf(cv) ** 2
+    root = mp.sqrt(shape / beta)
+    b = root * (beta + 1)
+    if b < 60:
+        second = mp.exp(2 * shape) * mp.ncdf(-b)
+    else:  # Mills' ratio far out: 12 terms of b^-2 leave less than 1e-25 of it
+        mills = mp.fsum((-1) ** k * mp.fac2(2 * k - 1) / b ** (2 * k) for k in range(12)) / b
+        second = mp.exp(2 * shape - b**2 / 2) * mills / mp.sqrt(2 * mp.pi)
+    return mp.ncdf(root * (beta - 1)) + second, mp.ncdf(-root * (beta - 1)) - second
+
+
+@pytest.mark.parametrize("cv", [0.003, 0.05, 1.0, 15.0])
+def test_inverse_gaussian_quantiles_against_fifty_digits(cv):
+    z = np.array([-32.0, -8.0, -1.0, 0.0, 1.0, 8.0, 32.0])
+    for at, t in zip(z, log_quantile(z, np.array(cv)), strict=True):
+        with mp.workdps(50):
+            tails = tails_of_inverse_gaussian(mp.exp(mp.mpf(float(t))), cv)
+            side = 0 if at < 0 else 1
+            # An error of the quantile shows in the tail times |z|/cv at most.
+            ratio = tails[side] / mp.ncdf(-abs(mp.mpf(at)))
+            assert float(abs(ratio - 1)) < 1e-13 * max(1, at**2, abs(at) / cv)
+
+
+@pytest.mark.parametrize("cv", [0.0031, 0.01, 0.0473, 0.2, 0.9, 1.7, 4.3, 10.0, 14.9])
+def test_inverse_gaussian_table(cv):
+    z = np.linspace(-32.0, 32.0, 65)
+    got = coefficient(InverseGaussian, z, jnp.array(0.3), jnp.array(cv))
+    want = np.exp(0.3 + log_quantile(z, np.array(cv)))
+    np.testing.assert_allclose(got, want, rtol=1e-11)
+
+    def beta(dispersion):
+        return coefficient(InverseGaussian, z, jnp.array(0.3), dispersion)
+
+    h = 1e-4 * cv
+    up, down = (np.exp(0.3 + log_quantile(z, np.array(cv + s * h))) for s in (1, -1))
+    slope = jax.jacobian(beta)(jnp.array(cv))
+    assert (np.abs(slope * cv - (up - down) / 2e-4) < 1e-6 * np.maximum(1.0, cv) * want).all()
+
+
+@pytest.mark.parametrize("cv", [0.01, 0.5, 3.0])
+def test_inverse_gaussian_against_scipy(cv):
+    scipy = stats.invgauss(cv**2, scale=cv**-2)
+    q = special.ndtr(np.linspace(-7.0, 3.0, 21))
+    np.testing.assert_allclose(np.exp(log_quantile(special.ndtri(q), cv)), scipy.ppf(q), rtol=1e-9)
+    mean, variance = log_moments(np.array([cv]))
+    z = np.arange(-9.0, 9.01, 0.02)
+    weight = np.exp(-(z**2) / 2) * 0.02 / math.sqrt(2 * math.pi)
+    log = log_quantile(z, np.array(cv))
+    assert mean[0] == pytest.approx(weight @ log, rel=1e-10)
+    assert variance[0] == pytest.approx(weight @ (log - mean[0]) ** 2, rel=1e-9)
+
+
+@by_name
+def test_location_and_dispersion_of_the_parameters(family):
+    location = np.array([0.3, -1.0])
+    dispersion = None if family is PointMass else np.array([0.2, 2.0])
+    for as_array in (np.asarray, jnp.asarray):
+        given = None if dispersion is None else as_array(dispersion)
+        values = parameters(family, as_array(location), given)
+        back, spread = location_dispersion(family, values)
+        assert isinstance(back, type(as_array(location)))
+        np.testing.assert_allclose(back, location, rtol=1e-14)
+        if dispersion is None:
+            assert spread is None
+        else:
+            np.testing.assert_allclose(spread, dispersion, rtol=1e-14)
+
+
 @pytest.mark.parametrize("location", [-1.0, 0.0, 2.0])
 @pytest.mark.parametrize("dispersion", [0.1, 0.6, 1.2])
 def test_what_location_and_dispersion_mean(location, dispersion):
-    gamma = law(Gamma, location, dispersion)
-    assert gamma.mean() == pytest.approx(math.exp(location), rel=1e-12)
-    assert gamma.cv() == pytest.approx(dispersion, rel=1e-12)
+    for family in (Gamma, InverseGaussian):
+        known = law(family, location, dispersion)
+        assert known.mean() == pytest.approx(math.exp(location), rel=1e-12)
+        assert known.cv() == pytest.approx(dispersion, rel=1e-12)
     lognormal = law(LogNormal, location, dispersion)
     assert lognormal.median() == pytest.approx(math.exp(location), rel=1e-12)
     assert lognormal.sd_log() == pytest.approx(dispersion, rel=1e-12)

@@ -18,6 +18,7 @@ from prefstrength.many_laws import draws_by_chooser, log_probabilities
 from prefstrength.mixing import PointMass
 from prefstrength.models import Population
 from prefstrength.quantiles import CellLaws, coefficient_at, location_dispersion
+from prefstrength.streaming.compressed import CompressedChoices
 from prefstrength.streaming.data import CompressedData
 from prefstrength.summaries import PairSummary, PanelSummary, summarise
 

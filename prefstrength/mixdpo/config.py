@@ -37,7 +37,7 @@ class MixDPOConfig(DPOConfig):
         What is known of strength: the prior, or the path of a ``strength_prior.json``. Its centre
         is where training starts, its uncertainty how far the data may pull. Without it, see
         ``strength_family``.
-    strength_family : {"PointMass", "Normal", "LogNormal", "Gamma"}, optional
+    strength_family : {"PointMass", "Normal", "LogNormal", "Gamma", "InverseGaussian"}, optional
         Mixing distribution. With ``strength`` it must be the prior's own, and may be left out.
         Without ``strength``, a family is learned freely, from a mean of ``beta`` and
         ``strength_start_cv`` on, and a warning says what that means; without both, strength is a

@@ -39,13 +39,13 @@ class Strength(nn.Module):
 
     Parameters
     ----------
-    family : {"PointMass", "Normal", "LogNormal", "Gamma"}
+    family : {"PointMass", "Normal", "LogNormal", "Gamma", "InverseGaussian"}
         Mixing distribution.
     location : float
         Log of the mean strength at the start.
     dispersion : float or None
         Log of the spread at the start: of sigma (LogNormal) or of the coefficient of variation
-        (Gamma, Normal); ``None`` for PointMass.
+        (Gamma, InverseGaussian, Normal); ``None`` for PointMass.
     mode : {"joint", "anchored", "frozen"}
         Learn mean and dispersion, the dispersion alone, or nothing.
     prior : StrengthPrior, optional
@@ -88,7 +88,7 @@ class Strength(nn.Module):
         if mode == "anchored" and dispersion is None:
             raise InputError(
                 "mode 'anchored' learns the dispersion with the mean fixed; got PointMass, which "
-                "has no dispersion. Take LogNormal, Gamma or Normal, or mode 'frozen'."
+                "has no dispersion. Take a family that has one, or mode 'frozen'."
             )
         if prior is not None and prior.family != family:
             raise InputError(

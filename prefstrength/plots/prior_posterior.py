@@ -23,8 +23,17 @@ from prefstrength.plots._truth import Truth
 
 __all__ = ["plot_prior_posterior"]
 
-_LOCATION = {"LogNormal": "mean of log β", "Gamma": "log of mean β"}
-_DISPERSION = {"LogNormal": "sd of log β", "Gamma": "sd/mean of β", "Normal": "sd of β"}
+_LOCATION = {
+    "LogNormal": "mean of log β",
+    "Gamma": "log of mean β",
+    "InverseGaussian": "log of mean β",
+}
+_DISPERSION = {
+    "LogNormal": "sd of log β",
+    "Gamma": "sd/mean of β",
+    "InverseGaussian": "sd/mean of β",
+    "Normal": "sd of β",
+}
 
 
 def plot_prior_posterior(
@@ -112,7 +121,7 @@ def _true(fit: Fit, attribute: str, truth: Any) -> dict[str, float]:
         return {}
     if isinstance(law, PointMass):
         return {f"{attribute}_location": law.mean()}
-    if law.family == "Gamma":
+    if law.family in ("Gamma", "InverseGaussian"):
         location, dispersion = float(np.log(law.mean())), law.cv()
     else:
         location, dispersion = law.parameters["mu"], law.parameters["sigma"]

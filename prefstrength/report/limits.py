@@ -185,7 +185,7 @@ def _length(facts: Facts) -> list[Limit]:
 
 def _family(facts: Facts) -> list[Limit]:
     family = facts.fit.family(facts.attribute)
-    if family in ("LogNormal", "Gamma"):
+    if family in ("LogNormal", "Gamma", "InverseGaussian"):
         return [
             Limit(
                 "The shape of the distribution",

@@ -1,0 +1,117 @@
+"""Families without a posterior test of their own: the fit against enumeration on a grid."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import prefstrength as ps
+from prefstrength.errors import InputError
+from prefstrength.quantiles import coefficient_at
+
+TRUTH = ps.InverseGaussian(mu=1.2, shape=3.0)
+SIZES = {"panel": {"choosers": 80, "situations": 12}, "pairs": {"choosers": 1500, "situations": 1}}
+
+
+@pytest.fixture(scope="module", params=SIZES)
+def fitted(request):
+    choices = ps.simulate(TRUTH, **SIZES[request.param], spread=1.5, seed=3)
+    model = ps.MixedLogit({"reward": ps.InverseGaussian()})
+    return choices, model.fit(choices, seed=0, progress=False)
+
+
+def log_posterior(choices, location, dispersion):
+    """By the sums that define it, at one point; up to a constant."""
+    x = choices.differences("reward")
+    z = np.linspace(-8.0, 8.0, 161)
+    beta = coefficient_at(ps.InverseGaussian, z, np.array(location), np.array(dispersion))
+    each = -np.logaddexp(0.0, -np.outer(x, beta))
+    if choices.chooser is not None:
+        total = np.zeros((choices.n_choosers, len(z)))
+        np.add.at(total, choices.chooser, each)
+        each = total
+    values = each - z**2 / 2
+    top = values.max(axis=1)
+    data = (top + np.log(np.exp(values - top[:, None]).sum(axis=1))).sum()
+    scale = choices.scale("reward")
+    return data - (location + math.log(scale)) ** 2 / 2 - dispersion**2 / 2
+
+
+def test_posterior_is_the_enumerated_one(fitted):
+    choices, fit = fitted
+    draws = np.stack([np.asarray(fit.posterior[f"reward_{n}"]).ravel() for n in ("mu", "shape")])
+    points = np.stack([np.log(draws[0]), np.sqrt(draws[0] / draws[1])])
+    grid = [
+        np.linspace(max(p.mean() - 4.5 * p.std(), low), p.mean() + 4.5 * p.std(), 21)
+        for p, low in zip(points, (-9.0, 0.02), strict=True)
+    ]
+    log = np.array([[log_posterior(choices, a, b) for b in grid[1]] for a in grid[0]])
+    mass = np.exp(log - log.max())
+    mass /= mass.sum()
+    for axis, (at, point) in enumerate(zip(grid, points, strict=True)):
+        margin = mass.sum(axis=1 - axis)
+        mean = margin @ at
+        sd = math.sqrt(margin @ (at - mean) ** 2)
+        assert point.mean() == pytest.approx(mean, abs=0.12 * sd)
+        assert point.std() == pytest.approx(sd, rel=0.12)
+
+
+def test_what_is_asked_of_a_fit(fitted):
+    choices, fit = fitted
+    table = ps.heterogeneity(fit).iloc[0]
+    draws = {n: np.asarray(fit.posterior[f"reward_{n}"]).ravel() for n in ("mu", "shape")}
+    cv = np.sqrt(draws["mu"] / draws["shape"])
+    assert table["mean"] == pytest.approx(np.median(draws["mu"]), rel=0.05)
+    assert table["cv"] == pytest.approx(np.median(cv), rel=0.05)
+    law = ps.InverseGaussian(
+        mu=float(np.median(draws["mu"])), shape=float(np.median(draws["shape"]))
+    )
+    assert table["sd_log"] == pytest.approx(law.sd_log(), rel=0.05)
+    density = ps.strength_density(fit)
+    middle = density.iloc[(density["strength"] - law.median()).abs().argmin()]
+    assert middle["density"] == pytest.approx(float(law.pdf(middle["strength"])), rel=0.1)
+    if choices.chooser is not None:
+        strengths = ps.chooser_strengths(fit)
+        assert strengths["mean"].mean() == pytest.approx(law.mean(), rel=0.1)
+    ps.plot_prior_posterior(fit, truth=TRUTH)
+
+
+def test_from_the_fit_to_training(fitted, tmp_path):
+    _, fit = fitted
+    prior = ps.StrengthPrior.from_fit(fit, mean_strength=0.1)
+    assert prior.family == "InverseGaussian"
+    assert ps.StrengthPrior.load(prior.save(tmp_path / "prior.json")) == prior
+    law = prior.mixing()
+    assert (law.mean(), law.cv()) == pytest.approx((0.1, math.exp(prior.dispersion)))
+    learned = ps.LearnedStrength("InverseGaussian", law.parameters, mode="joint", prior=prior)
+    compared = ps.compare_strength(fit, learned).table.set_index("index")
+    assert compared.loc["cv", "inside"]
+    assert compared.loc["cv", "learned"] == pytest.approx(law.cv())
+
+
+def test_priors_are_those_of_gamma():
+    choices = ps.simulate(TRUTH, choosers=20, situations=5, seed=0)
+    tables = [
+        ps.MixedLogit({"reward": law()}).prior_table(choices)
+        for law in (ps.InverseGaussian, ps.Gamma)
+    ]
+    assert tables[0].equals(tables[1])
+
+
+def test_choosers_of_other_families_are_not_sampled():
+    choices = ps.simulate(TRUTH, choosers=20, situations=5, seed=0)
+    with pytest.raises(InputError, match="expects PointMass, Normal or LogNormal; got InverseG"):
+        ps.MixedLogit({"reward": ps.InverseGaussian()}).fit(choices, method="latent")
+
+
+@pytest.mark.slow
+def test_intervals_cover():
+    hits = []
+    for seed in range(60):
+        choices = ps.simulate(TRUTH, choosers=60, situations=15, spread=1.5, seed=seed)
+        fit = ps.MixedLogit({"reward": ps.InverseGaussian()}).fit(choices, progress=False)
+        draws = np.log(np.asarray(fit.posterior["reward_mu"]).ravel())
+        low, high = np.quantile(draws, [0.05, 0.95])
+        hits.append(low < math.log(TRUTH.mean()) < high)
+    assert stats.binomtest(sum(hits), len(hits), 0.9).pvalue > 0.01
