@@ -260,7 +260,8 @@ def compare(fits: Mapping[str, Fit]) -> pd.DataFrame:
     if without:
         raise InputError(
             f"Expected fits with a pointwise log-likelihood; got none in {without}. It is left out "
-            "for more than 200,000 units, and with more than two random attributes."
+            "for more than 200,000 units, for compressed pairs without choosers, and with more "
+            "than two random attributes."
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # high k: reported below, with what to do

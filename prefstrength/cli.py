@@ -1,7 +1,8 @@
-"""The command line: ``prefstrength run|score|fit|train|compare|report|demo``."""
+"""The command line: ``prefstrength run|score|fit|train|compare|report|demo|plan|calibrate``."""
 
 import os
 import re
+import shutil
 import sys
 import traceback
 import warnings
@@ -183,6 +184,22 @@ Pairs = Annotated[
 Out = Annotated[
     Path,
     typer.Option("--out", "-o", metavar="DIR", help="Folder for the results; made if missing."),
+]
+Files = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="FILES",
+        help="Parquet files, folders of them, or globs in quotes. Each row is a choice with the "
+        "columns reward_chosen and reward_rejected.",
+    ),
+]
+Scale = Annotated[
+    float | None,
+    typer.Option(
+        help="With --chooser: typical difference of the rewards, if the sums are to be merged "
+        "with those of other files. Taken from the first rows otherwise.",
+        rich_help_panel=_DATA,
+    ),
 ]
 Folder = Annotated[
     Path, typer.Argument(metavar="DIR", help="Folder in which the stage before has finished.")
@@ -418,6 +435,47 @@ def score(
 
 
 @app.command()
+def compress(
+    context: typer.Context,
+    files: Files,
+    out: Out,
+    chooser: Chooser = None,
+    group: Groups = None,
+    weights: Weights = None,
+    scale: Scale = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Sum up scored pairs of any number in one pass, and keep the sums in DIR/compressed.
+
+    For files too large to be read at once, with reward_chosen and reward_rejected. The stage fit
+    goes on from the sums; texts are not read, and the report needs the pairs themselves. The same
+    command again, after an interruption, goes on with the next file.
+    """
+    from prefstrength.streaming import compress_choices
+
+    if (out / "pairs.parquet").exists():
+        raise InputError(
+            f"Expected a folder without scored pairs; got {out}, which has pairs.parquet. The "
+            "stage fit would take those. Choose another folder."
+        )
+    parts = out / "compressed.parts"
+    compressed = compress_choices(
+        files,
+        chooser,
+        group or (),
+        weight=weights,
+        scale=scale,
+        checkpoint=parts,
+        progress=not quiet,
+    )
+    compressed.save(out / "compressed")
+    shutil.rmtree(parts, ignore_errors=True)
+    typer.echo(repr(compressed))
+    typer.echo(f"Next: prefstrength fit {out}")
+
+
+@app.command()
 def fit(
     context: typer.Context,
     folder: Folder,
@@ -566,6 +624,105 @@ def demo(
     _conclude(fitted, out)
 
 
+@app.command()
+def plan(
+    context: typer.Context,
+    mean: Annotated[
+        float, typer.Option(help="Mean strength, per unit of the reward difference.")
+    ] = 1.0,
+    cv: Annotated[
+        float,
+        typer.Option(min=0.0, help="Its sd/mean over choosers; 0 for one strength for all."),
+    ] = 0.8,
+    family: Family = "lognormal",
+    choosers: Annotated[
+        list[int] | None, typer.Option(min=1, help="Number of choosers; repeat for several.")
+    ] = None,
+    situations: Annotated[
+        list[int] | None, typer.Option(min=1, help="Choices of each; repeat for several.")
+    ] = None,
+    spread: Annotated[float, typer.Option(help="Sd of the reward differences.")] = 1.0,
+    probability: Annotated[
+        float, typer.Option(help="Wanted probability that the right verdict is reached.")
+    ] = 0.8,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="DIR", help="Write plan.csv, needed.csv, plan.png."),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Say how many annotations it takes to tell how much strength varies. Needs no data.
+
+    Example: `prefstrength plan --cv 0.5 --situations 1 --situations 10`
+    """
+    from prefstrength.planning import law_of_mean, plan
+
+    law = law_of_mean(pipeline.FAMILIES[family], mean, cv)
+    planned = plan(law, choosers or (30, 100, 300, 1000, 3000), situations or (1, 5, 20), spread)
+    needed = planned.needed(probability)
+    shown = Table(title=f"{planned.designs[0].label}: what to expect", box=None)
+    columns = ("choices each", "choosers", "annotations", "sd of location", "sd of dispersion")
+    for heading in (*columns, "P(verdict)"):
+        shown.add_column(heading, justify="right")
+    for row in planned.table.to_dict("records"):
+        shown.add_row(
+            *(f"{row[name]:,}" for name in ("situations", "choosers", "annotations")),
+            *(f"{row[name]:.3f}" for name in ("location_sd", "dispersion_sd")),
+            f"{row['probability']:.0%}",
+        )
+    _out.print(shown)
+    for row in needed.to_dict("records"):
+        number = row["annotations"]
+        takes = f"{number:,.0f} annotations" if number < float("inf") else "more than anyone has"
+        each = "choice" if row["situations"] == 1 else "choices"
+        typer.echo(f"With {row['situations']} {each} each, {probability:.0%} takes {takes}.")
+    typer.echo(f"The right verdict would be: {planned.designs[0].verdict}.")
+    if out is not None:
+        from prefstrength.plots._style import detached
+
+        out.mkdir(parents=True, exist_ok=True)
+        planned.table.to_csv(out / "plan.csv", index=False)
+        needed.to_csv(out / "needed.csv", index=False)
+        with detached():
+            planned.plot(probability=probability)[0].figure.savefig(out / "plan.png", dpi=200)
+        typer.echo(f"Plan: {out}")
+
+
+@app.command()
+def calibrate(
+    context: typer.Context,
+    folder: Folder,
+    family: Family = "lognormal",
+    simulations: Annotated[int, typer.Option(min=20, help="Data sets to simulate.")] = 500,
+    cores: Annotated[
+        int | None, typer.Option(min=1, help="Processes; all free cores by default.")
+    ] = None,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Check the inference by simulation in the design of the scored pairs.
+
+    Draws parameters from the prior, simulates choices among the same alternatives by the same
+    choosers, fits, and looks whether the true values rank uniformly among posterior draws.
+    Writes calibration/ with all simulations, table.csv and ranks.png; the same command again
+    goes on where it was interrupted. Exit code 3 where the ranks are not uniform.
+    """
+    from prefstrength.plots._style import detached
+
+    done = pipeline.calibrate(
+        folder, family, simulations=simulations, cores=cores, seed=seed, progress=not quiet
+    )
+    where = folder / "calibration"
+    done.table.to_csv(where / "table.csv", index=False)
+    with detached():
+        done.plot()[0].figure.savefig(where / "ranks.png", dpi=200)
+    typer.echo(repr(done))
+    typer.echo(f"Calibration: {where}")
+    if not done.passed():
+        raise typer.Exit(DOUBTFUL)
+
+
 # -- what the commands share -----------------------------------------------------------------
 
 
@@ -598,6 +755,8 @@ def _training(mode: str, learning_rate: float, batch_size: int) -> dict[str, Any
 
 
 def _say_reward(out: Path) -> None:
+    if not (out / "choices.json").is_file():
+        return  # compressed pairs, whose rewards came with them
     summary = pipeline.read_json(out / "choices.json")
     reward = summary.get("reward") or {}
     agreement = reward.get("agreement")

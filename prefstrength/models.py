@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from prefstrength.choices import Choices
     from prefstrength.fit import Fit
+    from prefstrength.streaming.compressed import CompressedChoices
 
 __all__ = ["MixedLogit", "Population"]
 
@@ -189,13 +190,13 @@ class MixedLogit:
                     f"Expected a mixing distribution for {name!r}, such as LogNormal(); "
                     f"got {mixing!r}."
                 )
-            if mixing.known:
             if type(mixing) not in MIXINGS.values():
                 raise InputError(
                     f"MixedLogit infers {', '.join(MIXINGS)}; got {mixing!r} for {name!r}, a law "
                     "made of laws, which choice probabilities and training know but no fit. "
                     "Fit its main part alone, such as LogNormal()."
                 )
+            if mixing.known:
                 raise InputError(
                     f"Expected a mixing distribution to be inferred for {name!r}; got "
                     f"{mixing!r}, a known law. Leave its parameters out."
@@ -203,7 +204,7 @@ class MixedLogit:
         if len(set(self.groups)) != len(self.groups):
             raise InputError(f"Expected each group once; got {list(self.groups)}.")
 
-    def population(self, choices: "Choices") -> Population:
+    def population(self, choices: "Choices | CompressedChoices") -> Population:
         """Population level of this model on the given data."""
         from prefstrength.choices import Choices
         from prefstrength.streaming.compressed import CompressedChoices
@@ -298,7 +299,13 @@ class MixedLogit:
             {"variable": list(table), "prior": [describe(prior) for prior in table.values()]}
         )
 
-    def fit(self, choices: "Choices", method: str = "auto", seed: int = 0, **options: Any) -> "Fit":
+    def fit(
+        self,
+        choices: "Choices | CompressedChoices",
+        method: str = "auto",
+        seed: int = 0,
+        **options: Any,
+    ) -> "Fit":
         """Infer the posterior; see :func:`prefstrength.inference.fit` for the options."""
         from prefstrength.inference import fit  # inference imports models, not the reverse
 
@@ -322,7 +329,9 @@ def describe(prior: dist.Distribution) -> str:
     return f"{type(prior).__name__}({shown})"
 
 
-def cell_codes(choices: "Choices", groups: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def cell_codes(
+    choices: "Choices | CompressedChoices", groups: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
     """Observed cells of crossed factors.
 
     Returns
@@ -330,7 +339,7 @@ def cell_codes(choices: "Choices", groups: Sequence[str]) -> tuple[np.ndarray, n
     cells : numpy.ndarray, shape (cell, factor)
         Level codes of every observed combination.
     codes : numpy.ndarray, shape (situation,)
-        Cell of every situation.
+        Cell of every situation; of compressed choices, of every row.
     """
     if not groups:
         return np.zeros((1, 0), dtype=np.int64), np.zeros(len(choices.weights), dtype=np.int64)
@@ -339,7 +348,7 @@ def cell_codes(choices: "Choices", groups: Sequence[str]) -> tuple[np.ndarray, n
     return cells.astype(np.int64), codes.reshape(-1).astype(np.int64)
 
 
-def _centring(choices: "Choices", factor: str) -> float:
+def _centring(choices: "Choices | CompressedChoices", factor: str) -> float:
     """Share of the information on a level's shift that comes from its own data."""
     codes = choices.groups[factor].codes
     levels = len(choices.groups[factor].levels)

@@ -75,7 +75,7 @@ _FILES = {
     "compare": ("comparison.csv", "learned_strength.json"),
     "report": ("report.html", "figures", "tables", "provenance.json"),
 }
-_OURS = frozenset({"stages", "scores", "truth.json", "demo"}.union(*_FILES.values()))
+_OURS = frozenset({"stages", "scores", "truth.json", "demo", "compressed"}.union(*_FILES.values()))
 # Cheap, made from the others, and nothing that a person would want to keep two of.
 _DERIVED = frozenset({"compare", "report"})
 
@@ -248,12 +248,21 @@ def fit(
         "warmup": warmup,
         "chains": chains,
     }
-    _require(out, "score", "pairs.parquet")
+    packed = out / "compressed"
+    compressed = packed.is_dir() and not (out / "pairs.parquet").exists()
+    if not compressed:
+        _require(out, "score", "pairs.parquet")
 
     def work(clear: Callable[[], None]) -> Any:
-        reading = _reading(out)
-        data = reading.choices(_scored(out))
-        others = {name: ps.PointMass() for name in reading.attributes}
+        others: dict[str, Any] = {}
+        if compressed:
+            data = ps.load_compressed(packed)
+            groups = list(data.levels)
+        else:
+            reading = _reading(out)
+            data = reading.choices(_scored(out))
+            groups = list(reading.groups)
+            others = {name: ps.PointMass() for name in reading.attributes}
         sampler: dict[str, Any] = {
             "method": method,
             "seed": seed,
@@ -264,9 +273,7 @@ def fit(
         }
         law = getattr(ps, FAMILIES[family.lower()])
         fits = {
-            name: ps.MixedLogit({"reward": reward, **others}, groups=list(reading.groups)).fit(
-                data, **sampler
-            )
+            name: ps.MixedLogit({"reward": reward, **others}, groups=groups).fit(data, **sampler)
             for name, reward in (("MixDPO", law()), ("DPO", ps.PointMass()))
         }
         heterogeneity = ps.heterogeneity(fits["MixDPO"])
@@ -288,7 +295,7 @@ def fit(
             warnings.warn(f"No prior for training. {error}", DataWarning, stacklevel=2)
         return fits["MixDPO"]
 
-    inputs = {"pairs": out / "pairs.parquet"}
+    inputs = {"compressed": packed} if compressed else {"pairs": out / "pairs.parquet"}
     return _perform(
         out, "fit", settings, inputs, work, lambda: ps.load_fit(out / "fit"), force, tell
     )
@@ -596,6 +603,49 @@ def choices(out: str | os.PathLike[str]) -> Any:
     out = Path(out)
     _require(out, "score", "pairs.parquet")
     return _reading(out).choices(_scored(out))
+
+
+def calibrate(
+    out: str | os.PathLike[str],
+    family: str = "lognormal",
+    *,
+    simulations: int = 500,
+    cores: int | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> Any:
+    """Calibrate the model of the stage ``fit`` in the design of the scored pairs.
+
+    Parameters
+    ----------
+    out : path
+        A folder in which ``score`` has finished; simulations are kept in ``calibration/``.
+    family : str
+        Law of the strength.
+    simulations, cores, seed, progress
+        As in :func:`prefstrength.calibrate`.
+
+    Returns
+    -------
+    Calibration
+    """
+    out = Path(out)
+    _check_model_arguments(family, 1.0)
+    data = choices(out)
+    reading = _reading(out)
+    coefficients = {
+        "reward": getattr(ps, FAMILIES[family.lower()])(),
+        **{name: ps.PointMass() for name in reading.attributes},
+    }
+    return ps.calibrate(
+        ps.MixedLogit(coefficients, groups=list(reading.groups)),
+        data,
+        simulations,
+        seed,
+        directory=out / "calibration",
+        cores=cores,
+        progress=progress,
+    )
 
 
 def finished(out: str | os.PathLike[str], stage: str) -> bool:

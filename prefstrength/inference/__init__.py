@@ -12,6 +12,7 @@ from prefstrength.inference.prepare import TOLERANCE
 from prefstrength.inference.sample import METHODS, Sampled, sample
 from prefstrength.likelihood import LikelihoodData
 from prefstrength.models import MixedLogit, cell_codes, describe
+from prefstrength.streaming.compressed import CompressedChoices
 from prefstrength.streaming.data import CompressedData
 
 __all__ = ["METHODS", "fit", "sample_population"]
@@ -19,7 +20,7 @@ __all__ = ["METHODS", "fit", "sample_population"]
 
 def fit(
     model: MixedLogit,
-    choices: Choices,
+    choices: Choices | CompressedChoices,
     method: str = "auto",
     seed: int = 0,
     *,
@@ -33,7 +34,7 @@ def fit(
     Parameters
     ----------
     model : MixedLogit
-    choices : Choices
+    choices : Choices or CompressedChoices
     method : {"auto", "importance", "nuts", "latent", "laplace"}
         ``"importance"``: importance sampling around the mode, for a few parameters; its Pareto
         k says whether it holds. ``"nuts"``: NUTS on the population level, the coefficients
@@ -71,7 +72,7 @@ def fit(
 
 def sample_population(
     model: MixedLogit,
-    choices: Choices,
+    choices: Choices | CompressedChoices,
     method: str = "auto",
     seed: int = 0,
     *,
@@ -91,7 +92,7 @@ def sample_population(
         return sample(population, data, families, method, seed, draws, warmup, chains, progress)
 
 
-def _of(model: MixedLogit, choices: Choices) -> tuple[Any, LikelihoodData]:
+def _of(model: MixedLogit, choices: Choices | CompressedChoices) -> tuple[Any, LikelihoodData]:
     population = model.population(choices)
     _, codes = cell_codes(choices, model.groups)
     return population, LikelihoodData.of(choices, tuple(model.coefficients), codes)
@@ -99,7 +100,7 @@ def _of(model: MixedLogit, choices: Choices) -> tuple[Any, LikelihoodData]:
 
 def _fit(
     model: MixedLogit,
-    choices: Choices,
+    choices: Choices | CompressedChoices,
     method: str,
     seed: int,
     draws: int,

@@ -24,6 +24,8 @@ from prefstrength.summaries import PairSummary, PanelSummary, summarise
 
 __all__ = ["assemble", "cell_labels"]
 
+AnyChoices = Choices | CompressedChoices
+
 # Pointwise groups are thinned so that none holds more numbers than this.
 _MOST_NUMBERS = 20_000_000
 # Enough for PSIS-LOO, whose error is of the data, not of the draws.
@@ -34,7 +36,7 @@ _CHOOSER_SAMPLES = 400
 
 
 def assemble(
-    population: Population, choices: Choices, data: LikelihoodData, sampled: Sampled, seed: int
+    population: Population, choices: AnyChoices, data: LikelihoodData, sampled: Sampled, seed: int
 ) -> xr.DataTree:
     """Build the tree.
 
@@ -45,9 +47,11 @@ def assemble(
     """
     variables, statistics = sampled.variables, sampled.statistics
     # Where only sums are left of the data, a sample of them is what can be shown.
-    shown_choices, shown_data = (
-        data.shown(population.families) if isinstance(data, CompressedData) else (choices, data)
-    )
+    if isinstance(choices, CompressedChoices):
+        assert isinstance(data, CompressedData)
+        shown_choices, shown_data = data.shown(population.families)
+    else:
+        shown_choices, shown_data = choices, data
     evaluator = _evaluator(population, data, sampled)
     rng = np.random.default_rng([seed, 1])
     cells = _cell_names(population, choices)
@@ -90,7 +94,7 @@ def assemble(
     return xr.DataTree.from_dict({f"/{name}": ds for name, ds in groups.items()})
 
 
-def cell_labels(population: Population, choices: Choices) -> list[dict[str, str]]:
+def cell_labels(population: Population, choices: AnyChoices) -> list[dict[str, str]]:
     """Level of each factor in each cell."""
     factors = list(population.factors)
     return [
@@ -99,12 +103,12 @@ def cell_labels(population: Population, choices: Choices) -> list[dict[str, str]
     ]
 
 
-def _cell_names(population: Population, choices: Choices) -> list[str]:
+def _cell_names(population: Population, choices: AnyChoices) -> list[str]:
     return [" | ".join(levels.values()) for levels in cell_labels(population, choices)]
 
 
 def _dataset(
-    population: Population, choices: Choices, draws: dict[str, np.ndarray], cells: list[str]
+    population: Population, choices: AnyChoices, draws: dict[str, np.ndarray], cells: list[str]
 ) -> xr.Dataset:
     variables: dict[str, Any] = {}
     coords: dict[str, Any] = {}
@@ -178,7 +182,7 @@ def _flat_parameters(
 
 def _log_likelihood(
     population: Population,
-    choices: Choices,
+    choices: AnyChoices,
     data: LikelihoodData,
     evaluator: PairSummary | PanelSummary | DirectLikelihood | None,
     variables: dict[str, np.ndarray],
@@ -202,7 +206,10 @@ def _log_likelihood(
         else:
             values = _pointwise_pairs(data, evaluator.family, location, dispersion)
     unit = "chooser" if data.panel else "situation"
-    labels = list(choices.choosers) if data.panel else _situation_labels(choices, slice(None))
+    if isinstance(choices, Choices) and not data.panel:
+        labels = _situation_labels(choices, slice(None))
+    else:
+        labels = list(choices.choosers)
     return xr.Dataset(
         {"choices": (("chain", "draw", unit), values.reshape(*shape, data.units))},
         coords={unit: labels, "draw": np.arange(shape[1]) * (pick.step or 1)},
@@ -328,7 +335,7 @@ def _constant_data(
 
 def _chooser_level(
     population: Population,
-    choices: Choices,
+    choices: AnyChoices,
     data: LikelihoodData,
     evaluator: PairSummary | PanelSummary | DirectLikelihood | None,
     variables: dict[str, np.ndarray],

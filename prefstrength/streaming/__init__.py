@@ -241,12 +241,7 @@ def _look(compressed: CompressedChoices, given: bool) -> None:
                 f"different values (first: {listed(levels[:3])}). A measurement or an id is no "
                 "group. Cut it into classes, or name another column."
             )
-        if len(levels) == 1:
-            warn(
-                f"Group {name!r} has one level, {levels[0]!r}; there is nothing to compare. "
-                f"Leave {name!r} out of groups."
-            )
-        elif rows.min() < 10:
+        if rows.min() < 10:
             thin = [level for level, count in zip(levels, rows, strict=True) if count < 10]
             warn(
                 f"Group {name!r} has fewer than 10 situations in {len(thin):,} of {len(levels):,} "

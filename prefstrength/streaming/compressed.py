@@ -412,7 +412,10 @@ def load_compressed(directory: str | os.PathLike[str]) -> CompressedChoices:
             f"{schema!r}. They were written by another version: compress the files again."
         )
     try:
-        with np.load(directory / "sums.npz", allow_pickle=False) as stored:
+        with (
+            (directory / "sums.npz").open("rb") as stream,
+            np.load(stream, allow_pickle=False) as stored,
+        ):
             arrays = {name: stored[name] for name in stored.files}
         columns = Columns(**{**spec["columns"], "groups": tuple(spec["columns"]["groups"])})
         fields: dict[str, Any] = {name: arrays[name] for name in _ARRAYS}

@@ -268,7 +268,10 @@ class _Sampled:
     def of(cls, data: CompressedData, summary: Any) -> "_Sampled":
         rows = data.compressed.sample
         cell = data.cell_of[rows["cell"]]
-        binned = Binned.of(rows["x"], rows["weight"], cell, data.compressed.bits)
+        cells, bits = int(data.cell_of.max()) + 1, data.compressed.bits
+        sides = np.ascontiguousarray(rows["x"]), np.zeros(len(rows))
+        weight = np.ascontiguousarray(rows["weight"])
+        binned, _ = Binned.of(*sides, weight, cell, cells, bits)
         x, weight, entry = gauss_rule(binned)
         sketch = PairSketch.build(
             x, binned.cell[entry], weight, data.scales[0], nodes=summary.nodes

@@ -27,6 +27,7 @@ __all__ = [
     "LIMIT",
     "Binned",
     "accumulate",
+    "added",
     "bins_of",
     "gauss_rule",
     "lobatto_rule",
@@ -36,6 +37,7 @@ __all__ = [
 _LOWEST = -64  # exponent of the smallest bins
 _OCTAVES = 128
 _BIAS = 1023  # of the exponent of a float64
+_MOST_DENSE = 64  # cells whose bins are all kept while summing
 
 #: Differences must be smaller than this.
 LIMIT = 2.0**64
@@ -178,27 +180,52 @@ class Binned:
     bits: int
 
     @classmethod
-    def of(cls, x: np.ndarray, weight: np.ndarray, cell: np.ndarray, bits: int) -> "Binned":
-        """Sums of differences ``x`` (row,) with weights and cell codes."""
-        codes, cell = np.unique(cell, return_inverse=True)
-        state = np.zeros((len(codes), bins_of(bits), 4))
-        _, low, high = accumulate(x, np.zeros(len(x)), weight, cell, bits, state)
-        return cls.of_state(state, low, high, bits).recoded(codes)
+    def of(
+        cls,
+        chosen: np.ndarray,
+        rejected: np.ndarray,
+        weight: np.ndarray | None,
+        cell: np.ndarray | None,
+        cells: int,
+        bits: int,
+    ) -> tuple["Binned", int]:
+        """Sums of rows, and how many of these could not be used.
 
-    @classmethod
-    def of_state(cls, state: np.ndarray, low: int, high: int, bits: int) -> "Binned":
-        """The bins of a state from ``low`` to ``high`` that hold anything."""
-        part = state[:, low : high + 1]
-        cell, place = np.nonzero(part[:, :, 0])
-        return cls(cell, place + low, part[cell, place], bits)
+        Parameters
+        ----------
+        chosen, rejected, weight, cell
+            As in :func:`accumulate`.
+        cells : int
+            Number of cells.
+        """
+        if cells <= _MOST_DENSE:
+            state = np.zeros((cells, bins_of(bits), 4))
+            wrong, low, high = accumulate(chosen, rejected, weight, cell, bits, state)
+            part = state[:, low : high + 1]
+            found, place = np.nonzero(part[:, :, 0])
+            return cls(found, place + low, part[found, place], bits), wrong
+        # A cell in thousands has few rows: sort them, rather than look through all its bins.
+        assert cell is not None
+        order = np.argsort(cell, kind="stable")
+        edges = np.searchsorted(cell[order], np.arange(cells + 1))
+        parts, wrong = [], 0
+        for start in range(0, cells, _MOST_DENSE):
+            stop = min(start + _MOST_DENSE, cells)
+            rows = order[edges[start] : edges[stop]]
+            own = None if weight is None else weight[rows]
+            size = stop - start
+            some, bad = cls.of(chosen[rows], rejected[rows], own, cell[rows] - start, size, bits)
+            parts.append(some.relabelled(np.arange(start, stop)))
+            wrong += bad
+        return added(parts), wrong
+
+    def relabelled(self, cell: np.ndarray) -> "Binned":
+        """The same with code ``cell[c]`` for cell c, as it stands: see :func:`added`."""
+        return Binned(cell[self.cell], self.bin, self.sums, self.bits)
 
     def recoded(self, cell: np.ndarray) -> "Binned":
         """The same with code ``cell[c]`` for cell c; cells that become alike are added up."""
-        key = cell[self.cell].astype(np.int64) * bins_of(self.bits) + self.bin
-        order = np.argsort(key, kind="stable")
-        keys, starts = np.unique(key[order], return_index=True)
-        sums = np.add.reduceat(self.sums[order], starts, axis=0) if len(keys) else self.sums
-        return Binned(*np.divmod(keys, bins_of(self.bits)), sums, self.bits)
+        return added([self.relabelled(cell)])
 
     def moments(self, cells: int) -> np.ndarray:
         """Sums of w, wx and wx² over each cell, shape (cell, 3)."""
@@ -220,6 +247,19 @@ class Binned:
         octave = np.where(self.bin >= side, -1.0, 1.0) * 2.0 ** (_LOWEST + within // share)
         start = octave * (1 + within % share / share)
         return np.where(zero, 0.0, start), np.where(zero, 0.0, octave / share)
+
+
+def added(parts: list[Binned]) -> Binned:
+    """Sums of several parts together, sorted."""
+    bits = parts[0].bits
+    place = np.concatenate([part.bin for part in parts])
+    key = np.concatenate([part.cell for part in parts]).astype(np.int64) * bins_of(bits) + place
+    order = np.argsort(key, kind="stable")
+    keys, starts = np.unique(key[order], return_index=True)
+    sums = np.concatenate([part.sums for part in parts])[order]
+    if len(keys) < len(key):
+        sums = np.add.reduceat(sums, starts, axis=0)
+    return Binned(*np.divmod(keys, bins_of(bits)), sums, bits)
 
 
 def gauss_rule(binned: Binned) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

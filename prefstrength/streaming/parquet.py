@@ -74,7 +74,7 @@ class Batch:
         """An error about some rows of a column."""
         first = ", ".join(f"{row:,}" for row in self.start + np.flatnonzero(mask)[:3])
         return InputError(
-            f"Column {name!r} of {self.file.path.name} should {wanted}; got {got} in "
+            f"Column '{name}' of {self.file.path.name} should {wanted}; got {got} in "
             f"{int(mask.sum()):,} of the rows {self.start:,} to {self.start + len(mask) - 1:,} "
             f"(first: {first}; rows count from 0). {advice}"
         )

@@ -13,7 +13,7 @@ import pandas as pd
 from prefstrength._words import listed, shown
 from prefstrength.errors import InputError
 from prefstrength.streaming import grid, panels
-from prefstrength.streaming.grid import Binned, bins_of
+from prefstrength.streaming.grid import Binned, added
 from prefstrength.streaming.parquet import Batch, Columns, labels_and_codes
 
 __all__ = ["ROW", "SAMPLE_ROWS", "Part", "Sums", "part_of", "thinned"]
@@ -36,6 +36,8 @@ SAMPLE_ROWS, _CELL_ROWS = 20_000, 100
 #: Choosers of whom every row is kept, fewer where these would be too many rows.
 _WHOLE_CHOOSERS, _WHOLE_ROWS, _FEWEST_WHOLE = 48, 300_000, 8
 _MOST_CELLS = 20_000
+# Sums of bins that are added up at once.
+_WAITING_BINS = 2_000_000
 _ALL = np.uint64(2**64 - 1)
 
 
@@ -79,10 +81,7 @@ def part_of(
 
     extra: dict[str, Any] = {}
     if columns.chooser is None:
-        state = np.zeros((len(cells), bins_of(bits), 4))
-        wrong, low, high = grid.accumulate(chosen, rejected, weight, cell, bits, state)
-        if not wrong:
-            extra["binned"] = Binned.of_state(state, low, high, bits)
+        extra["binned"], wrong = Binned.of(chosen, rejected, weight, cell, len(cells), bits)
         chooser = None
     else:
         assert scale is not None
@@ -197,8 +196,8 @@ class Sums:
         self.sample = np.zeros(0, ROW)
         self.below = _ALL
         self._waiting: list[np.ndarray] = []
-        # without choosers
-        self._bins = np.zeros((0, bins_of(bits), 4))
+        # without choosers: the sums so far, then those of later parts
+        self._binned: list[Binned] = []
         # with choosers
         self.choosers: dict[Any, int] = {}
         self._place: dict[int, int] = {}
@@ -214,10 +213,11 @@ class Sums:
         self.rows[cell] += part.rows
         chooser = np.zeros(0, np.int64)
         if part.binned is not None:
-            if len(self.cells) > len(self._bins):
-                self._more_bins()
-            binned = part.binned
-            self._bins[cell[binned.cell], binned.bin] += binned.sums
+            self._binned.append(part.binned.relabelled(cell))
+            if sum(len(b.bin) for b in self._binned[1:]) > max(
+                _WAITING_BINS, len(self._binned[0].bin)
+            ):
+                self._binned = [added(self._binned)]
         elif part.choosers:
             chooser = self._codes_of_choosers(part.choosers)
             self._add_state(chooser[part.row_chooser], cell[part.row_cell], part.state)
@@ -239,13 +239,6 @@ class Sums:
         if len(self.cells) > _MOST_CELLS:
             _refuse_cells(self.columns.groups)
         return codes
-
-    def _more_bins(self) -> None:
-        old = self._bins
-        # Memory that is only reserved: pages appear where something is written.
-        self._bins = np.zeros((max(2 * len(old), len(self.cells)), *old.shape[1:]))
-        used = np.nonzero(old[:, :, 0])
-        self._bins[used] = old[used]
 
     def _codes_of_choosers(self, choosers: list[Any]) -> np.ndarray:
         known = len(self.choosers)
@@ -316,9 +309,7 @@ class Sums:
             rows["file"] = place[rows["file"]] if len(rows) else rows["file"]
             out[name] = rows[np.lexsort((rows["row"], rows["file"]))]
         if columns.chooser is None:
-            used = np.nonzero(self._bins[: len(cells), :, 0])
-            binned = Binned(used[0], used[1], self._bins[used], self.bits)
-            out["binned"] = binned.recoded(cell)
+            out["binned"] = added([b.relabelled(cell) for b in self._binned])
         else:
             key = np.fromiter(self._place, np.int64, len(self._place))
             row_chooser, row_cell = chooser[key >> 20], cell[key & (1 << 20) - 1]
