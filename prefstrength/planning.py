@@ -27,7 +27,7 @@ from prefstrength.models import MixedLogit, Population
 from prefstrength.quantiles import law
 from prefstrength.strength import CONFIDENCE, EVIDENCE, LEARNED
 
-__all__ = ["Plan", "plan"]
+__all__ = ["Plan", "law_of_mean", "plan"]
 
 # Dispersions (in their unit) at which the information is computed, interpolated between.
 _GRID = np.array([0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.5, 2.5, 4.0])
@@ -382,6 +382,26 @@ def plan(
                     )
                 )
     return Plan(tuple(designs), counts)
+
+
+def law_of_mean(family: str, mean: float, cv: float) -> Mixing:
+    """A law of strength from its mean and sd/mean; a point mass where the latter is 0.
+
+    Examples
+    --------
+    >>> law_of_mean("Gamma", 2.0, 0.5)
+    Gamma(shape=4, rate=2)
+    """
+    if not (np.isfinite(mean) and mean > 0 and np.isfinite(cv) and cv >= 0):
+        raise InputError(f"Expected mean > 0 and cv >= 0; got mean {mean} and cv {cv}.")
+    if cv == 0:
+        return PointMass(value=mean)
+    if family == "LogNormal":
+        variance = float(np.log1p(cv**2))
+        return LogNormal(mu=float(np.log(mean)) - variance / 2, sigma=variance**0.5)
+    if family == "Normal":
+        return MIXINGS[family](mu=mean, sigma=cv * mean)
+    return law(MIXINGS[family], float(np.log(mean)), cv)
 
 
 def _whole(name: str, values: Sequence[int]) -> tuple[int, ...]:

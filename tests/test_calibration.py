@@ -2,18 +2,22 @@
 
 import json
 import math
+from dataclasses import replace
 from functools import partial
 
+import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import pandas as pd
 import pytest
 from arviz_stats.ecdf_utils import simulate_confidence_bands
 from scipy import special, stats
+from typer.testing import CliRunner
 
 import prefstrength as ps
 from prefstrength.calibration import Calibration, Coverage, calibrate, coverage
 from prefstrength.choices import Choices, Factor
+from prefstrength.cli import app
 from prefstrength.replicates import Replicates
 from prefstrength.uniformity import _null, chi_square_test, ecdf_band, ecdf_test, holm
 
@@ -348,3 +352,110 @@ def test_what_cannot_be_done_is_said(design):
         coverage(MODEL, design, {"reward_mu": 1.0}, **quick)
     with pytest.raises(ps.InputError, match="sigma"):
         coverage(MODEL, design, {"reward_mu": 1.0, "reward_sigma": -1.0}, **quick)
+
+
+# -- from the command line -------------------------------------------------------------------------
+
+
+def test_the_command_checks_the_model_of_the_stage_fit(tmp_path, monkeypatch, right):
+    frame = pd.DataFrame(
+        {
+            "reward_chosen": np.linspace(-1, 2, 40),
+            "reward_rejected": 0.0,
+            "annotator": np.arange(40) % 8,
+            "region": np.where(np.arange(40) % 8 < 4, "a", "b"),
+        }
+    )
+    frame.to_parquet(tmp_path / "pairs.parquet")
+    out = tmp_path / "out"
+    read = ["score", tmp_path / "pairs.parquet", "--out", out, "--chooser", "annotator"]
+    assert CliRunner().invoke(app, [*map(str, read), "--group", "region"]).exit_code == 0
+    asked = {}
+
+    def pretend(model, choices, simulations, seed, *, directory, **options):
+        asked.update(model=model, choices=choices, simulations=simulations)
+        right.save(directory)
+        return right
+
+    monkeypatch.setattr(ps, "calibrate", pretend, raising=False)
+    done = CliRunner().invoke(
+        app, ["calibrate", str(out), "--family", "gamma", "--simulations", "30", "--cores", "1"]
+    )
+    assert done.exit_code == 0, done.output
+    assert isinstance(asked["model"].coefficients["reward"], ps.Gamma)
+    assert asked["model"].groups == ("region",)
+    assert (asked["choices"].n_choosers, asked["simulations"]) == (8, 30)
+    assert {p.name for p in (out / "calibration").iterdir()} == {
+        "ranks.png", "settings.json", "simulations.parquet", "table.csv"
+    }  # fmt: skip
+    wrong = right.ranks.assign(rank=right.ranks["rank"] // 2)
+    monkeypatch.setattr(ps, "calibrate", lambda *_, **__: Calibration(wrong, right.spec))
+    assert CliRunner().invoke(app, ["calibrate", str(out)]).exit_code == 3
+
+
+# -- many simulations ------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_several_processes_give_the_numbers_of_one(plain):
+    model, choices, _, done = plain
+    again = calibrate(model, choices, 40, seed=1, draws=200, cores=2, progress=False)
+    pd.testing.assert_frame_equal(again.ranks, done.ranks)
+
+
+class WrongJacobian(dist.LogNormal):
+    """Draws are those of a LogNormal; its density is evaluated as if at the log."""
+
+    def log_prob(self, value):
+        return super().log_prob(value) + 2 * jnp.log(value)
+
+
+class Twice(dist.LogNormal):
+    """Counts in the posterior as if the prior had been multiplied in twice."""
+
+    def log_prob(self, value):
+        return 2 * super().log_prob(value)
+
+
+def without_choosers(model, choices, seed):
+    """A panel treated as independent rows."""
+    from prefstrength.inference import sample_population
+
+    rows = replace(choices, chooser=None, choosers=())
+    found = sample_population(model, rows, seed=seed)
+    return {n: v.reshape(-1, *v.shape[2:]) for n, v in found.variables.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bug", ["none", "jacobian", "rows", "twice"])
+def test_bugs_planted_in_the_package_are_caught(bug, design, meagre):
+    """As above, with the bug in what the package itself samples."""
+    on_sigma = {"jacobian": WrongJacobian, "twice": Twice}.get(bug, dist.LogNormal)
+    model = ps.MixedLogit(
+        {"reward": ps.LogNormal()},
+        priors={"reward_mu": MU, "reward_sigma": on_sigma(math.log(0.6), 0.7)},
+    )
+    where = design if bug == "rows" else meagre
+    sampler = without_choosers if bug == "rows" else None
+    found = calibrate(model, where, 150, seed=2, sampler=sampler, cores=1, progress=False)
+    assert found.passed() == (bug == "none")
+
+
+FAMILIES = [ps.PointMass, ps.Normal, ps.LogNormal, ps.Gamma, ps.InverseGaussian]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["panel", "pairs", "groups"])
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.__name__)
+def test_every_family_is_calibrated(family, kind):
+    """200 simulations here; benchmarks/calibration.py runs 500."""
+    choosers, situations = (600, 1) if kind == "pairs" else (45, 10)
+    data = ps.simulate(ps.LogNormal(mu=0.0, sigma=0.7), choosers, situations, seed=1)
+    if kind == "groups":
+        region = Factor("region", data.chooser % 3, ("east", "north", "west"))
+        data = replace(data, groups={"region": region})
+    model = ps.MixedLogit({"reward": family()}, groups=["region"] if kind == "groups" else [])
+    done = calibrate(model, data, 200, seed=7, progress=False)
+    done.raise_if_failed()
+    # One interval of 90 % lies outside of this in one of 2,000 sets of 200 simulations.
+    assert done.table["coverage_90"].between(0.82, 0.97).all()

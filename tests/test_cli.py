@@ -15,7 +15,7 @@ from prefstrength import pipeline
 from prefstrength.cli import app
 from prefstrength.demo_data import make_demo_data
 
-COMMANDS = ("run", "score", "fit", "train", "compare", "report", "demo")
+COMMANDS = ("run", "score", "fit", "train", "compare", "report", "demo", "plan", "calibrate")
 STAGES_WITHOUT_TRAINING = ("score", "fit", "report")
 
 
@@ -388,7 +388,7 @@ def test_a_mistake_is_answered_by_one_sentence(name: str, pairs: Path, out: Path
     assert not out.exists()
 
 
-@pytest.mark.parametrize("command", ["fit", "report", "compare"])
+@pytest.mark.parametrize("command", ["fit", "report", "compare", "calibrate"])
 def test_a_stage_says_which_one_comes_first(command: str, tmp_path: Path) -> None:
     result = call(command, tmp_path / "nothing")
     assert result.exit_code == 2

@@ -6,12 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
+import pandas as pd
 import pytest
 from scipy import special, stats
+from typer.testing import CliRunner
 
 import prefstrength as ps
+from prefstrength.cli import app
 from prefstrength.information import chooser_information, location_dispersion
-from prefstrength.planning import plan
+from prefstrength.planning import law_of_mean, plan
 
 # -- information -----------------------------------------------------------------------------------
 
@@ -220,6 +223,36 @@ def test_a_plan_says_what_it_cannot_do():
         small.needed(90)
     with pytest.raises(ps.InputError, match="positive strength"):
         plan(ps.PointMass(value=-1.0))
+
+
+# -- from the command line -------------------------------------------------------------------------
+
+
+def test_the_command_writes_what_it_says(tmp_path):
+    out = tmp_path / "plan"
+    result = CliRunner().invoke(
+        app,
+        ["plan", "--mean", "1.2", "--cv", "0.5", "--family", "gamma", "--choosers", "200"]
+        + ["--choosers", "400", "--situations", "1", "--situations", "8", "--out", str(out)],
+        env={"COLUMNS": "200"},
+    )
+    assert result.exit_code == 0, result.output
+    assert "Gamma(shape=4, rate=3.33)" in result.output
+    assert "The right verdict would be: heterogeneous." in result.output
+    assert sorted(p.name for p in out.iterdir()) == ["needed.csv", "plan.csv", "plan.png"]
+    needed = pd.read_csv(out / "needed.csv")
+    assert f"With 1 choice each, 80% takes {needed['annotations'][0]:,.0f}" in result.output
+    assert len(pd.read_csv(out / "plan.csv")) == 4
+    refused = CliRunner().invoke(app, ["plan", "--mean", "-1"])
+    assert refused.exit_code == 2
+    assert "mean > 0" in refused.output
+
+
+@pytest.mark.parametrize("family", ["LogNormal", "Gamma", "Normal"])
+def test_a_law_from_mean_and_cv(family):
+    law = law_of_mean(family, 1.7, 0.6)
+    assert (law.family, law.mean(), law.cv()) == (family, pytest.approx(1.7), pytest.approx(0.6))
+    assert law_of_mean(family, 1.7, 0.0).family == "PointMass"
 
 
 # -- against simulated fits ------------------------------------------------------------------------
