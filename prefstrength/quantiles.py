@@ -28,7 +28,8 @@ from numpy.polynomial import chebyshev
 from scipy import special
 
 from prefstrength._inverse_gaussian import log_quantile
-from prefstrength.mixing import Gamma, InverseGaussian, LogNormal, Mixing, PointMass
+from prefstrength.errors import InputError
+from prefstrength.mixing import MIXINGS, Gamma, InverseGaussian, LogNormal, Mixing, PointMass
 
 __all__ = [
     "CellLaws",
@@ -103,6 +104,7 @@ def coefficient(
     location = jnp.asarray(location)
     if family is PointMass:
         return jnp.broadcast_to(location[..., None], (*location.shape, len(z)))
+    _check_family(family)
     assert dispersion is not None
     dispersion = jnp.asarray(dispersion)
     if family is Gamma:
@@ -111,6 +113,14 @@ def coefficient(
         return jnp.exp(location[..., None] + _log_inverse_gaussian_over_mean(z, dispersion))
     value = location[..., None] + dispersion[..., None] * jnp.asarray(z)
     return jnp.exp(value) if family is LogNormal else value
+
+
+def _check_family(family: type[Mixing]) -> None:
+    if family not in MIXINGS.values():
+        raise InputError(
+            f"Expected a family with a location and a dispersion ({', '.join(MIXINGS)}); got "
+            f"{family.__name__}, a law made of laws. Take its main part alone."
+        )
 
 
 def parameters(family: type[Mixing], location: Any, dispersion: Any | None) -> dict[str, Any]:
@@ -125,6 +135,7 @@ def parameters(family: type[Mixing], location: Any, dispersion: Any | None) -> d
     """
     if family is PointMass:
         return {"value": location}
+    _check_family(family)
     if family in (Gamma, InverseGaussian):
         shape = dispersion**-2.0  # type: ignore[operator]
         exp: Callable[[Any], Any] = jnp.exp
@@ -148,6 +159,7 @@ def location_dispersion(family: type[Mixing], values: Mapping[str, Any]) -> tupl
     """
     if family is PointMass:
         return values["value"], None
+    _check_family(family)
     if family in (Gamma, InverseGaussian):
         shape = values["shape"]
         mean = shape / values["rate"] if family is Gamma else values["mu"]
@@ -245,6 +257,7 @@ def coefficient_at(
     """
     if family is PointMass:
         return np.broadcast_to(location, np.broadcast_shapes(np.shape(z), np.shape(location)))
+    _check_family(family)
     assert dispersion is not None
     if family is Gamma:
         shape = dispersion**-2.0

@@ -5,6 +5,7 @@ import pandas as pd
 from scipy import special
 
 from prefstrength.choices import Choices
+from prefstrength.compound import Lapse
 from prefstrength.errors import InputError
 from prefstrength.mixing import Mixing
 
@@ -21,7 +22,8 @@ def simulate(
     """Simulate a panel of binary choices with one attribute, ``reward``.
 
     Chooser a draws one strength from ``mixing``; in each situation the reward difference is
-    Normal(0, spread²) and the first alternative is chosen with probability σ(strength·Δr).
+    Normal(0, spread²) and the first alternative is chosen with probability σ(strength·Δr); under
+    a :class:`~prefstrength.Lapse` its share of the choices is made at random.
 
     Parameters
     ----------
@@ -66,6 +68,9 @@ def simulate(
     difference = rng.normal(0.0, spread, size=(choosers, situations))
     probability = special.expit(strength[:, None] * difference)
     first = rng.random(difference.shape) < probability
+    if isinstance(mixing, Lapse):
+        lapsed = rng.random(difference.shape) < float(mixing.share)
+        first = np.where(lapsed, rng.random(difference.shape) < 0.5, first)
     signed = np.where(first, difference, -difference).ravel()
     width = len(str(choosers))
     frame = pd.DataFrame(

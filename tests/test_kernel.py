@@ -15,7 +15,7 @@ from prefstrength.errors import InputError
 from prefstrength.kernel import log_probability as kernel_log_probability
 from prefstrength.logit import log_choice
 from prefstrength.mixed import JAX, log_choice_probability
-from prefstrength.mixing import Gamma, LogNormal, Mixing, Normal, PointMass
+from prefstrength.mixing import Gamma, InverseGaussian, LogNormal, Mixing, Normal, PointMass
 from tests.reference import log_probability, mixed_probability
 
 SIZES = [1e-6, 1e-3, 0.1, 1.0, 7.0, 60.0, 1e3, 1e4]
@@ -37,6 +37,7 @@ LAWS = [
     LogNormal(mu=-2.0, sigma=2.0),
     Gamma(shape=2.5, rate=2.0),
     Gamma(shape=0.2, rate=0.1),
+    InverseGaussian(mu=1.2, shape=2.0),
     Normal(mu=1.0, sigma=0.4),
     Normal(mu=-0.5, sigma=2.0),
 ]
@@ -198,12 +199,15 @@ def test_only_the_product_of_strength_and_difference_counts(law, factor):
         LogNormal: lambda mu=None, sigma=None: LogNormal(mu=mu + math.log(factor), sigma=sigma),
         Normal: lambda mu=None, sigma=None: Normal(mu=mu * factor, sigma=sigma * factor),
         Gamma: lambda shape=None, rate=None: Gamma(shape=shape, rate=rate / factor),
+        InverseGaussian: lambda mu=None, shape=None: InverseGaussian(
+            mu=mu * factor, shape=shape * factor
+        ),
     }[type(law)](**law.parameters)
     x = np.array([-80.0, -2.0, -0.1, 0.3, 4.0, 90.0])
     np.testing.assert_allclose(log_p(law, factor * x), log_p(scaled, x), rtol=1e-11)
 
 
-@pytest.mark.parametrize("family", [LogNormal, Gamma, Normal])
+@pytest.mark.parametrize("family", [LogNormal, Gamma, InverseGaussian, Normal])
 def test_becomes_the_logit_as_the_dispersion_vanishes(family):
     x = np.array([-50.0, -3.0, -0.1, 0.2, 5.0])
     logit = log_p(PointMass(value=1.3), x)
@@ -214,6 +218,7 @@ def test_becomes_the_logit_as_the_dispersion_vanishes(family):
                 mu=math.log(1.3) - math.log1p(cv**2) / 2, sigma=math.sqrt(math.log1p(cv**2))
             ),
             Gamma: lambda cv: Gamma(shape=cv**-2, rate=cv**-2 / 1.3),
+            InverseGaussian: lambda cv: InverseGaussian(mu=1.3, shape=1.3 * cv**-2),
             Normal: lambda cv: Normal(mu=1.3, sigma=1.3 * cv),
         }[family](cv)
         distance.append(np.abs(log_p(law, x) - logit))
@@ -223,6 +228,7 @@ def test_becomes_the_logit_as_the_dispersion_vanishes(family):
     tiny = {
         LogNormal: LogNormal(mu=math.log(1.3), sigma=1e-8),
         Gamma: Gamma(shape=1e10, rate=1e10 / 1.3),
+        InverseGaussian: InverseGaussian(mu=1.3, shape=1e10),
         Normal: Normal(mu=1.3, sigma=1e-8),
     }[family]
     np.testing.assert_allclose(log_p(tiny, x), logit, rtol=1e-6)
@@ -370,6 +376,7 @@ def test_what_cannot_be_a_law():
     [
         (Gamma(shape=2.5, rate=2.0), -3.0),
         (Gamma(shape=0.3, rate=0.1), -20.0),
+        (InverseGaussian(mu=1.5, shape=0.5), -4.0),
         (Normal(mu=0.4, sigma=3.0), -2.0),
     ],
 )

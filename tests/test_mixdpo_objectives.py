@@ -8,7 +8,16 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from prefstrength import Gamma, LogNormal, Normal, PointMass  # noqa: E402
+from prefstrength import (  # noqa: E402
+    FiniteMixture,
+    Gamma,
+    InverseGaussian,
+    Lapse,
+    LogNormal,
+    Normal,
+    PointMass,
+    ZeroMass,
+)
 from prefstrength.errors import InputError  # noqa: E402
 from prefstrength.mixdpo.objectives import (  # noqa: E402
     log_choice_probability,
@@ -25,6 +34,12 @@ LAWS = [
     Normal(mu=0.1, sigma=0.05),
 ]
 LEARNABLE = LAWS[1:5]
+OTHERS = [
+    InverseGaussian(mu=0.1, shape=0.2),
+    ZeroMass(Gamma(shape=4.0, rate=40.0), share=0.25),
+    Lapse(LogNormal(mu=-2.0, sigma=0.5), share=0.01),
+    FiniteMixture((Normal(mu=-0.1, sigma=0.05), LogNormal(mu=-2.0, sigma=0.5)), (0.1, 0.9)),
+]
 DELTAS = [-60.0, -3.0, -0.01, 0.0, 0.5, 20.0, 200.0]
 
 
@@ -121,7 +136,7 @@ def test_gamma_is_the_lerch_form_of_the_paper():
     assert float(reference("Gamma", (shape, rate), delta)[0]) == pytest.approx(float(lerch))
 
 
-@pytest.mark.parametrize("law", LAWS, ids=name)
+@pytest.mark.parametrize("law", [*LAWS, *OTHERS], ids=name)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_logit_hosts_the_loss(law, dtype):
     delta = torch.tensor(DELTAS, dtype=dtype, requires_grad=True)
@@ -133,7 +148,7 @@ def test_the_logit_hosts_the_loss(law, dtype):
     torch.testing.assert_close(through_logit, direct, rtol=tolerance, atol=1e-30)
 
 
-@pytest.mark.parametrize("law", LAWS, ids=name)
+@pytest.mark.parametrize("law", [*LAWS, *OTHERS], ids=name)
 def test_the_logit_is_odd(law):
     delta = torch.tensor(DELTAS)
     torch.testing.assert_close(
@@ -150,7 +165,7 @@ def test_point_mass_is_dpo():
 
 
 def test_at_the_start_of_training_the_slope_is_half_the_mean_strength():
-    for law in LAWS:
+    for law in [*LAWS, *OTHERS[:2], OTHERS[3]]:
         delta = torch.zeros((), dtype=torch.float64, requires_grad=True)
         mixdpo_loss(delta, law).backward()
         assert delta.grad.item() == pytest.approx(-law.mean() / 2, rel=1e-12)

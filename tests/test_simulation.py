@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import special
 
+from prefstrength.compound import Lapse, ZeroMass
 from prefstrength.errors import DataWarning, InputError
 from prefstrength.mixing import Gamma, LogNormal, Normal, PointMass
 from prefstrength.simulation import simulate
@@ -111,3 +112,20 @@ def test_impossible_simulations(options, text):
     with pytest.raises(InputError) as error:
         simulate(**{"mixing": LAWS[0], **options})
     assert str(error.value) == text
+
+
+def test_lapses_are_choices_at_random():
+    law = LogNormal(mu=4.0, sigma=0.1)  # without a lapse all choose the higher reward
+    for share in (0.0, 0.4):
+        choices = simulate(Lapse(law, share=share), choosers=400, situations=25, seed=1)
+        wrong = (choices.differences("reward") < 0).mean()
+        assert wrong == pytest.approx(
+            share / 2 + 0.009, abs=4 * (0.25 * share / 10_000) ** 0.5 + 0.005
+        )
+
+
+def test_some_do_not_care():
+    law = ZeroMass(PointMass(value=100.0), share=0.3)
+    choices = simulate(law, choosers=400, situations=25, seed=1)
+    wrong = np.bincount(choices.chooser, weights=choices.differences("reward") < 0) / 25
+    assert (wrong > 0.2).mean() == pytest.approx(0.3, abs=0.07)
