@@ -22,7 +22,7 @@ from scipy.interpolate import PchipInterpolator
 from prefstrength.errors import InputError
 from prefstrength.fit import Fit
 from prefstrength.information import information, location_dispersion
-from prefstrength.mixing import MIXINGS, LogNormal, Mixing, PointMass
+from prefstrength.mixing import MIXINGS, LogNormal, Mixing, Normal, PointMass
 from prefstrength.models import MixedLogit, Population
 from prefstrength.quantiles import law
 from prefstrength.strength import CONFIDENCE, EVIDENCE, LEARNED
@@ -400,7 +400,7 @@ def law_of_mean(family: str, mean: float, cv: float) -> Mixing:
         variance = float(np.log1p(cv**2))
         return LogNormal(mu=float(np.log(mean)) - variance / 2, sigma=variance**0.5)
     if family == "Normal":
-        return MIXINGS[family](mu=mean, sigma=cv * mean)
+        return Normal(mu=mean, sigma=cv * mean)
     return law(MIXINGS[family], float(np.log(mean)), cv)
 
 
