@@ -283,3 +283,15 @@ def test_the_plan_is_what_simulated_data_show(truth, choosers, situations):
     assert np.mean(sds) == pytest.approx(expected["dispersion_sd"], rel=0.1)
     share = np.mean(reached)
     assert share == pytest.approx(expected["probability"], abs=0.15)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("choosers", "situations"), [(100, 15), (1000, 1)])
+def test_homogeneous_data_are_hardly_ever_called_heterogeneous(choosers, situations):
+    model = ps.MixedLogit({"reward": ps.LogNormal()})
+    false_alarms = 0
+    for seed in range(200):
+        data = ps.simulate(ps.PointMass(value=1.0), choosers, situations, 1.5, seed=seed)
+        fit = model.fit(data, seed=seed, progress=False)
+        false_alarms += ps.heterogeneity(fit)["verdict"][0] == "heterogeneous"
+    assert false_alarms <= 10
