@@ -334,7 +334,7 @@ def _step(information: np.ndarray, sigma: float) -> np.ndarray:
     the information, and h = 1.3 s gives 2e-5, of random sign. The poles of the logit lie
     pi/(2 sigma) off the real axis in z, which adds exp(-pi^2/(sigma h)).
     """
-    wanted = np.minimum(1.3 / np.sqrt(1 + information), 0.8 / sigma)
+    wanted = np.minimum(1.05 / np.sqrt(1 + information), 0.7 / sigma)
     halvings = np.maximum(0.0, -np.log2(wanted))
     # Fine steps are halved at once: fewer choosers need them, and every class is compiled.
     return 2.0 ** -np.where(halvings > 2, np.ceil(halvings), np.ceil(2 * halvings) / 2)

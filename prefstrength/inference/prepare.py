@@ -85,7 +85,7 @@ class Prepared:
         assert self.summary is not None
         location, dispersion = _cell_values(self.problem, flat)
         box = _grown(self.box.around(location, dispersion))
-        return _surfaces(self.problem, self.summary, box, self.mode.at, self.error)
+        return _surfaces(self.problem, self.summary, box, self.mode, self.error)
 
 
 def prepare(
@@ -111,7 +111,7 @@ def _separable(
     population: Population, data: LikelihoodData, summary: PairSummary | PanelSummary
 ) -> Prepared:
     unit = 1.0 if summary.family.positive else 1.0 / data.scales[0]
-    problem, box = _located(population, data, summary, unit)
+    problem, mode, box = _located(population, data, summary, unit)
     error, best = np.inf, summary
     for refine in range(_MOST_REFINEMENTS + 1):
         if isinstance(summary, PanelSummary):
@@ -125,24 +125,32 @@ def _separable(
             break
         summary = summarise(data, summary.family, box.most, refine + 1)
     _warn_of(error, best.how)
-    return _surfaces(problem, best, box, problem.start, error)
+    return _surfaces(problem, best, box, mode, error)
 
 
 def _surfaces(
     problem: Problem,
     summary: PairSummary | PanelSummary,
     box: Box,
-    start: np.ndarray,
+    mode: Mode,
     error: float,
 ) -> Prepared:
-    """Surfaces on the box with as many nodes as they need."""
+    """Surfaces on the box with as many nodes as they need where the posterior lies."""
     random = summary.family is not PointMass
-    for nodes in (12, 16, 24, 32, SIDE):
+    rng = np.random.default_rng(1)
+    factor = np.linalg.cholesky(mode.covariance)
+    around = mode.at + 1.5 * rng.standard_normal((60, problem.size)) @ factor.T
+    location, dispersion = _cell_values(problem, around)
+    inside = np.flatnonzero(box.holds(location, dispersion))[:24]
+    location, dispersion = location[inside], None if dispersion is None else dispersion[inside]
+    exact = summary.total(location, dispersion)
+    for nodes in (12, 16, 20, SIDE):
         problem.likelihood = CellSurfaces.build(summary.by_cell, box, nodes, random)
-        if problem.likelihood.tail < TOLERANCE / 2:
+        found = problem.likelihood.values(location, dispersion)
+        if np.max(np.abs(found - exact), initial=0.0) < TOLERANCE / 4:
             break
     how = f"{summary.how}; a surface for each cell of the groups"
-    return Prepared(problem, find_mode(problem, start), summary, box, error, how)
+    return Prepared(problem, find_mode(problem, mode.at), summary, box, error, how)
 
 
 def _located(
@@ -150,7 +158,7 @@ def _located(
     data: LikelihoodData,
     summary: PairSummary | PanelSummary,
     unit: float,
-) -> tuple[Problem, Box]:
+) -> tuple[Problem, Mode, Box]:
     """The box of the posterior, by zooming in from all that the priors allow."""
     family = summary.family
     random = family is not PointMass
@@ -161,6 +169,7 @@ def _located(
         np.full(cells, middle + _FARTHEST_LOCATION * unit),
         0.0,
         _LARGEST_DISPERSION * unit,
+        softness=unit**2 * 0.15 / (1.0 + summary.information),
     )
     box = replace(
         widest,
@@ -177,18 +186,16 @@ def _located(
         problem.likelihood = surfaces
         mode = find_mode(problem, start)
         start = mode.at
-        wanted = _within(_posterior_box(problem, mode, unit), widest)
+        wanted = _within(_posterior_box(problem, mode, unit, widest), widest)
         new = _step_towards(box, wanted)
         if _similar(box, wanted, random):
             break
         box = new
     assert problem is not None
-    assert start is not None
-    problem.start = start
-    return problem, wanted
+    return problem, mode, wanted
 
 
-def _posterior_box(problem: Problem, mode: Mode, unit: float) -> Box:
+def _posterior_box(problem: Problem, mode: Mode, unit: float, widest: Box) -> Box:
     """Where the Gaussian at the mode puts location and dispersion, cell by cell."""
     rng = np.random.default_rng(0)
     factor = np.linalg.cholesky(mode.covariance)
@@ -198,12 +205,13 @@ def _posterior_box(problem: Problem, mode: Mode, unit: float) -> Box:
     sd = _robust_sd(location) + 1e-3 * unit
     low, high = centre - _REACH * sd, centre + _REACH * sd
     if dispersion is None:
-        return Box(low, high, 0.0, unit)
+        return replace(widest, low=low, high=high)
     sd = _robust_sd(dispersion) + 1e-3 * unit
     least = float((dispersion[0] - _REACH * sd).min())
     most = float((dispersion[0] + _REACH * sd).max())
-    # Close to 0 a surface is flat, and only its square matters: do not cut it off.
-    return Box(low, high, 0.0 if least < 0.3 * most else least, most)
+    # Close to 0 a surface is flat: do not cut it off.
+    least = 0.0 if least < 0.3 * most else least
+    return replace(widest, low=low, high=high, least=least, most=most)
 
 
 def _robust_sd(values: np.ndarray) -> np.ndarray:
@@ -215,11 +223,12 @@ def _within(box: Box, widest: Box) -> Box:
     """The part of a box inside the widest; never empty."""
     middle = np.clip((box.low + box.high) / 2, widest.low, widest.high)
     half = (box.high - box.low) / 2
-    return Box(
-        np.maximum(middle - half, widest.low - half / 2),
-        np.minimum(middle + half, widest.high + half / 2),
-        min(box.least, widest.most / 2),
-        min(box.most, widest.most),
+    return replace(
+        box,
+        low=np.maximum(middle - half, widest.low - half / 2),
+        high=np.minimum(middle + half, widest.high + half / 2),
+        least=min(box.least, widest.most / 2),
+        most=min(box.most, widest.most),
     )
 
 
@@ -230,7 +239,8 @@ def _step_towards(box: Box, wanted: Box) -> Box:
     spread = max(wanted.most - wanted.least, (box.most - box.least) / 8)
     centre = (wanted.most + wanted.least) / 2
     least = max(0.0, centre - spread / 2)
-    return Box(middle - half, middle + half, least, max(wanted.most, least + spread))
+    most = max(wanted.most, least + spread)
+    return replace(wanted, low=middle - half, high=middle + half, least=least, most=most)
 
 
 def _similar(box: Box, wanted: Box, random: bool) -> bool:
@@ -250,13 +260,15 @@ def _shrunk(box: Box) -> Box:
     margin = 0.05 * (box.high - box.low)
     spread = 0.05 * (box.most - box.least)
     least = 0.0 if box.least == 0 else box.least + spread
-    return Box(box.low + margin, box.high - margin, least, box.most - spread)
+    low, high = box.low + margin, box.high - margin
+    return replace(box, low=low, high=high, least=least, most=box.most - spread)
 
 
 def _grown(box: Box) -> Box:
     margin = 0.2 * (box.high - box.low)
     spread = 0.2 * (box.most - box.least)
-    return Box(box.low - margin, box.high + margin, max(0.0, box.least - spread), box.most + spread)
+    low, high, least = box.low - margin, box.high + margin, max(0.0, box.least - spread)
+    return replace(box, low=low, high=high, least=least, most=box.most + spread)
 
 
 def _cell_values(problem: Problem, flat: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
