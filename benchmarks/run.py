@@ -129,6 +129,8 @@ def main(arguments=None):
     used = ", ".join(f"{name} {number}" for name, number in versions().items())
     where = f"{before['processor']}, {before['cores']} cores. {used}."
     print(f"\n## Summary\n\n{text}\n\n{where}")
+    if options.quick:
+        print("Small settings: these ratios mean nothing.")
     if options.only:
         head = "# Benchmarks\n\nWritten by `make bench`. ESS/s: effective draws per second of the\n"
         head += "worst population parameter. Ratios: how many times better ours is.\n\n"
