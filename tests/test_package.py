@@ -101,7 +101,13 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 
 #: Records that a function returns: the example stands with the function.
-RETURNED = {"Checks": "check", "StrengthComparison": "compare_strength"}
+RETURNED = {
+    "Calibration": "calibrate",
+    "Checks": "check",
+    "Coverage": "coverage",
+    "Plan": "plan",
+    "StrengthComparison": "compare_strength",
+}
 
 
 @pytest.mark.parametrize("name", ps.__all__)
