@@ -394,7 +394,8 @@ def test_a_table_is_not_yet_choices(choices):
     frame = choices.to_long()
     for ask in (MixedLogit({"reward": LogNormal()}).fit, MixedLogit({"a": Gamma()}).prior_table):
         with pytest.raises(
-            TypeError, match=r"Expected Choices; got DataFrame. Make them of a table"
+            TypeError,
+            match=r"Expected Choices or CompressedChoices; got DataFrame. Make them of a table",
         ):
             ask(frame)
 
