@@ -41,6 +41,13 @@ _REACHES = (7.0, 14.0, 28.0)
 _BLOCKS = (8, 32, 128)
 
 
+# Where the asinh map of differences turns from linear to logarithmic, in units of the scale. Small,
+# so that the bend of log p around 0 under a wide law is resolved: for 1e6 pairs, 256 nodes and
+# sigma = 3 the error is 1e-6 nats (with 0.01 it would be 0.1, and 2 for heavy tails), for sigma
+# from 0.05 to 1.5 below 1e-8.
+_X0 = 1e-6
+
+
 def normal_nodes(step: float, reach: float = _REACHES[0]) -> tuple[np.ndarray, np.ndarray]:
     """Nodes and log weights of the trapezoid rule for a standard normal z."""
     half = int(np.ceil(reach / step - 1e-9))
@@ -82,7 +89,7 @@ class PairSketch:
             values, index = np.unique(x[mine], return_inverse=True)
             weights = np.bincount(index, weights=weight[mine])
             if len(values) > nodes:
-                values, weights = _chebyshev_weights(values, weights, 0.01 * scale, nodes)
+                values, weights = _chebyshev_weights(values, weights, _X0 * scale, nodes)
                 compressed = True
             parts.append((values, int(c), weights))
         how = (
