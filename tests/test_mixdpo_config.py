@@ -49,9 +49,10 @@ def test_nothing_asked_is_plain_dpo(tmp_path):
     assert config(tmp_path, beta=0.3).build_strength().mean == pytest.approx(0.3)
 
 
-def test_a_free_family_warns_what_happens(tmp_path):
+@pytest.mark.parametrize("family", ["Gamma", "InverseGaussian"])
+def test_a_free_family_warns_what_happens(tmp_path, family):
     with pytest.warns(UserWarning, match="mean drifts up and the spread shrinks"):
-        args = config(tmp_path, strength_family="Gamma", beta=0.2, strength_start_cv=0.8)
+        args = config(tmp_path, strength_family=family, beta=0.2, strength_start_cv=0.8)
     strength = args.build_strength()
     assert strength.prior is None
     assert (strength.mean, strength.cv) == pytest.approx((0.2, 0.8))
