@@ -35,11 +35,13 @@ def fit(
     ----------
     model : MixedLogit
     choices : Choices or CompressedChoices
-    method : {"auto", "importance", "nuts", "latent", "laplace"}
+    method : {"auto", "importance", "nuts", "latent", "laplace", "svi"}
         ``"importance"``: importance sampling around the mode, for a few parameters; its Pareto
         k says whether it holds. ``"nuts"``: NUTS on the population level, the coefficients
         being integrated out. ``"latent"``: NUTS on population and choosers together, for any
         number of random attributes. ``"laplace"``: a Gaussian at the mode (MAP), a quick look.
+        ``"svi"``: a Gaussian on population and choosers fitted by mini-batches of choosers, for
+        many choosers and several random attributes; its intervals are too narrow.
         ``"auto"``: importance sampling where there are at most 60 parameters, k < 0.7 and 1000
         effective draws, else NUTS; the fit says which and why.
     seed : int

@@ -11,10 +11,11 @@ from prefstrength.errors import InputError
 from prefstrength.inference.nuts import STATISTICS, sample_statistics
 from prefstrength.likelihood import LikelihoodData
 from prefstrength.logit import log_choice
-from prefstrength.mixing import LogNormal, Normal, PointMass
+from prefstrength.mixing import LogNormal, Mixing, Normal, PointMass
 from prefstrength.models import Population
+from prefstrength.quantiles import CellLaws
 
-__all__ = ["latent_sample"]
+__all__ = ["latent_sample", "require_cheap_quantiles", "tastes"]
 
 
 def latent_sample(
@@ -34,12 +35,7 @@ def latent_sample(
         Each (chain, draw, …); ``_chooser_draws`` (chain, draw, chooser, random attribute).
     """
     families = list(population.families.values())
-    others = [f.__name__ for f in families if f not in (PointMass, Normal, LogNormal)]
-    if others:
-        raise InputError(
-            f"Sampling the choosers expects PointMass, Normal or LogNormal; got {others[0]}, whose "
-            'quantile function has no cheap gradient. Use method="nuts", or LogNormal.'
-        )
+    require_cheap_quantiles(families)
     random = [a for a, family in enumerate(families) if family is not PointMass]
     values, chosen = jnp.asarray(data.values), jnp.asarray(data.chosen)
     available, weight = jnp.asarray(data.available), jnp.asarray(data.weight)
@@ -51,13 +47,8 @@ def latent_sample(
             "_chooser_draws", dist.Normal(0.0, 1.0).expand([data.units, len(random)]).to_event(2)
         )
         utility = jnp.zeros(values.shape[:2])
-        for a, law in enumerate(laws):
-            beta = law.location[cell]
-            if a in random:
-                assert law.dispersion is not None
-                beta = beta + law.dispersion[cell] * z[unit, random.index(a)]
-                beta = jnp.exp(beta) if law.family is LogNormal else beta
-            utility = utility + beta[:, None] * values[:, :, a]
+        for a, taste in enumerate(tastes(laws, cell, z[unit])):
+            utility = utility + taste[:, None] * values[:, :, a]
         numpyro.factor("choices", weight @ log_choice(utility, chosen, available))
 
     sampler = MCMC(
@@ -71,3 +62,29 @@ def latent_sample(
     sampler.run(jax.random.PRNGKey(seed), extra_fields=tuple(STATISTICS))
     samples = sampler.get_samples(group_by_chain=True)
     return {k: np.asarray(v) for k, v in samples.items()}, sample_statistics(sampler)
+
+
+def require_cheap_quantiles(families: list[type[Mixing]]) -> None:
+    """Refuse families whose coefficient is no simple function of a standard normal draw."""
+    others = [f.__name__ for f in families if f not in (PointMass, Normal, LogNormal)]
+    if others:
+        raise InputError(
+            f"Sampling the choosers expects PointMass, Normal or LogNormal; got {others[0]}, whose "
+            'quantile function has no cheap gradient. Use method="nuts", or LogNormal.'
+        )
+
+
+def tastes(laws: tuple[CellLaws, ...], cell: jax.Array, z: jax.Array) -> list[jax.Array]:
+    """Coefficient of every attribute in situations of the given cells.
+
+    ``z`` (…, random attribute) broadcasts against ``cell`` (…).
+    """
+    out, column = [], 0
+    for law in laws:
+        taste = law.location[cell]
+        if law.dispersion is not None:
+            taste = taste + law.dispersion[cell] * z[..., column]
+            taste = jnp.exp(taste) if law.family is LogNormal else taste
+            column += 1
+        out.append(taste)
+    return out

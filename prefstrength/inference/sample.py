@@ -11,6 +11,7 @@ from prefstrength.inference.importance import PARETO_K, importance_sample
 from prefstrength.inference.latent import latent_sample
 from prefstrength.inference.nuts import nuts_sample
 from prefstrength.inference.prepare import TOLERANCE, Prepared, prepare
+from prefstrength.inference.svi import svi_sample
 from prefstrength.likelihood import LikelihoodData
 from prefstrength.mixing import Mixing
 from prefstrength.models import Population
@@ -18,7 +19,7 @@ from prefstrength.streaming.data import CompressedData
 
 __all__ = ["METHODS", "Sampled", "sample"]
 
-METHODS = ("auto", "importance", "nuts", "latent", "laplace")
+METHODS = ("auto", "importance", "nuts", "latent", "laplace", "svi")
 
 # Importance sampling is tried by "auto" up to this many parameters, and accepted with at least
 # this many effective draws.
@@ -88,6 +89,10 @@ def sample(
             population, data, draws, warmup, chains, seed, progress
         )
         return Sampled(variables, statistics, method, "asked for", None, 0.0)
+
+    if method == "svi":
+        variables, found = svi_sample(population, data, draws, chains, seed, progress)
+        return Sampled(variables, {}, method, "asked for", None, 0.0, found)
 
     prepared = prepare(population, data, families)
     for attempt in range(_MOST_ENLARGEMENTS + 1):

@@ -1,0 +1,131 @@
+"""The ways to the posterior: which is taken, what they share, and what they refuse."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import prefstrength as ps
+from prefstrength.errors import InputError
+from prefstrength.inference import problem as compiled
+from prefstrength.inference import sample_population
+
+MODEL = ps.MixedLogit({"reward": ps.LogNormal()})
+
+
+def choices_of(seed=0, choosers=150, sigma=0.7):
+    mixing = ps.LogNormal(mu=0.1, sigma=sigma)
+    return ps.simulate(mixing, choosers=choosers, situations=10, spread=1.5, seed=seed)
+
+
+@pytest.fixture(scope="module")
+def choices():
+    return choices_of()
+
+
+@pytest.fixture(scope="module")
+def exact(choices):
+    return sample_population(MODEL, choices, seed=0)
+
+
+def moments(sampled, name):
+    return float(sampled.variables[name].mean()), float(sampled.variables[name].std())
+
+
+def test_few_parameters_are_sampled_by_importance_on_surfaces(exact):
+    assert exact.method == "importance"
+    assert "a surface for each cell" in exact.how
+    assert 0 < exact.error < 0.01
+    assert exact.extra["effective"] > 5000
+
+
+def test_nuts_finds_the_same_posterior(choices, exact):
+    nuts = sample_population(MODEL, choices, method="nuts", seed=1)
+    for name in ("reward_mu", "reward_sigma"):
+        mean, sd = moments(exact, name)
+        assert moments(nuts, name)[0] == pytest.approx(mean, abs=0.15 * sd)
+        assert moments(nuts, name)[1] == pytest.approx(sd, rel=0.12)
+    again = sample_population(MODEL, choices, method="nuts", seed=1)
+    for name, value in nuts.variables.items():
+        np.testing.assert_array_equal(again.variables[name], value)
+    assert nuts.statistics["diverging"].shape == (4, 500)
+    assert not nuts.statistics["diverging"].any()
+
+
+def test_laplace_is_a_gaussian_at_the_mode(choices, exact):
+    laplace = sample_population(MODEL, choices, method="laplace")
+    assert laplace.method == "laplace"
+    mean, sd = moments(exact, "reward_mu")
+    assert moments(laplace, "reward_mu")[0] == pytest.approx(mean, abs=0.3 * sd)
+    assert moments(laplace, "reward_mu")[1] == pytest.approx(sd, rel=0.2)
+
+
+@pytest.mark.slow
+def test_variational_inference_comes_near(choices, exact):
+    svi = sample_population(MODEL, choices, method="svi")
+    for name in ("reward_mu", "reward_sigma"):
+        mean, sd = moments(exact, name)
+        assert moments(svi, name)[0] == pytest.approx(mean, abs=1.6 * sd)
+        assert 0.5 * sd < moments(svi, name)[1] < 1.3 * sd
+    assert svi.variables["_chooser_draws"].shape == (4, 500, 150, 1)
+
+
+def test_the_hundredth_fit_compiles_nothing(exact):
+    functions = (compiled._value_and_gradient, compiled._values, compiled._gradients)
+    before = [function._cache_size() for function in functions]
+    # Another number of choosers, another scale, another dispersion: the same structure.
+    sample_population(MODEL, choices_of(seed=5, choosers=90, sigma=0.3), seed=3)
+    assert [function._cache_size() for function in functions] == before
+
+
+def test_groups_of_choosers_have_surfaces_of_their_own():
+    parts = [choices_of(seed=s, sigma=sigma) for s, sigma in ((1, 0.2), (2, 1.0))]
+    frame = pd.concat(
+        pd.DataFrame(
+            {
+                "reward_chosen": part.differences("reward"),
+                "reward_rejected": 0.0,
+                "who": np.char.add(f"{group}-", np.asarray(part.chooser).astype(str)),
+                "group": group,
+            }
+        )
+        for group, part in zip("ab", parts, strict=True)
+    )
+    choices = ps.Choices.from_pairs(frame, chooser="who", groups=["group"])
+    model = ps.MixedLogit({"reward": ps.LogNormal()}, groups=["group"])
+    found = sample_population(model, choices, method="nuts", seed=0)
+    assert "a surface for each cell" in found.how
+    assert found.error < 0.01
+    sigma = found.variables["reward_sigma"].reshape(-1, 2)
+    assert (sigma[:, 1] > sigma[:, 0]).mean() > 0.99
+    # The same with the choosers integrated through tables, by importance sampling.
+    other = sample_population(model, choices, method="importance", seed=0)
+    there = other.variables["reward_sigma"].reshape(-1, 2)
+    np.testing.assert_allclose(there.mean(axis=0), sigma.mean(axis=0), atol=0.02)
+
+
+def test_a_posterior_at_the_edge_of_its_box_gets_a_larger_one(choices):
+    import jax
+
+    from prefstrength.inference.prepare import prepare
+    from prefstrength.likelihood import LikelihoodData
+
+    with jax.enable_x64(True):
+        population = MODEL.population(choices)
+        data = LikelihoodData.of(choices, ("reward",), np.zeros(choices.n_situations, dtype=int))
+        prepared = prepare(population, data, (ps.LogNormal,))
+        spread = np.sqrt(np.diag(prepared.mode.covariance))
+        near = prepared.mode.at + np.array([[0.0, 0.0], [1.0, 1.0]]) * spread
+        assert prepared.suits(near)[0]
+        far = prepared.mode.at + np.array([[0.0, 0.0], [9.0, 9.0]]) * spread
+        assert not prepared.suits(far)[0]
+        larger = prepared.enlarged(far)
+        inside, error = larger.suits(far)
+        assert inside
+        assert error < 0.05
+
+
+def test_methods_and_options_are_checked_at_the_door(choices):
+    with pytest.raises(InputError, match="Expected method to be one of .*; got 'mcmc'"):
+        sample_population(MODEL, choices, method="mcmc")
+    with pytest.raises(InputError, match="Expected draws of at least 50; got 3"):
+        sample_population(MODEL, choices, draws=3)
