@@ -126,9 +126,8 @@ def test_pairs_at_many_laws(family):
     if dispersion is not None:
         dispersion = np.broadcast_to(dispersion[:1, :1], dispersion.shape)  # shared: by a spline
     found = pairs_by_cell(x, weight, cell, family, location, dispersion)
-    each = log_probabilities(
-        x, family, location[:, 0], None if dispersion is None else laws(family, 40)[1][:, 0]
-    )
+    spreads = None if dispersion is None else laws(family, n=40)[1][:, 0]
+    each = log_probabilities(x, family, location[:, 0], spreads)
     for i in (0, 39):
         for c in range(2):
             spread = None if dispersion is None else dispersion[i, c]
