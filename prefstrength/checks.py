@@ -22,6 +22,7 @@ THRESHOLDS = {
     "bfmi": 0.3,
     "pareto_k": 0.7,
     "effective_draws": 400.0,
+    "elbo_change": 4.0,
     "likelihood_error": 0.01,
     "predicted_agreement": 0.005,
 }
@@ -60,6 +61,11 @@ _MEANING = {
     "effective_draws": (
         "Independent draws that the importance weights are worth.",
         'Use method="nuts", or more draws.',
+    ),
+    "elbo_change": (
+        "How far the variational bound still rose between the last two tenths of the steps, in "
+        "standard errors of their difference.",
+        'Use method="nuts" or "latent".',
     ),
     "likelihood_error": (
         "Error of the compressed log-likelihood against the direct one, in nats.",
@@ -144,7 +150,9 @@ def check(fit: Fit) -> Checks:
     True
     """
     found: list[tuple[str, str, float]] = []
-    if fit.method == "importance":
+    if fit.method == "svi":
+        found.append(("elbo_change", "", float(fit.spec["elbo_change"])))
+    elif fit.method in ("importance", "laplace"):
         found.append(("pareto_k", "", float(fit.spec["pareto_k"])))
         found.append(("effective_draws", "", float(fit.spec["effective"])))
     else:

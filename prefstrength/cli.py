@@ -282,7 +282,7 @@ MeanStrength = Annotated[
     ),
 ]
 Method = Annotated[
-    Literal["auto", "importance", "nuts", "latent"],
+    Literal["auto", "importance", "nuts", "latent", "laplace", "svi"],
     typer.Option(help="Way to the posterior; auto chooses and says so.", rich_help_panel=_MODEL),
 ]
 Draws = Annotated[

@@ -54,7 +54,7 @@ class Fit:
 
     @property
     def method(self) -> str:
-        """How the posterior was computed: ``"importance"``, ``"nuts"`` or ``"latent"``."""
+        """How the posterior was computed, such as ``"importance"`` or ``"nuts"``."""
         return str(self.spec["method"])
 
     @property
@@ -92,16 +92,16 @@ class Fit:
         Returns
         -------
         pandas.DataFrame
-            ArviZ's summary, one row for each variable (and group). After importance sampling
-            the draws are resampled and R-hat means nothing: the column ``ess`` then holds the
-            effective number of the weights.
+            ArviZ's summary, one row for each variable (and group). Where no chain was run R-hat
+            means nothing: after importance sampling the column ``ess`` holds the effective
+            number of the weights.
         """
         import arviz as az
 
-        if self.method != "importance":
+        if "sample_stats" in self.tree:
             return az.summary(self.tree, round_to="none")
         table = az.summary(self.tree, round_to="none", kind="stats")
-        return table.assign(ess=self.spec["effective"])
+        return table.assign(ess=self.spec["effective"]) if "effective" in self.spec else table
 
     def check(self) -> "Checks":
         """Diagnostics against named thresholds; see :func:`prefstrength.check`."""

@@ -52,8 +52,12 @@ def test_nuts_finds_the_same_posterior(choices, exact):
 
 
 def test_laplace_is_a_gaussian_at_the_mode(choices, exact):
+    fit = MODEL.fit(choices, method="laplace", progress=False)
+    assert fit.method == "laplace"
+    assert fit.check().table["check"].tolist()[0] == "pareto_k"
+    assert fit.spec["pareto_k"] < 0.7
+    assert fit.summary().loc["reward_mu", "ess"] == fit.spec["effective"]
     laplace = sample_population(MODEL, choices, method="laplace")
-    assert laplace.method == "laplace"
     mean, sd = moments(exact, "reward_mu")
     assert moments(laplace, "reward_mu")[0] == pytest.approx(mean, abs=0.3 * sd)
     assert moments(laplace, "reward_mu")[1] == pytest.approx(sd, rel=0.2)
@@ -61,6 +65,9 @@ def test_laplace_is_a_gaussian_at_the_mode(choices, exact):
 
 @pytest.mark.slow
 def test_variational_inference_comes_near(choices, exact):
+    fit = MODEL.fit(choices, method="svi", progress=False)
+    assert fit.check().table["check"].tolist()[0] == "elbo_change"
+    assert fit.tree["chooser_level"]["reward_strength"].sizes["chooser"] == 150
     svi = sample_population(MODEL, choices, method="svi")
     for name in ("reward_mu", "reward_sigma"):
         mean, sd = moments(exact, name)

@@ -11,7 +11,7 @@ from prefstrength.inference.mode import Mode
 from prefstrength.inference.problem import Problem
 from prefstrength.surface import CellSurfaces
 
-__all__ = ["ENOUGH", "PARETO_K", "ImportanceDraws", "importance_sample"]
+__all__ = ["ENOUGH", "PARETO_K", "ImportanceDraws", "importance_sample", "laplace_sample"]
 
 #: Largest Pareto k at which the weights may be trusted.
 PARETO_K = 0.7
@@ -94,6 +94,16 @@ def importance_sample(
     index = np.searchsorted(np.cumsum(weight) / weight.sum(), positions, side="right")
     index = rng.permutation(np.minimum(index, len(weight) - 1))
     return ImportanceDraws(flat[index], pareto_k, effective, len(proposals))
+
+
+def laplace_sample(problem: Problem, mode: Mode, draws: int, seed: int) -> ImportanceDraws:
+    """Draws of the Gaussian at the mode, unweighted; Pareto k and weights say how near it is."""
+    rng = np.random.default_rng(seed)
+    z = rng.standard_normal((draws, problem.size))
+    flat = mode.at + z @ np.linalg.cholesky(mode.covariance).T
+    log_weight = (z**2).sum(axis=1) / 2 - problem.values(flat)
+    weight, pareto_k = _smoothed(np.where(np.isfinite(log_weight), log_weight, -np.inf))
+    return ImportanceDraws(flat, pareto_k, float(1 / (weight**2).sum()), 1)
 
 
 def _smoothed(log_weight: np.ndarray) -> tuple[np.ndarray, float]:

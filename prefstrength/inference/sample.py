@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from prefstrength.errors import InputError, SamplingWarning
-from prefstrength.inference.importance import PARETO_K, importance_sample
+from prefstrength.inference.importance import PARETO_K, importance_sample, laplace_sample
 from prefstrength.inference.latent import latent_sample
 from prefstrength.inference.nuts import nuts_sample
 from prefstrength.inference.prepare import TOLERANCE, Prepared, prepare
@@ -126,10 +126,10 @@ def _on(
     problem, mode = prepared.problem, prepared.mode
     reason = "asked for"
     if method == "laplace":
-        rng = np.random.default_rng(seed)
-        factor = np.linalg.cholesky(mode.covariance)
-        flat = mode.at + rng.standard_normal((draws * chains, problem.size)) @ factor.T
-        return {"statistics": {}, "method": method, "reason": reason}, flat
+        found = laplace_sample(problem, mode, draws * chains, seed)
+        extra = {"pareto_k": found.pareto_k, "effective": found.effective}
+        fields = {"statistics": {}, "method": method, "reason": reason, "extra": extra}
+        return fields, found.flat
     chosen = method
     if method == "auto":
         chosen = "importance" if problem.size <= _IMPORTANCE_PARAMETERS else "nuts"

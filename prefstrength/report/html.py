@@ -119,6 +119,8 @@ def _method(facts: Facts) -> str:
         "importance": "importance sampling around the mode",
         "nuts": "NUTS on the population level, the choosers' strengths integrated out",
         "latent": "NUTS on population and choosers together",
+        "laplace": "a Gaussian at the mode",
+        "svi": "a Gaussian on population and choosers, fitted by mini-batches",
     }.get(spec["method"], spec["method"])
     sampled = f"{spec['chains']} chains of {spec['draws']:,} draws"
     if spec["warmup"]:
