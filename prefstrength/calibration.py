@@ -108,7 +108,7 @@ class Calibration:
             )
 
     def coverage(self, probs: Sequence[float] = (0.5, 0.8, 0.9)) -> pd.DataFrame:
-        """Coverage of central intervals over the prior; columns as :func:`coverage` has them."""
+        """Coverage of central intervals over the prior; columns as :meth:`Coverage.intervals`."""
         return _coverage_table(self.ranks, probs)
 
     def plot(self, **options: Any) -> np.ndarray:
@@ -165,7 +165,12 @@ class Coverage:
         """Number of simulated data sets."""
         return int(self.estimates["simulation"].nunique())
 
-    def table(self, probs: Sequence[float] = (0.5, 0.8, 0.9)) -> pd.DataFrame:
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """Coverage of 50, 80 and 90 % intervals, bias and error: :meth:`intervals`."""
+        return self.intervals()
+
+    def intervals(self, probs: Sequence[float] = (0.5, 0.8, 0.9)) -> pd.DataFrame:
         """Coverage of central intervals, bias and root mean square error.
 
         Parameters
@@ -192,7 +197,7 @@ class Coverage:
         return cls(*load(directory, "Coverage"))
 
     def __repr__(self) -> str:
-        table = self.table((0.9,))
+        table = self.intervals((0.9,))
         shown = ", ".join(
             f"{row.variable} {row.coverage:.1%}" for row in table.head(4).itertuples()
         )
@@ -206,7 +211,7 @@ class Coverage:
         )
 
     def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(repr(self))}</pre>" + self.table().to_html(
+        return f"<pre>{html.escape(repr(self))}</pre>" + self.table.to_html(
             index=False, float_format=lambda v: f"{v:.3g}"
         )
 
@@ -378,7 +383,7 @@ def coverage(
     >>> model = ps.MixedLogit({"reward": ps.PointMass()})
     >>> done = ps.coverage(model, choices, ps.PointMass(value=1.0), simulations=20, cores=1,
     ...                    progress=False)
-    >>> done.table()["prob"].tolist()
+    >>> done.table["prob"].tolist()
     [0.5, 0.8, 0.9]
     """
     task = Replicates.of(model, choices, seed, draws, 99, sampler, truth=truth)

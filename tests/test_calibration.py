@@ -316,7 +316,7 @@ def test_an_interrupted_run_goes_on_and_more_simulations_continue_fewer(design, 
 def test_coverage_at_a_known_truth(design):
     truth = {"reward_mu": 0.3, "reward_sigma": 0.8}
     done = coverage(MODEL, design, truth, 80, sampler=enumerated, cores=1, progress=False, seed=4)
-    table = done.table((0.5, 0.9)).set_index(["variable", "prob"])
+    table = done.intervals((0.5, 0.9)).set_index(["variable", "prob"])
     assert done.simulations == 80
     assert (done.estimates.groupby("variable")["truth"].nunique() == 1).all()
     for variable in truth:
