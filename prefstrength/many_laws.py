@@ -146,7 +146,8 @@ def panels_by_chooser(
     ):
         values += log_weight
         top = values.max(axis=-1)
-        mass = np.exp((values - top[..., None]).astype(np.float32)).sum(-1, dtype=np.float64)
+        with np.errstate(over="ignore"):  # beyond single precision: no mass there
+            mass = np.exp((values - top[..., None]).astype(np.float32)).sum(-1, dtype=np.float64)
         out[part, members] = (top + np.log(mass)).T
     return out
 
@@ -174,7 +175,8 @@ def draws_by_chooser(
     ):
         values -= z**2 / 2
         values -= values.max(axis=-1, keepdims=True)
-        density = np.exp(values.astype(np.float32))
+        with np.errstate(over="ignore"):
+            density = np.exp(values.astype(np.float32))
         cdf = np.cumsum(density[..., 1:] + density[..., :-1], axis=-1)
         wanted = rng.random(cdf.shape[:-1], dtype=np.float32)[..., None] * cdf[..., -1:]
         right = np.minimum((cdf < wanted).sum(axis=-1), len(z) - 2)[..., None]
