@@ -1,8 +1,10 @@
 """Diagnostics against named thresholds, each with what it means and what to do next."""
 
+import copy
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -216,6 +218,21 @@ def _predictive_tail(fit: Fit) -> float:
     return float(min(1.0, 2 * min(below, above)))
 
 
+def _shifted(loo: dict[str, Any]) -> dict[str, Any]:
+    """The same with every unit's densities divided by the largest among the models.
+
+    Stacking does not change by that, but it takes exponentials: of a chooser with hundreds of
+    choices nothing would be left, and the weights would stay where the search began.
+    """
+    most = np.max([value.elpd_i.values for value in loo.values()], axis=0)
+    out = {}
+    for name, value in loo.items():
+        shifted = copy.copy(value)
+        shifted.elpd_i = value.elpd_i - most
+        out[name] = shifted
+    return out
+
+
 def compare(fits: Mapping[str, Fit]) -> pd.DataFrame:
     """Compare models of the same data by PSIS-LOO over choosers.
 
@@ -274,7 +291,7 @@ def compare(fits: Mapping[str, Fit]) -> pd.DataFrame:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # high k: reported below, with what to do
         loo = {name: az.loo(fit.tree, pointwise=True) for name, fit in fits.items()}
-        table = az.compare(loo, round_to="none")
+        table = az.compare(_shifted(loo), round_to="none")
     high = {name: float(np.mean(np.asarray(value.pareto_k) > 0.7)) for name, value in loo.items()}
     worst = max(high, key=lambda name: high[name])
     if high[worst] > 0.02:

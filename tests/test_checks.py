@@ -103,6 +103,18 @@ def test_compare_prefers_the_model_that_made_the_data(choices, fit):
     assert table["high_k"].max() == 0
 
 
+def test_weights_of_long_panels_do_not_stay_where_their_search_began():
+    # The density of a chooser's 1,500 choices is 0 in floating point.
+    long = ps.simulate(ps.LogNormal(mu=0.0, sigma=1.0), choosers=40, situations=1500, seed=1)
+    fits = {
+        name: ps.MixedLogit({"reward": law}).fit(long, seed=0, progress=False)
+        for name, law in (("DPO", ps.PointMass()), ("MixDPO", ps.LogNormal()))
+    }
+    with pytest.warns(ps.SamplingWarning, match="Pareto k"):
+        table = ps.compare(fits)
+    assert table["weight"].tolist() == pytest.approx([1.0, 0.0], abs=1e-3)
+
+
 def test_compare_refuses_what_cannot_be_compared(choices, fit):
     with pytest.raises(ps.InputError, match="at least two fits"):
         ps.compare({"one": fit})
