@@ -3,9 +3,9 @@
 Run by path with that environment's Python; one job as JSON on standard input, its result as
 JSON on the last line of standard output. It imports nothing of prefstrength.
 
-Both estimate ``strength = exp(mu + sigma z)`` on panels of pairs, Biogeme from mu = 0 and
-sigma = 1, xlogit from where it starts by itself. Several panels are estimated one after another:
-the first time is that of a fresh process.
+Both estimate ``strength = exp(mu + sigma z)`` on panels of pairs, from mu = 0 and sigma = 1.
+Several panels are estimated one after another: the first time is that of a fresh process. A peer
+that breaks off is reported with its message, not left out.
 """
 
 import contextlib
@@ -35,6 +35,8 @@ def xlogit(x: np.ndarray, draws: int, numerical_hessian: bool) -> dict:
         ids=np.repeat(np.arange(rows), 2),
         panels=np.repeat(np.arange(choosers), 2 * situations),
         randvars={"reward": "ln"},
+        # From its own start, the coefficient of the plain logit taken for mu, it may diverge.
+        init_coeff=np.array([0.0, 1.0]),
         n_draws=draws,
         num_hess=numerical_hessian,
         verbose=0,
@@ -111,13 +113,20 @@ def biogeme(x: np.ndarray, draws: int, kind: str) -> dict:
     }
 
 
+def attempt(peer, x: list, job: dict) -> dict:
+    try:
+        return peer(np.array(x), job["draws"], **job["options"])
+    except (ArithmeticError, ValueError, np.linalg.LinAlgError) as error:
+        return {"failed": f"{type(error).__name__}: {error}"}
+
+
 def main() -> None:
     job = json.load(sys.stdin)
-    run = {"xlogit": xlogit, "biogeme": biogeme}[job["peer"]]
+    peer = {"xlogit": xlogit, "biogeme": biogeme}[job["peer"]]
     # Biogeme writes files where it runs; either may print.
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
         os.chdir(folder)
-        result = [run(np.array(x), job["draws"], **job["options"]) for x in job["panels"]]
+        result = [attempt(peer, x, job) for x in job["panels"]]
         os.chdir("/")
     print(json.dumps(result))
 

@@ -81,8 +81,9 @@ def summary(out):
     if found := _loaded("accuracy", out):
         for dtype, limit in (("float64", 1e-10), ("float32", 2e-6)):
             for what in ("log p", "gradients"):
-                worst = max(row[f"{dtype}: {what}"] for row in found["kernel"])
-                rows.append(_limit(f"error of {what}, {dtype}, every law", worst, limit))
+                row = max(found["kernel"], key=lambda row: row[f"{dtype}: {what}"])
+                quantity = f"error of {what}, {dtype}, worst law ({row['law']})"
+                rows.append(_limit(quantity, row[f"{dtype}: {what}"], limit))
         for kind in ("pairs", "panel"):
             errors = [row["error (nats)"] for row in found["compression"] if row["data"] == kind]
             rows.append(_limit(f"nats lost by compression, {kind}, sigma <= 3", max(errors), 0.01))

@@ -55,9 +55,14 @@ def compare(quick, python):
             }
             path = ROOT / "benchmarks" / "peers.py"
             found = in_child("peers", job, python=python, path=path)
+            broken = [f["failed"] for f in found if "failed" in f]
+            if broken:
+                failed.append(f"{peer} ({way}, {count} draws) broke off: {broken[0]}")
+                continue
             rows.append(_row(peer, way, count, found, exact, arrays))
-            failed += [f"{peer} ({way}, {count} draws)" for f in found if not f["converged"]]
-    return rows, f"did not say that it converged: {', '.join(failed)}" if failed else None
+            if not all(f["converged"] for f in found):
+                failed.append(f"{peer} ({way}, {count} draws) says that it did not converge")
+    return rows, "; ".join(failed) + "." if failed else None
 
 
 def _row(software, way, draws, found, exact, arrays):
