@@ -386,10 +386,29 @@ class CompressedChoices:
 def load_compressed(directory: str | os.PathLike[str]) -> CompressedChoices:
     """Read what :meth:`CompressedChoices.save` wrote.
 
+    Parameters
+    ----------
+    directory : path
+
+    Returns
+    -------
+    CompressedChoices
+
     Raises
     ------
     InputError
         If the directory or one of its files is missing, damaged, or of another version.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import pandas as pd, prefstrength as ps
+    >>> pairs = pd.DataFrame({"reward_chosen": [1.0, 0.5], "reward_rejected": [0.0, 1.0]})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     pairs.to_parquet(f"{folder}/pairs.parquet")
+    ...     made = ps.compress_choices(f"{folder}/pairs.parquet", progress=False)
+    ...     ps.load_compressed(made.save(f"{folder}/sums")).content_hash() == made.content_hash()
+    True
     """
     directory = Path(directory)
     for name in ("compressed.json", "sums.npz"):
