@@ -9,7 +9,7 @@ from prefstrength.choices import Choices
 from prefstrength.fit import Fit
 from prefstrength.inference.assemble import assemble, cell_labels
 from prefstrength.inference.prepare import TOLERANCE
-from prefstrength.inference.sample import METHODS, Sampled, sample
+from prefstrength.inference.sampling import METHODS, Sampled, sample
 from prefstrength.likelihood import LikelihoodData
 from prefstrength.models import MixedLogit, cell_codes, describe
 from prefstrength.streaming.compressed import CompressedChoices

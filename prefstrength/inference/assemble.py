@@ -12,7 +12,7 @@ from scipy.interpolate import CubicSpline
 from prefstrength.choices import Choices
 from prefstrength.direct import DirectLikelihood
 from prefstrength.inference.problem import laws_of, prior_draws
-from prefstrength.inference.sample import Sampled
+from prefstrength.inference.sampling import Sampled
 from prefstrength.likelihood import LikelihoodData, build_likelihood
 from prefstrength.many_laws import draws_by_chooser, log_probabilities
 from prefstrength.mixing import PointMass

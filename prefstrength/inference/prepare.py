@@ -265,8 +265,8 @@ def _shrunk(box: Box) -> Box:
 
 
 def _grown(box: Box) -> Box:
-    margin = 0.2 * (box.high - box.low)
-    spread = 0.2 * (box.most - box.least)
+    margin = 0.3 * (box.high - box.low)
+    spread = 0.3 * (box.most - box.least)
     low, high, least = box.low - margin, box.high + margin, max(0.0, box.least - spread)
     return replace(box, low=low, high=high, least=least, most=box.most + spread)
 

@@ -26,6 +26,7 @@ METHODS = ("auto", "importance", "nuts", "latent", "laplace", "svi")
 _IMPORTANCE_PARAMETERS = 60
 _EFFECTIVE = 1000
 _MOST_ENLARGEMENTS = 3
+_PILOT = 50
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def sample(
 
     prepared = prepare(population, data, families)
     for attempt in range(_MOST_ENLARGEMENTS + 1):
-        sampled, flat = _on(prepared, method, seed, draws, warmup, chains, progress)
+        sampled, flat, prepared = _on(prepared, method, seed, draws, warmup, chains, progress)
         inside, error = prepared.suits(flat)
         if inside and error < TOLERANCE / 2:
             break
@@ -121,15 +122,15 @@ def _on(
     warmup: int,
     chains: int,
     progress: bool,
-) -> tuple[dict[str, Any], np.ndarray]:
-    """Fields of :class:`Sampled`, and the draws (chain * draw, parameter)."""
+) -> tuple[dict[str, Any], np.ndarray, Prepared]:
+    """Fields of :class:`Sampled`, the draws (chain * draw, parameter), and what they rest on."""
     problem, mode = prepared.problem, prepared.mode
     reason = "asked for"
     if method == "laplace":
         found = laplace_sample(problem, mode, draws * chains, seed)
         extra = {"pareto_k": found.pareto_k, "effective": found.effective}
         fields = {"statistics": {}, "method": method, "reason": reason, "extra": extra}
-        return fields, found.flat
+        return fields, found.flat, prepared
     chosen = method
     if method == "auto":
         chosen = "importance" if problem.size <= _IMPORTANCE_PARAMETERS else "nuts"
@@ -149,9 +150,28 @@ def _on(
                 )
             extra = {"pareto_k": found.pareto_k, "effective": found.effective}
             fields = {"statistics": {}, "method": chosen, "reason": reason, "extra": extra}
-            return fields, found.flat
+            return fields, found.flat, prepared
         chosen = "nuts"
         reason = f"{reason} from importance sampling, which is too few or too uneven"
-    run = nuts_sample(problem, mode, draws, warmup, chains, seed, progress)
+    prepared = _settled(prepared, warmup, seed)
+    run = nuts_sample(prepared.problem, prepared.mode, draws, warmup, chains, seed, progress)
     fields = {"statistics": run.statistics, "method": chosen, "reason": reason}
-    return fields, run.flat.reshape(-1, problem.size)
+    return fields, run.flat.reshape(-1, problem.size), prepared
+
+
+def _settled(prepared: Prepared, warmup: int, seed: int) -> Prepared:
+    """Surfaces on a box that two short chains do not leave.
+
+    With groups the posterior is wider than the Gaussian at the mode, from which the first box
+    comes; to find that out with the full run would cost the full run.
+    """
+    for _ in range(_MOST_ENLARGEMENTS):
+        if prepared.box is None:
+            break
+        pilot = nuts_sample(prepared.problem, prepared.mode, _PILOT, warmup, 2, seed, False)
+        flat = pilot.flat.reshape(-1, prepared.problem.size)
+        inside, error = prepared.suits(flat)
+        if inside and error < TOLERANCE / 2:
+            break
+        prepared = prepared.enlarged(flat)
+    return prepared
