@@ -202,8 +202,10 @@ class PanelRows:
         # Every class is compiled: do not split the few unusual choosers by step as well.
         return np.where(reaches > _REACHES[0], np.minimum(steps, 0.25), steps), reaches
 
-    def basis(self, beta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Polynomials (degree + 1, …) in single precision, and the two functions (2, …)."""
+    def basis(
+        self, beta: np.ndarray, precision: type = np.float32
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Polynomials (degree + 1, …) and the two functions split off (2, …)."""
         low, high = _interval(self.scale, self.positive)
         inside = np.clip(beta, low, high)
         finite = np.clip(beta, -1e100, 1e100)
@@ -219,7 +221,7 @@ class PanelRows:
         for k in range(2, self.degree + 1):
             np.multiply(2 * t, polynomials[k - 1], out=polynomials[k])
             polynomials[k] -= polynomials[k - 2]
-        return polynomials.astype(np.float32), np.stack([finite, second])
+        return polynomials.astype(precision), np.stack([finite, second])
 
 
 @jax.tree_util.register_dataclass

@@ -119,6 +119,7 @@ def panels_by_chooser(
     dispersion: np.ndarray | None,
     steps: np.ndarray,
     reaches: np.ndarray,
+    precise: bool = False,
 ) -> np.ndarray:
     """Log-likelihood of every chooser under every given law.
 
@@ -131,23 +132,24 @@ def panels_by_chooser(
         See :mod:`prefstrength.quantiles`.
     steps, reaches : numpy.ndarray, shape (chooser,)
         The trapezoid rule of each chooser, as :meth:`PanelRows.steps` gives them.
+    precise : bool
+        Products in double precision; else in single, as in
+        :class:`~prefstrength.compress.PanelTables`, with errors about 1e-7 of a chooser's number
+        of choices.
 
     Returns
     -------
     numpy.ndarray, shape (law, chooser)
-
-    Notes
-    -----
-    Products are in single precision, as in :class:`~prefstrength.compress.PanelTables`.
     """
+    precision = np.float64 if precise else np.float32
     out = np.empty((len(location), len(rows.information)))
     for part, members, _, log_weight, values in _integrands(
-        rows, family, location, dispersion, steps, reaches
+        rows, family, location, dispersion, steps, reaches, precision
     ):
         values += log_weight
         top = values.max(axis=-1)
         with np.errstate(over="ignore"):  # beyond single precision: no mass there
-            mass = np.exp((values - top[..., None]).astype(np.float32)).sum(-1, dtype=np.float64)
+            mass = np.exp((values - top[..., None]).astype(precision)).sum(-1, dtype=np.float64)
         out[part, members] = (top + np.log(mass)).T
     return out
 
@@ -194,10 +196,11 @@ def _integrands(
     dispersion: np.ndarray | None,
     steps: np.ndarray,
     reaches: np.ndarray,
+    precision: type = np.float32,
 ) -> Iterator[tuple[slice, np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
     """Parts of the laws, choosers, nodes, log weights, log-likelihoods (chooser, law, node)."""
     laws, choosers = len(location), len(rows.information)
-    series = rows.table[:, :-2].astype(np.float32)
+    series = rows.table[:, :-2].astype(precision)
     for step, reach in sorted(set(zip(steps, reaches, strict=True))):
         members = np.flatnonzero((steps == step) & (reaches == reach))
         place = np.full(choosers, -1)
@@ -214,7 +217,8 @@ def _integrands(
             for c, own in by_cell:
                 spread = None if dispersion is None else dispersion[part, c, None]
                 beta = coefficient_at(family, z[None, :], location[part, c, None], spread)
-                polynomials, ends = rows.basis(np.broadcast_to(beta, (len(beta), len(z))).ravel())
+                at_nodes = np.broadcast_to(beta, (len(beta), len(z))).ravel()
+                polynomials, ends = rows.basis(at_nodes, precision)
                 found = rows.table[own, -2:] @ ends
                 found += series[own] @ polynomials
                 # A chooser has one row in a cell, so that no index repeats.

@@ -89,6 +89,7 @@ class PanelSummary:
     rows: PanelRows
     family: type[Mixing]
     dispersion: float
+    precise: bool = False
 
     @property
     def how(self) -> str:
@@ -113,7 +114,9 @@ class PanelSummary:
 
     def by_chooser(self, location: np.ndarray, dispersion: np.ndarray | None) -> np.ndarray:
         """Log-likelihood (law, chooser) under laws (law, cell)."""
-        return panels_by_chooser(self.rows, self.family, location, dispersion, *self.nodes)
+        return panels_by_chooser(
+            self.rows, self.family, location, dispersion, *self.nodes, self.precise
+        )
 
     def by_draw(self, location: np.ndarray, dispersion: np.ndarray | None) -> np.ndarray:
         """:meth:`by_chooser` for the many laws of a posterior's draws.
@@ -125,7 +128,7 @@ class PanelSummary:
         if not self.separable or len(location) < 2 * _NODES ** (1 + random):
             return self.by_chooser(location, dispersion)
         at, spreads, basis = _between(location, dispersion, _NODES)
-        values = panels_by_chooser(self.rows, self.family, at, spreads, *self.nodes)
+        values = self.by_chooser(at, spreads)
         out = np.empty((len(location), values.shape[1]))
         for c in range(location.shape[1]):
             own = self.rows.chooser[self.rows.cell == c]
@@ -218,7 +221,7 @@ def summarise(
         sketch = PairSketch.build(x, data.cell, data.weight, scale, nodes=nodes)
         return _of_sketch(sketch, family, scale)
     rows = data.panel_rows(family.positive, 64 + 32 * refine)
-    return PanelSummary(rows, family, dispersion * 1.5**refine)
+    return PanelSummary(rows, family, dispersion * 1.5**refine, precise=refine > 0)
 
 
 def _of_sketch(sketch: PairSketch, family: type[Mixing], scale: float) -> PairSummary:

@@ -115,7 +115,8 @@ def _separable(
     error, best = np.inf, summary
     for refine in range(_MOST_REFINEMENTS + 1):
         if isinstance(summary, PanelSummary):
-            summary = replace(summary, dispersion=max(box.most, 0.3 * unit))
+            largest = max(box.most, 0.3 * unit) * 1.5**refine
+            summary = replace(summary, dispersion=largest)
         laws = _laws_in(problem, box, summary.family)
         finer_error = summary.error(data, laws)
         if finer_error > error / 2:
