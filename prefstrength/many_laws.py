@@ -200,7 +200,7 @@ def _integrands(
 ) -> Iterator[tuple[slice, np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
     """Parts of the laws, choosers, nodes, log weights, log-likelihoods (chooser, law, node)."""
     laws, choosers = len(location), len(rows.information)
-    series = rows.table[:, :-2].astype(precision)
+    series: np.ndarray = rows.table[:, :-2].astype(precision)
     for step, reach in sorted(set(zip(steps, reaches, strict=True))):
         members = np.flatnonzero((steps == step) & (reaches == reach))
         place = np.full(choosers, -1)

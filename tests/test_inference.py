@@ -1,5 +1,7 @@
 """The ways to the posterior: which is taken, what they share, and what they refuse."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -136,3 +138,54 @@ def test_methods_and_options_are_checked_at_the_door(choices):
         sample_population(MODEL, choices, method="mcmc")
     with pytest.raises(InputError, match="Expected draws of at least 50; got 3"):
         sample_population(MODEL, choices, draws=3)
+
+
+def with_groups(crossed, choosers=120, situations=8, seed=3):
+    """Choosers who differ by region, asked in one or both of two domains."""
+    rng = np.random.default_rng(seed)
+    who = np.repeat(np.arange(choosers), situations)
+    region = who % 2
+    domain = rng.integers(2, size=len(who)) if crossed else region
+    strength = np.exp(0.4 * region + 0.3 * domain + 0.6 * rng.standard_normal(choosers)[who])
+    r = rng.normal(0, 1.5, len(who))
+    chosen = rng.random(len(who)) < 1 / (1 + np.exp(-strength * r))
+    frame = pd.DataFrame(
+        {
+            "reward_chosen": np.where(chosen, r, -r),
+            "reward_rejected": 0.0,
+            "who": who.astype(str),
+            "region": np.array(["east", "west"])[region],
+            "domain": np.array(["code", "talk"])[domain],
+        }
+    )
+    groups = ["region", "domain"] if crossed else ["region"]
+    choices = ps.Choices.from_pairs(frame, chooser="who", groups=groups)
+    return choices, ps.MixedLogit({"reward": ps.LogNormal()}, groups=groups)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["panel", "pairs", "crossed"])
+def test_every_way_agrees_with_latent_choosers(kind, choices):
+    if kind == "panel":
+        model = MODEL
+    elif kind == "pairs":
+        model = MODEL
+        frame = pd.DataFrame({"reward_chosen": choices.differences("reward")[:600]})
+        choices = ps.Choices.from_pairs(frame.assign(reward_rejected=0.0))
+    else:
+        choices, model = with_groups(crossed=True)
+    reference = sample_population(model, choices, method="latent", warmup=600, draws=1500, seed=5)
+    for method in ("importance", "nuts"):
+        with warnings.catch_warnings():
+            # Whether the weights hold is the guard's to say; what they give is compared here.
+            warnings.simplefilter("ignore", ps.SamplingWarning)
+            found = sample_population(model, choices, method=method, draws=1000, seed=6)
+        if method == "importance" and found.extra["pareto_k"] > 0.7:
+            continue
+        for name in ("reward_mu", "reward_sigma"):
+            want = reference.variables[name].reshape(6000, -1)
+            got = found.variables[name].reshape(4000, -1)
+            sd = want.std(axis=0)
+            # A few hundred effective draws of the reference.
+            np.testing.assert_allclose(got.mean(axis=0), want.mean(axis=0), atol=0.2 * sd.max())
+            np.testing.assert_allclose(got.std(axis=0), sd, rtol=0.25)

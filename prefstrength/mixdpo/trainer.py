@@ -321,7 +321,11 @@ class _HostedStrength:
     def __mul__(self, log_ratio: torch.Tensor) -> torch.Tensor:
         self._seen.append(log_ratio.detach())
         if len(self._seen) == 1:
-            return mixdpo_logit(log_ratio, self._strength.mixing())
+            # The gradient of the dispersion is a small difference of large parts, and Adam makes
+            # its rounding as large as itself: in double precision it does not depend on how a
+            # batch is cut. (Apple's GPUs have none.)
+            exact = log_ratio if log_ratio.device.type == "mps" else log_ratio.double()
+            return mixdpo_logit(exact, self._strength.mixing()).to(log_ratio.dtype)
         return self._mean * log_ratio
 
     __rmul__ = __mul__
