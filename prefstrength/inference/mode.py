@@ -11,6 +11,9 @@ __all__ = ["Mode", "find_mode"]
 
 # Smallest curvature believed: the priors alone curve the unconstrained density about this much.
 _LEAST_CURVATURE = 0.1
+# How far, in nats of a spread's logarithm, the search may stray from the prior's median: with
+# centred shifts the density has no mode, but rises without bound as a spread goes to 0.
+_STRAY = 3.0
 
 
 @dataclass(frozen=True)
@@ -24,11 +27,21 @@ class Mode:
 def find_mode(problem: Problem, start: np.ndarray | None = None) -> Mode:
     """Maximise the posterior density over unconstrained parameters.
 
+    Logarithms of spreads are held near their prior's median by a wide Gaussian, as the mode is
+    where samplers start, and no estimate.
+
     The Hessian is taken by central differences of the gradient, so that any likelihood with a
     gradient will do; directions that curve less than the priors do are held to their curvature.
     """
+    hold = problem.spreads / _STRAY**2
+
+    def held(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        value, gradient = problem.value_and_gradient(flat)
+        away = flat - problem.prior_start
+        return value + float(hold @ away**2) / 2, gradient + hold * away
+
     result = optimize.minimize(
-        problem.value_and_gradient,
+        held,
         problem.start if start is None else start,
         jac=True,
         method="L-BFGS-B",
@@ -38,6 +51,6 @@ def find_mode(problem: Problem, start: np.ndarray | None = None) -> Mode:
     step = 1e-4 * np.eye(problem.size)
     up, down = np.split(problem.gradients(np.r_[mode + step, mode - step]), 2)
     hessian = (up - down) / 2e-4
-    values, vectors = np.linalg.eigh((hessian + hessian.T) / 2)
+    values, vectors = np.linalg.eigh((hessian + hessian.T) / 2 + np.diag(hold))
     curvature = np.maximum(values, _LEAST_CURVATURE)
     return Mode(at=mode, covariance=(vectors / curvature) @ vectors.T)

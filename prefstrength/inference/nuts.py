@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpyro.infer import MCMC, NUTS
 from numpyro.infer.hmc import HMCState
+from scipy import stats
 from tqdm.auto import tqdm
 
 from prefstrength.inference.mode import Mode
@@ -48,9 +49,7 @@ def nuts_sample(
     One program is compiled for a structure of models and shapes of data, and runs the chains on
     as many threads as there are cores.
     """
-    rng = np.random.default_rng(seed)
-    factor = np.linalg.cholesky(mode.covariance)
-    starts = mode.at + rng.standard_normal((chains, problem.size)) @ factor.T
+    starts = _starts(problem, mode, chains, np.random.default_rng(seed))
     keys = jax.random.split(jax.random.PRNGKey(seed), chains)
     stop = threading.Event()
     total = -(-(warmup + draws) // _CHUNK) * _CHUNK  # whole chunks; what is too much is cut off
@@ -80,6 +79,26 @@ def nuts_sample(
     kept = slice(warmup, warmup + draws)
     statistics = {name: np.stack([part[name][kept] for part in found]) for name in found[0]}
     return ChainDraws(statistics.pop("flat"), _with_depth(statistics))
+
+
+def _starts(problem: Problem, mode: Mode, chains: int, rng: np.random.Generator) -> np.ndarray:
+    """Points around the mode that the posterior does not rule out, one for each chain.
+
+    Where the posterior is no Gaussian, some points of the Gaussian at the mode lie so far out
+    that a chain started there would never move.
+    """
+    factor = np.linalg.cholesky(mode.covariance)
+    # A drop in log density that 99.9 % of a Gaussian posterior stays within.
+    drop = stats.chi2(problem.size).ppf(0.999) / 2
+    limit = problem.value_and_gradient(mode.at)[0] + drop
+    found = np.empty((0, problem.size))
+    for narrower in (1.0, 0.5, 0.25, 0.125, 0.0):
+        noise = rng.standard_normal((8 * chains, problem.size))
+        points = mode.at + narrower * noise @ factor.T
+        found = np.concatenate([found, points[problem.values(points) <= limit]])[:chains]
+        if len(found) == chains:
+            break
+    return found
 
 
 def _kernel(

@@ -14,7 +14,7 @@ import numpy as np
 import numpyro
 from jax.flatten_util import ravel_pytree
 from numpyro import handlers
-from numpyro.distributions import biject_to
+from numpyro.distributions import biject_to, constraints
 from numpyro.infer.util import constrain_fn, potential_energy
 
 from prefstrength.models import Population
@@ -116,6 +116,17 @@ def _unconstrained(site: dict[str, Any]) -> jax.Array:
 
 
 @partial(jax.jit, static_argnums=0)
+def _spreads(structure: Structure, numbers: dict[str, Any]) -> dict[str, jax.Array]:
+    """1 for logarithms of standard deviations and dispersions, 0 elsewhere."""
+    flags = {}
+    for name, site in _sites(structure, numbers).items():
+        start = _unconstrained(site)
+        positive = site["fn"].support is constraints.positive
+        flags[name] = jnp.full_like(start, 1.0 if positive else 0.0)
+    return flags
+
+
+@partial(jax.jit, static_argnums=0)
 def _start(structure: Structure, numbers: dict[str, Any]) -> dict[str, jax.Array]:
     return {name: _unconstrained(site) for name, site in _sites(structure, numbers).items()}
 
@@ -170,7 +181,11 @@ class Problem:
         self.structure = structure_of(population)
         self.numbers = _numbers(population)
         self.start = np.asarray(ravel_pytree(_start(self.structure, self.numbers))[0])
+        self.prior_start = self.start
         self.size = len(self.start)
+        flags = _spreads(self.structure, self.numbers)
+        #: Which numbers are logarithms of spreads: towards 0 spread the density may only rise.
+        self.spreads = np.asarray(ravel_pytree(flags)[0]) > 0
 
     def value_and_gradient(self, flat: np.ndarray) -> tuple[float, np.ndarray]:
         """Potential and its gradient."""
