@@ -30,6 +30,7 @@ AnyChoices = Choices | CompressedChoices
 _MOST_NUMBERS = 20_000_000
 # Enough for PSIS-LOO, whose error is of the data, not of the draws.
 _POINTWISE_DRAWS = 1_000
+_MOST_ROWS = 10_000_000
 _PREDICTED_SITUATIONS = 2_000
 _PREDICTIVE_DRAWS = 400
 _CHOOSER_SAMPLES = 400
@@ -190,6 +191,9 @@ def _log_likelihood(
     if isinstance(data, CompressedData) and not data.panel:
         return None  # its units are points that stand for many pairs
     keep = min(_POINTWISE_DRAWS, _MOST_NUMBERS // data.units)
+    if isinstance(evaluator, PanelSummary) and not evaluator.separable:
+        # Every draw is a product for every row: a few hundred are enough.
+        keep = min(keep, int(np.clip(_MOST_ROWS / len(evaluator.rows.chooser), 250, keep)))
     if evaluator is None or keep < 100:
         return None  # too many situations for a table of draws by situations
     thinned, pick = _thinned(variables, keep)
