@@ -36,7 +36,7 @@ from benchmarks.common import (
 TARGETS = {(500, 20): (500.0, 40.0), (5_000, 100): (1_000.0, None)}
 WAYS = [("parallel", False), ("parallel", True), ("vectorized", False), ("vectorized", True)]
 # Draws asked of our fit: what it gives by itself, and many, since its cost hardly depends on them.
-OURS = {"default draws": {}, "100,000 draws": {"draws": 25_000}}
+OURS = {"default draws": {}, "200,000 draws": {"draws": 50_000}}
 #: Standard errors that two Monte Carlo estimates may differ by.
 _AGREEMENT = 5.0
 
