@@ -773,7 +773,9 @@ def _conclude(fitted: Any, out: Path) -> None:
         title="Strength of preference, per sd of reward difference (90% intervals)", box=None
     )
     for heading in ("", "mean", "sd/mean", "verdict"):
-        shown.add_column(heading, no_wrap=heading != "verdict")
+        # Long names of levels fold, so that the numbers stay whole.
+        number = heading in ("mean", "sd/mean")
+        shown.add_column(heading, no_wrap=number, overflow="fold", min_width=21 if number else None)
     for row in table.to_dict("records"):
         label = f"{row['factor']}: {row['level']}" if row["level"] else str(row["factor"])
         shown.add_row(
