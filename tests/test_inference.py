@@ -131,6 +131,10 @@ def test_a_posterior_at_the_edge_of_its_box_gets_a_larger_one(choices):
         inside, error = larger.suits(far)
         assert inside
         assert error < 0.05
+        # Larger dispersions need finer nodes: the summary is made for them, and certified anew.
+        assert larger.box.most > prepared.box.most
+        assert larger.summary.dispersion >= larger.box.most
+        assert larger.error < 0.01
 
 
 def test_methods_and_options_are_checked_at_the_door(choices):

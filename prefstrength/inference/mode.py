@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize
+from scipy import optimize, stats
 
 from prefstrength.inference.problem import Problem
 
-__all__ = ["Mode", "find_mode"]
+__all__ = ["Mode", "find_mode", "not_ruled_out"]
 
 # Smallest curvature believed: the priors alone curve the unconstrained density about this much.
 _LEAST_CURVATURE = 0.1
@@ -37,7 +37,7 @@ def find_mode(problem: Problem, start: np.ndarray | None = None) -> Mode:
 
     def held(flat: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient = problem.value_and_gradient(flat)
-        away = flat - problem.prior_start
+        away = flat - problem.start
         return value + float(hold @ away**2) / 2, gradient + hold * away
 
     result = optimize.minimize(
@@ -54,3 +54,12 @@ def find_mode(problem: Problem, start: np.ndarray | None = None) -> Mode:
     values, vectors = np.linalg.eigh((hessian + hessian.T) / 2 + np.diag(hold))
     curvature = np.maximum(values, _LEAST_CURVATURE)
     return Mode(at=mode, covariance=(vectors / curvature) @ vectors.T)
+
+
+def not_ruled_out(problem: Problem, mode: Mode, points: np.ndarray) -> np.ndarray:
+    """Which points (point, parameter) have a log density near the mode's.
+
+    A drop is allowed that 99.9 % of a Gaussian posterior stays within.
+    """
+    drop = stats.chi2(problem.size).ppf(0.999) / 2
+    return problem.values(points) <= problem.value_and_gradient(mode.at)[0] + drop

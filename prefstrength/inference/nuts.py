@@ -12,10 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from numpyro.infer import MCMC, NUTS
 from numpyro.infer.hmc import HMCState
-from scipy import stats
 from tqdm.auto import tqdm
 
-from prefstrength.inference.mode import Mode
+from prefstrength.inference.mode import Mode, not_ruled_out
 from prefstrength.inference.problem import Problem, Structure, potential
 
 __all__ = ["STATISTICS", "ChainDraws", "nuts_sample", "sample_statistics"]
@@ -88,14 +87,12 @@ def _starts(problem: Problem, mode: Mode, chains: int, rng: np.random.Generator)
     that a chain started there would never move.
     """
     factor = np.linalg.cholesky(mode.covariance)
-    # A drop in log density that 99.9 % of a Gaussian posterior stays within.
-    drop = stats.chi2(problem.size).ppf(0.999) / 2
-    limit = problem.value_and_gradient(mode.at)[0] + drop
     found = np.empty((0, problem.size))
     for narrower in (1.0, 0.5, 0.25, 0.125, 0.0):
         noise = rng.standard_normal((8 * chains, problem.size))
         points = mode.at + narrower * noise @ factor.T
-        found = np.concatenate([found, points[problem.values(points) <= limit]])[:chains]
+        kept = points[not_ruled_out(problem, mode, points)]
+        found = np.concatenate([found, kept])[:chains]
         if len(found) == chains:
             break
     return found

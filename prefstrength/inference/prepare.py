@@ -5,10 +5,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from prefstrength.errors import SamplingWarning
-from prefstrength.inference.mode import Mode, find_mode
+from prefstrength.inference.mode import Mode, find_mode, not_ruled_out
 from prefstrength.inference.problem import Problem, laws_of
 from prefstrength.likelihood import LikelihoodData, build_likelihood, likelihood_error
 from prefstrength.mixing import Mixing, PointMass
@@ -39,6 +38,7 @@ class Prepared:
     ----------
     problem : Problem
     mode : Mode
+    data : LikelihoodData
     summary : PairSummary, PanelSummary or None
         ``None`` where the data cannot be compressed.
     box : Box or None
@@ -51,6 +51,7 @@ class Prepared:
 
     problem: Problem
     mode: Mode
+    data: LikelihoodData
     summary: PairSummary | PanelSummary | None
     box: Box | None
     error: float
@@ -80,12 +81,12 @@ class Prepared:
         return replace(self, mode=mode, box=None, how=self.summary.how)
 
     def enlarged(self, flat: np.ndarray) -> "Prepared":
-        """Surfaces on a box that holds the draws with some margin, and on more nodes."""
+        """Surfaces on a box that holds the draws with some margin, certified there."""
         assert self.box is not None
         assert self.summary is not None
         location, dispersion = _cell_values(self.problem, flat)
         box = _grown(self.box.around(location, dispersion))
-        return _surfaces(self.problem, self.summary, box, self.mode, self.error)
+        return _on_box(self.problem, self.data, self.summary, box, self.mode)
 
 
 def prepare(
@@ -112,6 +113,18 @@ def _separable(
 ) -> Prepared:
     unit = 1.0 if summary.family.positive else 1.0 / data.scales[0]
     problem, mode, box = _located(population, data, summary, unit)
+    return _on_box(problem, data, summary, box, mode)
+
+
+def _on_box(
+    problem: Problem,
+    data: LikelihoodData,
+    summary: PairSummary | PanelSummary,
+    box: Box,
+    mode: Mode,
+) -> Prepared:
+    """Surfaces on a box, from a summary that is accurate for all of the box's dispersions."""
+    unit = 1.0 if summary.family.positive else 1.0 / data.scales[0]
     error, best = np.inf, summary
     for refine in range(_MOST_REFINEMENTS + 1):
         if isinstance(summary, PanelSummary):
@@ -126,11 +139,12 @@ def _separable(
             break
         summary = summarise(data, summary.family, box.most, refine + 1)
     _warn_of(error, best.how)
-    return _surfaces(problem, best, box, mode, error)
+    return _surfaces(problem, data, best, box, mode, error)
 
 
 def _surfaces(
     problem: Problem,
+    data: LikelihoodData,
     summary: PairSummary | PanelSummary,
     box: Box,
     mode: Mode,
@@ -151,7 +165,7 @@ def _surfaces(
         if np.max(np.abs(found - exact), initial=0.0) < TOLERANCE / 4:
             break
     how = f"{summary.how}; a surface for each cell of the groups"
-    return Prepared(problem, find_mode(problem, mode.at), summary, box, error, how)
+    return Prepared(problem, find_mode(problem, mode.at), data, summary, box, error, how)
 
 
 def _located(
@@ -335,7 +349,7 @@ def _crossed(population: Population, data: LikelihoodData, family: type[Mixing])
         summary, error = finer, finer_error
         problem.likelihood = summary.likelihood()
     _warn_of(error, summary.how)
-    return Prepared(problem, mode, summary, None, error, summary.how)
+    return Prepared(problem, mode, data, summary, None, error, summary.how)
 
 
 def _direct(
@@ -361,7 +375,7 @@ def _direct(
         problem.likelihood, error = finer, finer_error
     how = problem.likelihood.how
     _warn_of(error, how)
-    return Prepared(problem, mode, None, None, error, how)
+    return Prepared(problem, mode, data, None, None, error, how)
 
 
 def _warn_of(error: float, how: str) -> None:
@@ -380,10 +394,7 @@ def _plausible(problem: Problem, mode: Mode) -> list[tuple[CellLaws, ...]]:
     rng = np.random.default_rng(0)
     factor = np.linalg.cholesky(mode.covariance)
     candidates = mode.at + 1.3 * rng.standard_normal((30, problem.size)) @ factor.T
-    best = problem.value_and_gradient(mode.at)[0]
-    # A drop in log density that 99.9 % of a Gaussian posterior stays within.
-    drop = stats.chi2(problem.size).ppf(0.999) / 2
-    kept = [c for c in candidates if problem.value_and_gradient(c)[0] - best < drop][:6]
+    kept = candidates[not_ruled_out(problem, mode, candidates)][:6]
     return _laws(problem, np.stack([mode.at, *kept]))
 
 

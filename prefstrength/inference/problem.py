@@ -61,7 +61,6 @@ def potential(
     return potential_energy(_likelihood_model, (population, likelihood), {}, tree)
 
 
-_value = jax.jit(potential, static_argnums=0)
 _value_and_gradient = jax.jit(jax.value_and_grad(potential, argnums=1), static_argnums=0)
 
 
@@ -181,7 +180,6 @@ class Problem:
         self.structure = structure_of(population)
         self.numbers = _numbers(population)
         self.start = np.asarray(ravel_pytree(_start(self.structure, self.numbers))[0])
-        self.prior_start = self.start
         self.size = len(self.start)
         flags = _spreads(self.structure, self.numbers)
         #: Which numbers are logarithms of spreads: towards 0 spread the density may only rise.
