@@ -35,17 +35,20 @@ def pairs(situations: int = 1000) -> Choices:
 
 
 def grouped(choosers: int = 90, situations: int = 12) -> Choices:
-    """Three regions that choosers belong to."""
-    whole = panel(choosers, situations)
+    """Three regions that choosers belong to; of single situations, if choosers make one each."""
+    whole = ps.simulate(ps.LogNormal(mu=0.0, sigma=0.7), choosers, situations, 1.5, seed=1)
+    who = np.repeat(np.arange(choosers), situations)
     frame = pd.DataFrame(
         {
             "reward_chosen": whole.differences("reward"),
             "reward_rejected": 0.0,
-            "annotator": whole.chooser,
-            "region": np.array(["east", "north", "west"])[whole.chooser % 3],
+            "annotator": who,
+            "region": np.array(["east", "north", "west"])[who % 3],
         }
     )
-    return Choices.from_pairs(frame, chooser="annotator", groups=["region"])
+    return Choices.from_pairs(
+        frame, chooser="annotator" if situations > 1 else None, groups=["region"]
+    )
 
 
 def configurations() -> dict[str, tuple[ps.MixedLogit, Choices]]:
@@ -54,9 +57,10 @@ def configurations() -> dict[str, tuple[ps.MixedLogit, Choices]]:
         model = ps.MixedLogit({"reward": family()})
         out[f"{name}-panel"] = model, panel()
         out[f"{name}-pairs"] = model, pairs()
-    for name in ("LogNormal", "Gamma"):
-        model = ps.MixedLogit({"reward": FAMILIES[name]()}, groups=["region"])
+        model = ps.MixedLogit({"reward": family()}, groups=["region"])
         out[f"{name}-groups"] = model, grouped()
+    model = ps.MixedLogit({"reward": ps.LogNormal()}, groups=["region"])
+    out["LogNormal-pairs-groups"] = model, grouped(1500, 1)
     out["LogNormal-500x20"] = ps.MixedLogit({"reward": ps.LogNormal()}), panel(500, 20)
     return out
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Likelihood",
     "LikelihoodData",
+    "NotIntegrableError",
     "build_likelihood",
     "error_of_all",
     "exact_panels",
@@ -33,6 +34,10 @@ Likelihood = PairSketch | PanelTables | DirectLikelihood
 
 # Above this many evaluations of a utility the product rule stops being sensible.
 _DIRECT_LIMIT = 2e8
+
+
+class NotIntegrableError(InputError):
+    """Several random attributes, or so many situations, that quadrature is out of reach."""
 
 
 @dataclass(frozen=True)
@@ -178,10 +183,11 @@ def _direct(
     nodes = len(normal_nodes(step, reach)[0]) ** random
     size = float(np.prod(data.values.shape[:2])) * nodes
     if random > 2 or size > _DIRECT_LIMIT:
-        raise InputError(
+        raise NotIntegrableError(
             "Integrating the coefficients out expects at most two random attributes and a "
             f"moderate size; got {random} random attributes and {len(data.chosen)} situations. "
-            'Make some attributes PointMass(), or sample the choosers: fit(method="latent").'
+            'Make some attributes PointMass(), or sample the choosers: fit(method="latent"), or '
+            '"svi" for many.'
         )
     how = f"not compressed: {nodes} quadrature nodes for every situation"
     return _direct_on(data, float(step), reach, how)

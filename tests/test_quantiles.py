@@ -231,3 +231,20 @@ def test_chebyshev_basis_has_a_gradient_at_the_ends():
     slope = jax.jacobian(lambda t: chebyshev_basis(t, 9))
     np.testing.assert_allclose(slope(jnp.array(1.0)), np.arange(10.0) ** 2, rtol=1e-12)
     assert np.isfinite(jax.hessian(lambda t: chebyshev_basis(t, 9).sum())(jnp.array(-1.0)))
+
+
+@pytest.mark.parametrize("family", [Normal, LogNormal, Gamma, InverseGaussian])
+def test_coefficients_at_traced_draws_in_every_cell(family):
+    z = np.linspace(-8.0, 8.0, 161)
+    dispersion = np.array([0.004, 0.3, 1.0])
+    with jax.enable_x64(True):
+        laws = CellLaws(family, jnp.array([0.1, 0.2, 0.3]), jnp.asarray(dispersion))
+        got = jax.jit(laws.tastes)(jnp.asarray(z))
+        slope = jax.vmap(jax.jacfwd(laws.tastes))(jnp.asarray(z))
+    want = coefficient_at(family, z[:, None], np.array([0.1, 0.2, 0.3]), dispersion)
+    np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-12)
+    up, down = (
+        coefficient_at(family, z[:, None] + step, np.array([0.1, 0.2, 0.3]), dispersion)
+        for step in (1e-5, -1e-5)
+    )
+    np.testing.assert_allclose(slope, (up - down) / 2e-5, rtol=1e-5, atol=1e-9)

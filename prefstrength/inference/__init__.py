@@ -40,10 +40,12 @@ def fit(
         k says whether it holds. ``"nuts"``: NUTS on the population level, the coefficients
         being integrated out. ``"latent"``: NUTS on population and choosers together, for any
         number of random attributes. ``"laplace"``: a Gaussian at the mode (MAP), a quick look.
-        ``"svi"``: a Gaussian on population and choosers fitted by mini-batches of choosers, for
-        many choosers and several random attributes; its intervals are too narrow.
+        ``"svi"``: a Gaussian on the population level fitted by mini-batches of choosers, for
+        many choosers and several random attributes.
         ``"auto"``: importance sampling where there are at most 60 parameters, k < 0.7 and 1000
-        effective draws, else NUTS; the fit says which and why.
+        effective draws, else NUTS; where the coefficients cannot be integrated out (three and
+        more random attributes) ``"latent"``, or ``"svi"`` beyond 20,000 draws of choosers; the
+        fit says which and why.
     seed : int
         Same seed, same numbers.
     draws, warmup, chains : int

@@ -7,15 +7,14 @@ import numpyro
 import numpyro.distributions as dist
 from numpyro.infer import MCMC, NUTS, init_to_median
 
-from prefstrength.errors import InputError
 from prefstrength.inference.nuts import STATISTICS, sample_statistics
 from prefstrength.likelihood import LikelihoodData
 from prefstrength.logit import log_choice
-from prefstrength.mixing import LogNormal, Mixing, Normal, PointMass
+from prefstrength.mixing import PointMass
 from prefstrength.models import Population
 from prefstrength.quantiles import CellLaws
 
-__all__ = ["latent_sample", "require_cheap_quantiles", "tastes"]
+__all__ = ["latent_sample", "tastes"]
 
 
 def latent_sample(
@@ -35,7 +34,6 @@ def latent_sample(
         Each (chain, draw, …); ``_chooser_draws`` (chain, draw, chooser, random attribute).
     """
     families = list(population.families.values())
-    require_cheap_quantiles(families)
     random = [a for a, family in enumerate(families) if family is not PointMass]
     values, chosen = jnp.asarray(data.values), jnp.asarray(data.chosen)
     available, weight = jnp.asarray(data.available), jnp.asarray(data.weight)
@@ -47,8 +45,8 @@ def latent_sample(
             "_chooser_draws", dist.Normal(0.0, 1.0).expand([data.units, len(random)]).to_event(2)
         )
         utility = jnp.zeros(values.shape[:2])
-        for a, taste in enumerate(tastes(laws, cell, z[unit])):
-            utility = utility + taste[:, None] * values[:, :, a]
+        for a, taste in enumerate(tastes(laws, z)):
+            utility = utility + taste[unit, cell][:, None] * values[:, :, a]
         numpyro.factor("choices", weight @ log_choice(utility, chosen, available))
 
     sampler = MCMC(
@@ -64,27 +62,11 @@ def latent_sample(
     return {k: np.asarray(v) for k, v in samples.items()}, sample_statistics(sampler)
 
 
-def require_cheap_quantiles(families: list[type[Mixing]]) -> None:
-    """Refuse families whose coefficient is no simple function of a standard normal draw."""
-    others = [f.__name__ for f in families if f not in (PointMass, Normal, LogNormal)]
-    if others:
-        raise InputError(
-            f"Sampling the choosers expects PointMass, Normal or LogNormal; got {others[0]}, whose "
-            'quantile function has no cheap gradient. Use method="nuts", or LogNormal.'
-        )
-
-
-def tastes(laws: tuple[CellLaws, ...], cell: jax.Array, z: jax.Array) -> list[jax.Array]:
-    """Coefficient of every attribute in situations of the given cells.
-
-    ``z`` (…, random attribute) broadcasts against ``cell`` (…).
-    """
+def tastes(laws: tuple[CellLaws, ...], z: jax.Array) -> list[jax.Array]:
+    """Coefficient of every attribute in every cell (…, cell), at draws z (…, random attribute)."""
     out, column = [], 0
     for law in laws:
-        taste = law.location[cell]
-        if law.dispersion is not None:
-            taste = taste + law.dispersion[cell] * z[..., column]
-            taste = jnp.exp(taste) if law.family is LogNormal else taste
-            column += 1
-        out.append(taste)
+        random = law.dispersion is not None
+        out.append(law.tastes(z[..., column] if random else jnp.zeros(z.shape[:-1])))
+        column += random
     return out

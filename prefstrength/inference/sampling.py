@@ -12,8 +12,8 @@ from prefstrength.inference.latent import latent_sample
 from prefstrength.inference.nuts import nuts_sample
 from prefstrength.inference.prepare import TOLERANCE, Prepared, prepare
 from prefstrength.inference.svi import svi_sample
-from prefstrength.likelihood import LikelihoodData
-from prefstrength.mixing import Mixing
+from prefstrength.likelihood import LikelihoodData, NotIntegrableError
+from prefstrength.mixing import Mixing, PointMass
 from prefstrength.models import Population
 from prefstrength.streaming.data import CompressedData
 
@@ -27,6 +27,8 @@ _IMPORTANCE_PARAMETERS = 60
 _EFFECTIVE = 1000
 _MOST_ENLARGEMENTS = 3
 _PILOT = 50
+# Draws of choosers that NUTS is asked for beside the population level; beyond, mini-batches.
+_CHOOSER_DRAWS = 20_000
 
 
 @dataclass(frozen=True)
@@ -80,22 +82,22 @@ def sample(
     for name, value, least in (("draws", draws, 50), ("warmup", warmup, 50), ("chains", chains, 1)):
         if value < least:
             raise InputError(f"Expected {name} of at least {least}; got {value}.")
-    if method == "latent":
-        if isinstance(data, CompressedData):
-            raise InputError(
-                'method="latent" needs the choices themselves; got compressed choices, of which '
-                "sums are left. Use another method, or fit Choices."
-            )
-        variables, statistics = latent_sample(
-            population, data, draws, warmup, chains, seed, progress
+    if method in ("latent", "svi"):
+        return _with_choosers(
+            population, data, method, "asked for", seed, draws, warmup, chains, progress
         )
-        return Sampled(variables, statistics, method, "asked for", None, 0.0)
-
-    if method == "svi":
-        variables, found = svi_sample(population, data, draws, chains, seed, progress)
-        return Sampled(variables, {}, method, "asked for", None, 0.0, found)
-
-    prepared = prepare(population, data, families)
+    try:
+        prepared = prepare(population, data, families)
+    except NotIntegrableError:
+        if method != "auto":
+            raise
+        random = sum(family is not PointMass for family in families)
+        way = "latent" if data.units * random <= _CHOOSER_DRAWS else "svi"
+        reason = (
+            f"{random} random attributes and {len(data.chosen)} situations are too many to "
+            f"integrate the coefficients of {data.units} choosers out"
+        )
+        return _with_choosers(population, data, way, reason, seed, draws, warmup, chains, progress)
     for attempt in range(_MOST_ENLARGEMENTS + 1):
         sampled, flat, prepared = _on(prepared, method, seed, draws, warmup, chains, progress)
         inside, error = prepared.suits(flat)
@@ -112,6 +114,34 @@ def sample(
         error=prepared.error + error,
         **sampled,
     )
+
+
+def _with_choosers(
+    population: Population,
+    data: LikelihoodData,
+    method: str,
+    reason: str,
+    seed: int,
+    draws: int,
+    warmup: int,
+    chains: int,
+    progress: bool,
+) -> Sampled:
+    """Choosers sampled beside the population level, by NUTS or by mini-batches."""
+    if isinstance(data, CompressedData):
+        raise InputError(
+            f'method="{method}" needs the choices themselves; got compressed choices, of which '
+            "sums are left. Use another method, or fit Choices."
+        )
+    extra: dict[str, Any] = {}
+    if method == "latent":
+        variables, statistics = latent_sample(
+            population, data, draws, warmup, chains, seed, progress
+        )
+    else:
+        variables, extra = svi_sample(population, data, draws, chains, seed, progress)
+        statistics = {}
+    return Sampled(variables, statistics, method, reason, None, 0.0, extra)
 
 
 def _on(
