@@ -13,7 +13,7 @@ from prefstrength.choices import Choices
 from prefstrength.direct import DirectLikelihood
 from prefstrength.inference.problem import laws_of, prior_draws
 from prefstrength.inference.sampling import Sampled
-from prefstrength.likelihood import LikelihoodData, build_likelihood
+from prefstrength.likelihood import LikelihoodData, NotIntegrableError, build_likelihood
 from prefstrength.many_laws import draws_by_chooser, log_probabilities
 from prefstrength.mixing import PointMass
 from prefstrength.models import Population
@@ -147,8 +147,10 @@ def _evaluator(
         return prepared.summary or prepared.problem.likelihood
     families = tuple(population.families.values())
     if not data.scalar:
-        random = sum(family is not PointMass for family in families)
-        return build_likelihood(data, families, refine=1) if random <= 2 else None  # type: ignore[return-value]
+        try:
+            return build_likelihood(data, families, refine=1)  # type: ignore[return-value]
+        except NotIntegrableError:
+            return None
     (name,) = population.families
     flat = _flat_parameters(population, sampled.variables)
     _, dispersion = _location_dispersion(name, families[0], flat)
