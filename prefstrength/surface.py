@@ -51,15 +51,17 @@ class Box:
     most: float
     softness: float
 
-    def around(self, location: np.ndarray, dispersion: np.ndarray | None) -> "Box":
-        """The smallest box that holds this one and the given points (point, cell)."""
+    def of(self, location: np.ndarray, dispersion: np.ndarray | None) -> "Box":
+        """The smallest box that holds the given points (point, cell)."""
         spread = np.array([self.least, self.most]) if dispersion is None else dispersion
+        low, high = location.min(axis=0), location.max(axis=0)
+        width = 1e-9 * np.maximum(1.0, np.abs(low) + np.abs(high))  # of points all alike
         return replace(
             self,
-            low=np.minimum(self.low, location.min(axis=0)),
-            high=np.maximum(self.high, location.max(axis=0)),
-            least=min(self.least, float(spread.min())),
-            most=max(self.most, float(spread.max())),
+            low=low - width,
+            high=high + width,
+            least=float(spread.min()),
+            most=float(spread.max()) + 1e-9,
         )
 
     def holds(self, location: np.ndarray, dispersion: np.ndarray | None) -> np.ndarray:

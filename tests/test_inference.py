@@ -166,7 +166,7 @@ def test_a_posterior_at_the_edge_of_its_box_gets_a_larger_one(choices):
         assert prepared.suits(near)[0]
         far = prepared.mode.at + np.array([[0.0, 0.0], [9.0, 9.0]]) * spread
         assert not prepared.suits(far)[0]
-        larger = prepared.enlarged(far)
+        larger = prepared.moved(far)
         inside, error = larger.suits(far)
         assert inside
         assert error < 0.05
@@ -174,6 +174,35 @@ def test_a_posterior_at_the_edge_of_its_box_gets_a_larger_one(choices):
         assert larger.box.most > prepared.box.most
         assert larger.summary.dispersion >= larger.box.most
         assert larger.error < 0.01
+
+
+def test_a_box_far_too_wide_is_cut_down_to_the_posterior():
+    # Hardly anything is known of a dispersion so large that choosers only show their signs: the
+    # Gaussian at the mode is far wider than the posterior, and a surface over all of it wrong.
+    rng = np.random.default_rng(7)
+    who = np.repeat(np.arange(90), 12)
+    taste = rng.normal([-2.0, -1.7, -0.8], [0.7, 5.0, 0.4], (30, 3)).reshape(-1)[who]
+    r = rng.normal(0, 1.5, len(who))
+    chosen = rng.random(len(who)) < 1 / (1 + np.exp(-taste * r))
+    frame = pd.DataFrame(
+        {
+            "reward_chosen": np.where(chosen, r, -r),
+            "reward_rejected": 0.0,
+            "who": who.astype(str),
+            "region": np.array(["east", "north", "west"])[who % 3],
+        }
+    )
+    choices = ps.Choices.from_pairs(frame, chooser="who", groups=["region"])
+    model = ps.MixedLogit({"reward": ps.Normal()}, groups=["region"])
+    found = sample_population(model, choices, seed=0)
+    assert "a surface for each cell" in found.how
+    assert found.error < 0.01
+    sigma = found.variables["reward_sigma"].reshape(-1, 3)
+    box = found.prepared.box
+    assert box.most < 3 * sigma.max()
+    location = found.variables["reward_mu"].reshape(-1, 3)
+    assert ((box.high - box.low) < 3 * np.ptp(location, axis=0)).all()
+    assert 2.0 < np.median(sigma[:, 1]) < 8.0
 
 
 def test_methods_and_options_are_checked_at_the_door(choices):

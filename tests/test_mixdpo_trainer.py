@@ -719,13 +719,21 @@ def test_a_loss_that_multiplies_otherwise_is_noticed(tmp_path, model_path, pairs
     trainer = trainer_of(tmp_path, model_path, pairs, strength=GAMMA)
     delta, chosen = torch.tensor([1.0, 2.0]), torch.tensor([0.5, 0.25])
 
-    hosted = _HostedStrength(trainer.strength)
+    def hosting():
+        law = trainer.strength.mixing()
+        return _HostedStrength(trainer.strength.mean, lambda delta: mixdpo_loss(delta, law))
+
+    hosted = hosting()
     for log_ratio in (delta, chosen, chosen - delta):
         hosted * log_ratio
     hosted.check()
+    with pytest.raises(RuntimeError, match="got 3 products"):
+        hosted.check(lengths=(torch.tensor([2.0, 2.0]), torch.tensor([4.0, 4.0])))
+    with pytest.raises(RuntimeError, match="no longer takes the log-sigmoid.*but sigmoid"):
+        torch.sigmoid(hosting() * delta)
 
     for products in ([delta], [chosen, delta, chosen - delta], [delta, chosen, chosen, delta]):
-        hosted = _HostedStrength(trainer.strength)
+        hosted = hosting()
         for log_ratio in products:
             log_ratio * hosted
         with pytest.raises(RuntimeError, match=f"got {len(products)} products"):
@@ -738,13 +746,13 @@ def test_a_loss_that_multiplies_otherwise_is_noticed(tmp_path, model_path, pairs
 
     monkeypatch.setattr(trl.DPOTrainer, "_compute_loss", rewards_first)
     with pytest.raises(RuntimeError, match="no longer multiplies beta"):
-        trainer.compute_loss(trainer.model, {})
+        trainer.compute_loss(trainer.model, {"completion_mask": torch.ones(4, 3)})
 
 
 def test_trls_loss_cannot_take_the_hosted_strength_for_a_number(tmp_path, model_path, pairs):
     trainer = trainer_of(tmp_path, model_path, pairs, strength=GAMMA)
     with pytest.raises(TypeError):
-        float(_HostedStrength(trainer.strength))
+        float(_HostedStrength(trainer.strength.mean, lambda delta: delta))
 
 
 def test_the_signatures_that_are_overridden():

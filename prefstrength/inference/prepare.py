@@ -25,6 +25,8 @@ _COARSE = 10
 _MOST_ZOOMS = 14
 # Half of a box, in posterior standard deviations.
 _REACH = 7.0
+# Of a box around draws, on each side, in parts of what they span.
+_MARGIN = 0.4
 # What no posterior under the default priors leaves, in units of the prior's scale.
 _FARTHEST_LOCATION = 8.0
 _LARGEST_DISPERSION = 6.0
@@ -80,12 +82,18 @@ class Prepared:
         mode = find_mode(self.problem, self.mode.at)
         return replace(self, mode=mode, box=None, how=self.summary.how)
 
-    def enlarged(self, flat: np.ndarray) -> "Prepared":
-        """Surfaces on a box that holds the draws with some margin, certified there."""
+    def moved(self, flat: np.ndarray) -> "Prepared":
+        """Surfaces on a box that holds the draws with some margin, certified there.
+
+        A box that the draws fill in part only is cut down to them: on a wide one a surface may
+        be so wrong that its draws go astray, and a wider one would be worse. Where draws come to
+        a side of the old box, the penalty beyond it hides how far they want to go: there the new
+        box is wider by its own width.
+        """
         assert self.box is not None
         assert self.summary is not None
         location, dispersion = _cell_values(self.problem, flat)
-        box = _grown(self.box.around(location, dispersion))
+        box = _grown(self.box.of(location, dispersion), _shrunk(self.box))
         return _on_box(self.problem, self.data, self.summary, box, self.mode)
 
 
@@ -279,11 +287,23 @@ def _shrunk(box: Box) -> Box:
     return replace(box, low=low, high=high, least=least, most=box.most - spread)
 
 
-def _grown(box: Box) -> Box:
-    margin = 0.3 * (box.high - box.low)
-    spread = 0.3 * (box.most - box.least)
-    low, high, least = box.low - margin, box.high + margin, max(0.0, box.least - spread)
-    return replace(box, low=low, high=high, least=least, most=box.most + spread)
+def _grown(box: Box, inner: Box) -> Box:
+    """A box around draws with a margin, a wide one where they leave the inner box."""
+
+    def margin(touched: Any, width: Any) -> Any:
+        return np.where(touched, 1.0, _MARGIN) * width
+
+    width, spread = box.high - box.low, box.most - box.least
+    most = box.most + float(margin(box.most > inner.most, spread))
+    least = box.least - float(margin(box.least < inner.least, spread))
+    return replace(
+        box,
+        low=box.low - margin(box.low < inner.low, width),
+        high=box.high + margin(box.high > inner.high, width),
+        # Close to 0 a surface is flat: do not cut it off.
+        least=0.0 if least < 0.3 * most else least,
+        most=most,
+    )
 
 
 def _cell_values(problem: Problem, flat: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:

@@ -25,7 +25,7 @@ METHODS = ("auto", "importance", "nuts", "latent", "laplace", "svi")
 # this many effective draws.
 _IMPORTANCE_PARAMETERS = 60
 _EFFECTIVE = 1000
-_MOST_ENLARGEMENTS = 3
+_MOST_MOVES = 5
 _PILOT = 50
 # Draws of choosers that NUTS is asked for beside the population level; beyond, mini-batches.
 _CHOOSER_DRAWS = 20_000
@@ -98,13 +98,13 @@ def sample(
             f"integrate the coefficients of {data.units} choosers out"
         )
         return _with_choosers(population, data, way, reason, seed, draws, warmup, chains, progress)
-    for attempt in range(_MOST_ENLARGEMENTS + 1):
+    for attempt in range(_MOST_MOVES + 1):
         sampled, flat, prepared = _on(prepared, method, seed, draws, warmup, chains, progress)
         inside, error = prepared.suits(flat)
         if inside and error < TOLERANCE / 2:
             break
-        wide = attempt >= _MOST_ENLARGEMENTS - 1
-        prepared = prepared.without_surfaces() if wide else prepared.enlarged(flat)
+        last = attempt >= _MOST_MOVES - 1
+        prepared = prepared.without_surfaces() if last else prepared.moved(flat)
     return Sampled(
         variables={
             name: v.reshape(chains, -1, *v.shape[1:])
@@ -195,7 +195,7 @@ def _settled(prepared: Prepared, warmup: int, seed: int) -> Prepared:
     With groups the posterior is wider than the Gaussian at the mode, from which the first box
     comes; to find that out with the full run would cost the full run.
     """
-    for _ in range(_MOST_ENLARGEMENTS):
+    for _ in range(_MOST_MOVES):
         if prepared.box is None:
             break
         pilot = nuts_sample(prepared.problem, prepared.mode, _PILOT, warmup, 2, seed, False)
@@ -203,5 +203,5 @@ def _settled(prepared: Prepared, warmup: int, seed: int) -> Prepared:
         inside, error = prepared.suits(flat)
         if inside and error < TOLERANCE / 2:
             break
-        prepared = prepared.enlarged(flat)
+        prepared = prepared.moved(flat)
     return prepared

@@ -6,7 +6,17 @@ Torch loads here; TRL only with :class:`MixDPOConfig` and :class:`MixDPOTrainer`
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from prefstrength.mixdpo.objectives import log_choice_probability, mixdpo_logit, mixdpo_loss
+from prefstrength.mixdpo.objectives import (
+    beta_dpo_loss,
+    beta_dpo_scale,
+    capo_loss,
+    log_choice_probability,
+    mixdpo_logit,
+    mixdpo_loss,
+    odpo_loss,
+    smpo_loss,
+)
+from prefstrength.mixdpo.registry import OBJECTIVES
 from prefstrength.mixdpo.strength import Strength
 
 if TYPE_CHECKING:
@@ -14,12 +24,18 @@ if TYPE_CHECKING:
     from prefstrength.mixdpo.trainer import MixDPOTrainer
 
 __all__ = [
+    "OBJECTIVES",
     "MixDPOConfig",
     "MixDPOTrainer",
     "Strength",
+    "beta_dpo_loss",
+    "beta_dpo_scale",
+    "capo_loss",
     "log_choice_probability",
     "mixdpo_logit",
     "mixdpo_loss",
+    "odpo_loss",
+    "smpo_loss",
 ]
 
 _LAZY = {"MixDPOConfig": "config", "MixDPOTrainer": "trainer"}

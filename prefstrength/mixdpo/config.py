@@ -10,6 +10,8 @@ from trl import DPOConfig
 
 from prefstrength.errors import InputError
 from prefstrength.learned import MODES
+from prefstrength.mixdpo.objectives import ESTIMATORS
+from prefstrength.mixdpo.registry import OBJECTIVES
 from prefstrength.mixdpo.strength import Strength
 from prefstrength.mixing import MIXINGS
 from prefstrength.prior import StrengthPrior
@@ -21,6 +23,8 @@ DEFAULT_BETA, DEFAULT_START_CV = 0.1, 0.5
 
 #: Mean strengths that can be meant for a log-ratio difference in nats; DPO's β is 0.01 to 0.5.
 LEAST_MEAN, GREATEST_MEAN = 1e-4, 5.0
+# Log-ratios divided by their length are smaller by about this.
+_PER_TOKEN = 100.0
 
 
 @dataclass
@@ -55,6 +59,25 @@ class MixDPOConfig(DPOConfig):
     strength_num_pairs : int, optional
         Number of training pairs N that the prior is weighed against, > 0; default the length of
         ``train_dataset``. Needed where the length is not known (streaming).
+    objective : {"mixdpo", "odpo", "beta-dpo", "smpo", "capo"}, default "mixdpo"
+        What is minimised (:mod:`prefstrength.mixdpo.objectives`). ``"odpo"``, ``"smpo"`` and
+        ``"capo"`` want the columns ``reward_chosen`` and ``reward_rejected``; ``"capo"`` is no
+        likelihood and wants a frozen strength.
+    estimator : {"exact", "monte-carlo"}, default "exact"
+        Expectation over strength in training: exact, or by draws as in the MixDPO paper.
+    samples : int, default 16
+        Draws for each pair, > 0, with ``estimator="monte-carlo"``.
+    odpo_alpha : float, default 1.0
+        Scale of ODPO's offset, >= 0.
+    beta_dpo_a : float, default 0.6
+        How much β-DPO's strength follows the batch, >= 0.
+    smpo_gamma : float, default 1.0
+        Sensitivity of the smoothed preferences, > 0.
+    weight_column : str, optional
+        Column with a weight >= 0 for every pair, which its loss is multiplied with.
+    loss_type : {"sigmoid", "sigmoid_norm"}, default "sigmoid"
+        Whether Δ is a sum over tokens, or each log-ratio is divided by its number of tokens: then
+        strengths 20 to 100 times as large are usual, and the prior's mean is for that Δ.
     beta : float, optional
         Strength of plain DPO, or the mean to start from without ``strength``; default 0.1, in
         practice 0.01 to 0.5 [2]_. With ``strength`` it is the prior's mean and cannot be given.
@@ -66,8 +89,8 @@ class MixDPOConfig(DPOConfig):
 
     Notes
     -----
-    The loss is :math:`-\log E_{\beta \sim F}[\sigma(\beta\Delta)]` [1]_, which replaces the
-    ``sigmoid`` loss; TRL's other losses, label smoothing and f-divergences are rejected.
+    The loss is by default :math:`-\log E_{\beta \sim F}[\sigma(\beta\Delta)]` [1]_, which
+    replaces TRL's; its other losses, label smoothing and f-divergences are rejected.
 
     References
     ----------
@@ -127,6 +150,38 @@ class MixDPOConfig(DPOConfig):
         },
     )
 
+    # Parameters that control the objective
+    objective: str = field(
+        default="mixdpo",
+        metadata={
+            "help": "What is minimised. odpo, smpo and capo want the columns reward_chosen and "
+            "reward_rejected.",
+            "choices": list(OBJECTIVES),
+        },
+    )
+    estimator: str = field(
+        default="exact",
+        metadata={
+            "help": "Expectation over strength in training: exact, or by draws as in the MixDPO "
+            "paper.",
+            "choices": list(ESTIMATORS),
+        },
+    )
+    samples: int = field(
+        default=16, metadata={"help": "Draws for each pair, > 0, with estimator monte-carlo."}
+    )
+    odpo_alpha: float = field(default=1.0, metadata={"help": "Scale of ODPO's offset, >= 0."})
+    beta_dpo_a: float = field(
+        default=0.6, metadata={"help": "How much beta-DPO's strength follows the batch, >= 0."}
+    )
+    smpo_gamma: float = field(
+        default=1.0, metadata={"help": "Sensitivity of SmPO's smoothed preferences, > 0."}
+    )
+    weight_column: str | None = field(
+        default=None,
+        metadata={"help": "Column with a weight >= 0 of every pair, which multiplies its loss."},
+    )
+
     # Parameters that control how strength is learned
     strength_learning_rate: float = field(
         default=1e-3,
@@ -157,6 +212,7 @@ class MixDPOConfig(DPOConfig):
             StrengthPrior.load(self.strength) if isinstance(self.strength, str) else self.strength
         )
         self._resolve_strength()
+        self._check_objective()
         self._reject_other_losses()
         if getattr(self, "activation_checkpointing", True) is None:
             # TRL 1.16 sets its default under the old name, of which transformers >= 5.20 warns
@@ -201,9 +257,11 @@ class MixDPOConfig(DPOConfig):
             self._resolve_without_prior()
         # Building it once finds what the family and the mode do not allow.
         mean = self.build_strength().mean
-        if not LEAST_MEAN <= mean <= GREATEST_MEAN:
+        normalized = self.loss_type in ("sigmoid_norm", ["sigmoid_norm"])
+        greatest = GREATEST_MEAN * (_PER_TOKEN if normalized else 1.0)
+        if not LEAST_MEAN <= mean <= greatest:
             raise InputError(
-                f"Expected a mean strength between {LEAST_MEAN:g} and {GREATEST_MEAN:g} per nat "
+                f"Expected a mean strength between {LEAST_MEAN:g} and {greatest:g} per nat "
                 f"of log-ratio (DPO's beta is 0.01 to 0.5); got {mean:.4g}. A mean in units of a "
                 "reward model cannot be meant for log-ratios: build the prior with "
                 "StrengthPrior.from_fit(fit, mean_strength=0.1), which anchors its scale."
@@ -258,11 +316,47 @@ class MixDPOConfig(DPOConfig):
                 stacklevel=5,
             )
 
+    def _check_objective(self) -> None:
+        for name, known in (("objective", list(OBJECTIVES)), ("estimator", ESTIMATORS)):
+            value = getattr(self, name)
+            if value not in known:
+                raise InputError(
+                    f"Expected {name} to be one of {', '.join(known)}; got {value!r}. "
+                    "Check the spelling."
+                )
+        for name, least in (("samples", 1), ("odpo_alpha", 0), ("beta_dpo_a", 0)):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= least):
+                raise InputError(f"Expected {name} >= {least}; got {value}.")
+        if not (math.isfinite(self.smpo_gamma) and self.smpo_gamma > 0):
+            raise InputError(
+                f"Expected smpo_gamma > 0, or nothing would be learned; got {self.smpo_gamma}."
+            )
+        if self.estimator != "exact":
+            if self.objective != "mixdpo":
+                raise InputError(
+                    f"Expected estimator 'exact' with objective {self.objective!r}; got "
+                    f"{self.estimator!r}, which is MixDPO's. Leave it out."
+                )
+            if self.strength_family == "InverseGaussian":
+                raise InputError(
+                    "Expected PointMass, Normal, LogNormal or Gamma with estimator 'monte-carlo'; "
+                    "got InverseGaussian, of which torch has no draws with gradients. Take "
+                    "estimator 'exact'."
+                )
+        if OBJECTIVES[self.objective].regression and self.strength_mode != "frozen":
+            raise InputError(
+                f"Expected strength_mode 'frozen' with objective {self.objective!r}, which is no "
+                f"likelihood of the choice and would shrink strength; got "
+                f"{self.strength_mode!r}. Freeze it."
+            )
+
     def _reject_other_losses(self) -> None:
         losses = [self.loss_type] if isinstance(self.loss_type, str) else list(self.loss_type)
-        if losses != ["sigmoid"]:
+        if losses not in (["sigmoid"], ["sigmoid_norm"]):
             raise InputError(
-                f"Expected loss_type 'sigmoid', which MixDPO generalises; got {losses}. "
+                "Expected loss_type 'sigmoid', which MixDPO generalises, or 'sigmoid_norm', the "
+                f"same with log-ratios divided by their length; got {losses}. "
                 "Use trl.DPOTrainer for other losses."
             )
         if self.loss_weights is not None and list(self.loss_weights) != [1.0]:

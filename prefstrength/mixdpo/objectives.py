@@ -4,17 +4,43 @@ The mathematics is :mod:`prefstrength.kernel`'s, the same lines as in the analys
 run on torch tensors. An objective maps Δ of any shape to the loss of each pair; its *logit*
 :math:`u` is the number with :math:`-\log\sigma(u)` = loss, through which a trainer that was
 written for DPO can host it.
+
+Four objectives of others are here for comparison, each with a law of strength in the place of
+their β: at a point they are the papers' own.
 """
 
+import math
 from typing import Any
 
 import torch
+from torch.nn.functional import logsigmoid
 
 from prefstrength.errors import InputError
 from prefstrength.kernel import Library, log_probability, log_tails
-from prefstrength.mixing import Mixing, PointMass
+from prefstrength.mixing import Gamma, InverseGaussian, LogNormal, Mixing, Normal, PointMass
 
-__all__ = ["TORCH", "log_choice_probability", "mixdpo_logit", "mixdpo_loss"]
+__all__ = [
+    "ESTIMATORS",
+    "LEAST_REWARD_DIFFERENCE",
+    "TORCH",
+    "beta_dpo_loss",
+    "beta_dpo_scale",
+    "capo_loss",
+    "log_choice_probability",
+    "mixdpo_logit",
+    "mixdpo_loss",
+    "odpo_loss",
+    "smpo_loss",
+]
+
+#: How the expectation over strength is computed.
+ESTIMATORS = ("exact", "monte-carlo")
+
+#: Reward differences below this count as this in ODPO, whose offset is their logarithm.
+LEAST_REWARD_DIFFERENCE = 1e-3
+
+# β-DPO does not let a batch scale strength below this share.
+_LEAST_SCALE = 1e-2
 
 #: Torch as a :class:`~prefstrength.kernel.Library`.
 TORCH = Library(
@@ -72,7 +98,14 @@ def log_choice_probability(delta: torch.Tensor, mixing: Mixing) -> torch.Tensor:
     return log_probability(TORCH, delta, mixing)
 
 
-def mixdpo_loss(delta: torch.Tensor, mixing: Mixing) -> torch.Tensor:
+def mixdpo_loss(
+    delta: torch.Tensor,
+    mixing: Mixing,
+    *,
+    estimator: str = "exact",
+    samples: int = 16,
+    generator: torch.Generator | None = None,
+) -> torch.Tensor:
     r"""MixDPO loss of each pair, :math:`-\log E_{\beta \sim F}[\sigma(\beta\Delta)]`.
 
     Parameters
@@ -81,11 +114,28 @@ def mixdpo_loss(delta: torch.Tensor, mixing: Mixing) -> torch.Tensor:
         Log-ratio difference chosen minus rejected, in nats.
     mixing : Mixing
         Law of strength; with PointMass this is the loss of DPO.
+    estimator : {"exact", "monte-carlo"}
+        ``"monte-carlo"``: the paper's, the mean over ``samples`` draws for each pair, through
+        which gradients reach the parameters. For PointMass, Normal, LogNormal and Gamma.
+    samples : int
+        Draws for each pair, > 0; the paper has 16.
+    generator : torch.Generator, optional
+        Source of the draws; torch's own by default. Gamma draws from torch's own only.
 
     Returns
     -------
     torch.Tensor, shape (...)
         Not reduced.
+
+    Raises
+    ------
+    InputError
+        If the law cannot be drawn from with gradients, or an argument is not one of the above.
+
+    Notes
+    -----
+    By Jensen's inequality the Monte Carlo loss is too high on average, by about
+    :math:`\operatorname{var}[\sigma(\beta\Delta)] / (2 K p(\Delta)^2)` with K draws.
 
     References
     ----------
@@ -97,7 +147,236 @@ def mixdpo_loss(delta: torch.Tensor, mixing: Mixing) -> torch.Tensor:
     >>> mixdpo_loss(delta, PointMass(value=0.1))
     tensor([6.0025, 0.6931, 0.0025])
     """
-    return -log_choice_probability(delta, mixing)
+    if estimator == "exact":
+        return -log_choice_probability(delta, mixing)
+    if estimator != "monte-carlo":
+        raise InputError(
+            f"Expected estimator to be one of {', '.join(ESTIMATORS)}; got {estimator!r}. "
+            "Check the spelling."
+        )
+    if samples < 1:
+        raise InputError(f"Expected samples of at least 1; got {samples}. The paper has 16.")
+    delta, mixing = _prepare(delta, mixing)
+    strength = _draws(mixing, (samples, *delta.shape), delta, generator)
+    return math.log(samples) - torch.logsumexp(logsigmoid(strength * delta), dim=0)
+
+
+def _draws(
+    mixing: Mixing,
+    shape: tuple[int, ...],
+    like: torch.Tensor,
+    generator: torch.Generator | None,
+) -> torch.Tensor:
+    """Draws of strength through which gradients reach the parameters."""
+    if isinstance(mixing, PointMass):
+        return torch.as_tensor(mixing.value).expand(shape)
+    if isinstance(mixing, Normal | LogNormal):
+        z = torch.randn(shape, dtype=like.dtype, device=like.device, generator=generator)
+        value = mixing.mu + mixing.sigma * z
+        return value.exp() if isinstance(mixing, LogNormal) else value
+    if isinstance(mixing, Gamma):
+        if generator is not None:
+            raise InputError(
+                "Expected no generator with Gamma, of which torch draws with gradients from its "
+                "own generator only. Leave it out and call torch.manual_seed."
+            )
+        law = torch.distributions.Gamma(mixing.shape, mixing.rate, validate_args=False)
+        whole = torch.broadcast_shapes(shape, law.batch_shape)
+        return law.expand(torch.Size(whole)).rsample()
+    raise InputError(
+        f"Expected PointMass, Normal, LogNormal or Gamma with estimator 'monte-carlo'; got "
+        f"{mixing.family}, of which torch has no draws with gradients. Take estimator 'exact'."
+    )
+
+
+def odpo_loss(
+    delta: torch.Tensor, mixing: Mixing, reward_difference: torch.Tensor, *, alpha: float = 1.0
+) -> torch.Tensor:
+    r"""DPO with an offset: the log-ratio is to lead by more where the rewards do.
+
+    .. math:: -\log E_\beta\,\sigma\Bigl(\beta\bigl(\Delta - o / E\beta\bigr)\Bigr),
+        \qquad o = \alpha \log(r_w - r_l)
+
+    Parameters
+    ----------
+    delta : torch.Tensor, shape (...)
+        Log-ratio difference chosen minus rejected, in nats.
+    mixing : Mixing
+        Law of strength: PointMass (the paper's), Normal, LogNormal, Gamma or InverseGaussian.
+    reward_difference : torch.Tensor, shape (...)
+        Reward of the chosen minus that of the rejected response. Differences below
+        ``LEAST_REWARD_DIFFERENCE``, negative ones included, count as that: such a pair asks for
+        next to no lead, and hardly counts.
+    alpha : float
+        Scale of the offset, >= 0; 0 gives the loss without offset.
+
+    Returns
+    -------
+    torch.Tensor, shape (...)
+
+    References
+    ----------
+    .. [1] Amini, Vieira, Cotterell (2024), arXiv:2402.10571.
+
+    Examples
+    --------
+    >>> delta, reward = torch.tensor([5.0, 5.0]), torch.tensor([1.0, 4.0])
+    >>> odpo_loss(delta, PointMass(value=0.2), reward)
+    tensor([0.3133, 0.9048])
+    """
+    delta, mixing = _prepare(delta, mixing)
+    difference = torch.as_tensor(reward_difference, dtype=delta.dtype, device=delta.device)
+    offset = alpha * difference.clamp(min=LEAST_REWARD_DIFFERENCE).log()
+    return -log_probability(TORCH, delta - offset / _mean(mixing), mixing)
+
+
+def beta_dpo_scale(
+    batch_mean: torch.Tensor, threshold: torch.Tensor | float, *, a: float = 0.6
+) -> torch.Tensor:
+    r"""What β-DPO multiplies strength with in a batch, :math:`1 + a(\bar M - M_0)`.
+
+    Parameters
+    ----------
+    batch_mean : torch.Tensor, shape ()
+        Mean log-ratio difference of the batch, in nats; no gradient goes through it.
+    threshold : float or torch.Tensor
+        :math:`M_0`, in nats.
+    a : float
+        How much strength follows the batch; the paper has 0.6.
+
+    Returns
+    -------
+    torch.Tensor, shape ()
+        At least 0.01.
+
+    References
+    ----------
+    .. [1] Wu et al. (2024), arXiv:2407.08639.
+
+    Examples
+    --------
+    >>> beta_dpo_scale(torch.tensor(2.0), 1.5)
+    tensor(1.3000)
+    """
+    return (1 + a * (batch_mean.detach() - threshold)).clamp(min=_LEAST_SCALE)
+
+
+def beta_dpo_loss(
+    delta: torch.Tensor,
+    mixing: Mixing,
+    threshold: torch.Tensor | float,
+    *,
+    a: float = 0.6,
+    batch_mean: torch.Tensor | None = None,
+) -> torch.Tensor:
+    r"""β-DPO: strength follows the batch, larger where the pairs are far apart.
+
+    .. math:: -\log E_\beta\,\sigma(c\,\beta\,\Delta), \qquad c = 1 + a(\bar M - M_0)
+
+    Parameters
+    ----------
+    delta : torch.Tensor, shape (pair,)
+        Log-ratio differences of a batch, in nats.
+    mixing : Mixing
+        Law of strength; PointMass at β₀ is the paper's.
+    threshold, a : float
+        As in :func:`beta_dpo_scale`.
+    batch_mean : torch.Tensor, shape (), optional
+        Mean of all of the batch, if ``delta`` is a part of it.
+
+    Returns
+    -------
+    torch.Tensor, shape (pair,)
+
+    References
+    ----------
+    .. [1] Wu et al. (2024), arXiv:2407.08639.
+
+    Examples
+    --------
+    >>> delta = torch.tensor([1.0, 3.0])
+    >>> beta_dpo_loss(delta, PointMass(value=0.1), threshold=2.0)  # the batch's own mean: DPO
+    tensor([0.6444, 0.5544])
+    """
+    mean = delta.mean() if batch_mean is None else batch_mean
+    return mixdpo_loss(beta_dpo_scale(mean, threshold, a=a) * delta, mixing)
+
+
+def smpo_loss(
+    delta: torch.Tensor, mixing: Mixing, reward_difference: torch.Tensor, *, gamma: float = 1.0
+) -> torch.Tensor:
+    r"""Smoothed preferences: strength is scaled by how sure a reward model is of the pair.
+
+    .. math:: -\log E_\beta\,\sigma\bigl(\gamma\,(2 q - 1)\,\beta\,\Delta\bigr),
+        \qquad q = \sigma(r_w - r_l)
+
+    Parameters
+    ----------
+    delta : torch.Tensor, shape (...)
+        Log-ratio difference chosen minus rejected, in nats.
+    mixing : Mixing
+        Law of strength; PointMass is the paper's.
+    reward_difference : torch.Tensor, shape (...)
+        Reward of the chosen minus that of the rejected response, in logits. Where it is negative
+        the reward model contradicts the label, and the pair is learned the other way round.
+    gamma : float
+        Sensitivity, > 0.
+
+    Returns
+    -------
+    torch.Tensor, shape (...)
+
+    References
+    ----------
+    .. [1] Lu et al. (2025), arXiv:2506.02698, eq. 9.
+
+    Examples
+    --------
+    >>> delta, reward = torch.tensor([5.0, 5.0]), torch.tensor([0.0, 2.0])
+    >>> smpo_loss(delta, PointMass(value=0.2), reward)  # a pair that looks even teaches nothing
+    tensor([0.6931, 0.3832])
+    """
+    delta, mixing = _prepare(delta, mixing)
+    difference = torch.as_tensor(reward_difference, dtype=delta.dtype, device=delta.device)
+    # 2 sigmoid(d) - 1, without cancellation near 0.
+    return -log_probability(TORCH, gamma * torch.tanh(difference / 2) * delta, mixing)
+
+
+def capo_loss(delta: torch.Tensor, mixing: Mixing, reward_difference: torch.Tensor) -> torch.Tensor:
+    r"""Calibrated margins: the implicit reward difference is to equal the win rates' difference.
+
+    .. math:: \bigl(2 q - 1 - E\beta\,\Delta\bigr)^2, \qquad q = \sigma(r_w - r_l)
+
+    Parameters
+    ----------
+    delta : torch.Tensor, shape (...)
+        Log-ratio difference chosen minus rejected, in nats.
+    mixing : Mixing
+        Law of strength: PointMass (the paper's), Normal, LogNormal, Gamma or InverseGaussian, of
+        which the mean counts.
+    reward_difference : torch.Tensor, shape (...)
+        Reward of the chosen minus that of the rejected response, in logits: q is the rate at
+        which the one wins against the other, and 1 - q the other's.
+
+    Returns
+    -------
+    torch.Tensor, shape (...)
+        Not a likelihood: with a learned mean strength it has a trivial minimum at strength 0 and
+        infinite Δ, so that strength should be frozen.
+
+    References
+    ----------
+    .. [1] Lee et al. (2025), arXiv:2502.02588.
+
+    Examples
+    --------
+    >>> delta, reward = torch.tensor([5.0]), torch.tensor([2.0])
+    >>> capo_loss(delta, PointMass(value=0.2), reward)
+    tensor([0.0568])
+    """
+    delta, mixing = _prepare(delta, mixing)
+    difference = torch.as_tensor(reward_difference, dtype=delta.dtype, device=delta.device)
+    return (torch.tanh(difference / 2) - _mean(mixing) * delta) ** 2
 
 
 def mixdpo_logit(delta: torch.Tensor, mixing: Mixing) -> torch.Tensor:
@@ -130,6 +409,24 @@ def mixdpo_logit(delta: torch.Tensor, mixing: Mixing) -> torch.Tensor:
         return mixing.value * delta
     ahead, behind = log_tails(TORCH, delta, mixing)
     return ahead - behind
+
+
+def _mean(mixing: Mixing) -> Any:
+    """Mean strength, with gradients."""
+    if isinstance(mixing, PointMass):
+        return mixing.value
+    if isinstance(mixing, Normal):
+        return mixing.mu
+    if isinstance(mixing, LogNormal):
+        return torch.exp(mixing.mu + mixing.sigma**2 / 2)
+    if isinstance(mixing, Gamma):
+        return mixing.shape / mixing.rate
+    if isinstance(mixing, InverseGaussian):
+        return mixing.mu
+    raise InputError(
+        "Expected PointMass, Normal, LogNormal, Gamma or InverseGaussian, whose mean the objective "
+        f"takes; got {mixing.family}. Take its main part, or mixdpo_loss."
+    )
 
 
 def _prepare(delta: Any, mixing: Mixing) -> tuple[torch.Tensor, Mixing]:

@@ -1,15 +1,16 @@
 r"""MixDPO on TRL's DPO trainer.
 
-TRL computes the log-ratios, their difference Δ, and :math:`-\log\sigma(\beta\Delta)`. MixDPO is
-hosted in that one product: :class:`_HostedStrength` stands in the place of β for the time of the
-loss and answers ``beta * delta`` with the logit :math:`u(\Delta)`, for which
-:math:`-\log\sigma(u)` is the MixDPO loss exactly. Whatever TRL does around it (adapters,
-precomputed reference, mixture-of-experts losses, metrics) stays TRL's own. What is leaned on is
-checked in every step, and by a contract test.
+TRL computes the log-ratios, their difference Δ, and :math:`-\log\sigma(\beta\Delta)`. An objective
+is hosted in that one expression: :class:`_HostedStrength` stands in the place of β for the time of
+the loss and answers ``beta * delta`` with a :class:`_Logit`, of which the log-sigmoid is minus the
+loss of every pair. Whatever TRL does around it (adapters, precomputed reference,
+mixture-of-experts losses, metrics) stays TRL's own. What is leaned on is checked in every step,
+and by a contract test.
 """
 
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,17 @@ from trl import DPOTrainer
 from prefstrength._files import atomic_write_bytes
 from prefstrength.errors import DataWarning, InputError
 from prefstrength.learned import FILE_NAME, LearnedStrength
+from prefstrength.mixdpo.columns import CarriedColumns, check_columns, split_columns
 from prefstrength.mixdpo.config import MixDPOConfig
-from prefstrength.mixdpo.objectives import mixdpo_logit
-from prefstrength.mixdpo.strength import Strength
+from prefstrength.mixdpo.registry import OBJECTIVES, Running
 
 __all__ = ["MixDPOTrainer"]
 
 #: Exact parameters of the strength and the state of its optimizer, in every checkpoint.
 STATE_NAME = "strength_state.safetensors"
+
+# β-DPO's running threshold, in the same file.
+_THRESHOLD = "objective.threshold"
 
 
 class MixDPOTrainer(DPOTrainer):
@@ -51,7 +55,7 @@ class MixDPOTrainer(DPOTrainer):
         Arguments; by default plain DPO with strength 0.1.
     train_dataset : datasets.Dataset or datasets.IterableDataset
         Columns ``prompt``, ``chosen``, ``rejected``: texts, or conversations as lists of
-        ``{"role", "content"}``.
+        ``{"role", "content"}``. Further columns as the objective and ``weight_column`` ask for.
     eval_dataset : Dataset or dict of Dataset, optional
         The same, for evaluation during training.
     **kwargs
@@ -76,7 +80,9 @@ class MixDPOTrainer(DPOTrainer):
     a point for every log and every checkpoint. ``save_model`` and each checkpoint write
     ``learned_strength.json``; a resumed run continues with the same strength and the same state
     of its optimizer. In training ``loss`` is the objective, prior included; in evaluation
-    ``eval_loss`` is the mixed negative log-likelihood alone, and the strength is not touched.
+    ``eval_loss`` is the mean loss of the pairs alone, weights and prior apart (for the default
+    objective the mixed negative log-likelihood), and the strength is not touched.
+    The logs of an objective's own numbers begin with ``objective/``.
 
     References
     ----------
@@ -117,11 +123,17 @@ class MixDPOTrainer(DPOTrainer):
         elif not isinstance(args, MixDPOConfig):
             raise TypeError(f"Expected args as a MixDPOConfig; got {type(args).__name__}.")
         _check_model(model, name, ref_model, args, kwargs)
+        rewards = OBJECTIVES[args.objective].columns
+        weights = () if args.weight_column is None else (args.weight_column,)
         _check_pairs(train_dataset, "train_dataset")
+        check_columns(train_dataset, "train_dataset", rewards, weights)
         for label, dataset in _named(eval_dataset):
             _check_pairs(dataset, label)
+            check_columns(dataset, label, rewards, ())
 
         self.strength = args.build_strength()
+        self._objective = OBJECTIVES[args.objective]
+        self._columns = (*rewards, *weights)
         self.strength.model_name = name
         self._max_length = args.max_length
         super().__init__(
@@ -133,6 +145,10 @@ class MixDPOTrainer(DPOTrainer):
             eval_dataset=eval_dataset,
             **kwargs,
         )
+        self._running = Running(mean=lambda value: self.accelerator.reduce(value, "mean"))
+        if self._columns:
+            collator: Any = self.data_collator  # type: ignore[has-type]
+            self.data_collator = CarriedColumns(collator, self._columns)
         self._prior_weight = 1 / self._num_pairs() if self.strength.prior is not None else 0.0
         self._learned_parameters = [p for p in self.strength.parameters() if p.requires_grad]
         self.strength_optimizer = (
@@ -145,15 +161,36 @@ class MixDPOTrainer(DPOTrainer):
     # -- the loss ---------------------------------------------------------------------------------
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
-        hosted = _HostedStrength(self.strength)
+        mode = "train" if self.model.training else "eval"
+        columns, inputs = split_columns(inputs)
+        logged: dict[str, float] = {}
+
+        def pair_loss(delta: torch.Tensor) -> torch.Tensor:
+            loss, found = self._objective.loss(
+                delta,
+                columns,
+                self.strength.mixing(),
+                self.args,
+                self._running,
+                mode == "train",
+            )
+            logged.update(found)
+            if mode == "train" and self.args.weight_column is not None:
+                loss = loss * columns[self.args.weight_column]
+            return loss
+
+        hosted = _HostedStrength(self.strength.mean, pair_loss)
         self.beta = hosted  # type: ignore[assignment]
         try:
             result = super()._compute_loss(model, inputs, return_outputs)
         finally:
             self.beta = self.strength.mean
-        hosted.check()
+        lengths = inputs["completion_mask"].sum(dim=1).clamp(min=1.0).chunk(2)
+        hosted.check(lengths if "sigmoid_norm" in self.loss_types else None)
         loss = result[0] if return_outputs else result
-        if self.model.training:
+        for key, value in logged.items():
+            self._metrics[mode][f"objective/{key}"].append(value)
+        if mode == "train":
             self._require_finite(hosted.delta, loss)
             if self._prior_weight and self.strength.learns:
                 prior = self.strength.negative_log_prior() * self._prior_weight
@@ -161,6 +198,13 @@ class MixDPOTrainer(DPOTrainer):
         else:
             self._log_strength("eval")
         return (loss, result[1]) if return_outputs else loss
+
+    def compute_ref_log_probs(self, model: Any, inputs: dict[str, Any]) -> Any:
+        return super().compute_ref_log_probs(model, split_columns(inputs)[1])
+
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        self._signature_columns += [c for c in self._columns if c not in self._signature_columns]
 
     def _require_finite(self, delta: torch.Tensor, loss: torch.Tensor) -> None:
         bad = int((~torch.isfinite(delta)).sum())
@@ -179,7 +223,7 @@ class MixDPOTrainer(DPOTrainer):
 
     # -- learning the strength ----------------------------------------------------------------
 
-    def _num_pairs(self) -> int:
+    def _num_pairs(self) -> float:
         if self.args.strength_num_pairs is not None:
             return self.args.strength_num_pairs
         if isinstance(self.train_dataset, IterableDataset):
@@ -190,6 +234,9 @@ class MixDPOTrainer(DPOTrainer):
                 "is weighed against the number of training pairs, and a stream has no length. "
                 "Give strength_num_pairs."
             )
+        if self.args.weight_column is not None:
+            # Weights say how many pairs a pair stands for.
+            return float(sum(self.train_dataset[self.args.weight_column]))
         return len(self.train_dataset)
 
     def _step_strength(self) -> None:
@@ -262,6 +309,7 @@ class MixDPOTrainer(DPOTrainer):
 
     def _strength_state(self) -> dict[str, torch.Tensor]:
         state = dict(self.strength.state_dict())
+        state[_THRESHOLD] = self._running.threshold
         if self.strength_optimizer is not None:
             names = [name for name, each in self.strength.named_parameters() if each.requires_grad]
             saved = self.strength_optimizer.state_dict()["state"]
@@ -282,6 +330,7 @@ class MixDPOTrainer(DPOTrainer):
             )
         self.strength.restore(LearnedStrength.load(checkpoint), str(checkpoint))
         state = load_file(path)
+        self._running.threshold = state.pop(_THRESHOLD, self._running.threshold)
         own = {name: state.pop(name) for name in self.strength.state_dict()}
         self.strength.load_state_dict(own)
         if self.strength_optimizer is not None:
@@ -309,23 +358,23 @@ class _HostedStrength:
     """Stands where TRL's DPO loss has β.
 
     TRL multiplies β with Δ for the loss, then with the detached log-ratios of chosen and rejected
-    for the rewards it logs. The first product becomes the logit of the mixed choice probability,
-    the others the log-ratio times the mean strength.
+    for the rewards it logs. The first product becomes the objective, the others the log-ratio
+    times the mean strength.
     """
 
-    def __init__(self, strength: Strength) -> None:
-        self._strength = strength
-        self._mean = strength.mean
+    def __init__(self, mean: float, pair_loss: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        self._mean = mean
+        self._pair_loss = pair_loss
         self._seen: list[torch.Tensor] = []
 
-    def __mul__(self, log_ratio: torch.Tensor) -> torch.Tensor:
+    def __mul__(self, log_ratio: torch.Tensor) -> Any:
         self._seen.append(log_ratio.detach())
         if len(self._seen) == 1:
             # The gradient of the dispersion is a small difference of large parts, and Adam makes
             # its rounding as large as itself: in double precision it does not depend on how a
             # batch is cut. (Apple's GPUs have none.)
             exact = log_ratio if log_ratio.device.type == "mps" else log_ratio.double()
-            return mixdpo_logit(exact, self._strength.mixing()).to(log_ratio.dtype)
+            return _Logit(self._pair_loss(exact).to(log_ratio.dtype))
         return self._mean * log_ratio
 
     __rmul__ = __mul__
@@ -334,17 +383,39 @@ class _HostedStrength:
     def delta(self) -> torch.Tensor:
         return self._seen[0]
 
-    def check(self) -> None:
-        """Stop where TRL no longer multiplies as it did."""
+    def check(self, lengths: tuple[torch.Tensor, ...] | None = None) -> None:
+        """Stop where TRL no longer multiplies as it did; lengths where log-ratios are divided."""
         if len(self._seen) == 3:
             delta, chosen, rejected = self._seen
+            if lengths is not None:
+                chosen, rejected = chosen / lengths[0], rejected / lengths[1]
             if torch.equal(torch.nan_to_num(delta), torch.nan_to_num(chosen - rejected)):
                 return
         raise RuntimeError(
             "TRL's DPO loss no longer multiplies beta with the log-ratio difference, then with "
             f"the log-ratios of chosen and rejected; got {len(self._seen)} products. The loss "
-            "would not be MixDPO's. Install the TRL that prefstrength's mixdpo extra asks for."
+            "would not be the objective's. Install the TRL that prefstrength's mixdpo extra asks "
+            "for."
         )
+
+
+class _Logit:
+    """What stands for a logit whose log-sigmoid is minus the loss of every pair."""
+
+    def __init__(self, loss: torch.Tensor) -> None:
+        self._loss = loss
+
+    @classmethod
+    def __torch_function__(
+        cls, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> torch.Tensor:
+        if function is not torch.nn.functional.logsigmoid:
+            raise RuntimeError(
+                "TRL's DPO loss no longer takes the log-sigmoid of beta times the log-ratio "
+                f"difference, but {getattr(function, '__name__', function)}. Install the TRL that "
+                "prefstrength's mixdpo extra asks for."
+            )
+        return -args[0]._loss
 
 
 class _StrengthCallback(TrainerCallback):

@@ -1,0 +1,457 @@
+"""The objectives by name: their formulas, in the trainer, with columns, weights and checkpoints."""
+
+import math
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("trl")
+
+from datasets import Dataset  # noqa: E402
+from torch.nn.functional import logsigmoid  # noqa: E402
+
+from prefstrength.compound import ZeroMass  # noqa: E402
+from prefstrength.errors import InputError  # noqa: E402
+from prefstrength.mixdpo import (  # noqa: E402
+    MixDPOConfig,
+    MixDPOTrainer,
+    beta_dpo_loss,
+    capo_loss,
+    mixdpo_loss,
+    odpo_loss,
+    smpo_loss,
+)
+from prefstrength.mixdpo.registry import OBJECTIVES  # noqa: E402
+from prefstrength.mixing import (  # noqa: E402
+    Gamma,
+    InverseGaussian,
+    LogNormal,
+    Normal,
+    PointMass,
+)
+from tests.test_mixdpo_trainer import (  # noqa: E402
+    LOGNORMAL,
+    arguments,
+    assert_same,
+    lora,
+    model_path,
+    one_thread,
+    pytestmark,
+    rows,
+    trained_parameters,
+)
+
+__all__ = ["model_path", "one_thread", "pytestmark"]  # fixtures of a common tiny world
+
+LAWS = [
+    PointMass(value=0.1),
+    Normal(mu=0.1, sigma=0.04),
+    LogNormal(mu=-2.4, sigma=0.7),
+    Gamma(shape=2.0, rate=20.0),
+    InverseGaussian(mu=0.1, shape=0.2),
+]
+DELTA = torch.tensor([-30.0, -2.0, 0.0, 0.5, 12.0, 70.0], dtype=torch.float64)
+REWARD = torch.tensor([2.0, 0.3, -1.0, 1.0, 5.0, 0.0], dtype=torch.float64)
+
+
+def averaged(law, x):
+    """-log of the mean over strengths of sigma(strength x), by brute force."""
+    q = (np.arange(200_000) + 0.5) / 200_000
+    strength = law.quantile(q)
+    x = x.numpy()
+    return np.array([-np.log(np.mean(1 / (1 + np.exp(-strength * each)))) for each in x])
+
+
+# -- the formulas ----------------------------------------------------------------------------------
+
+
+def test_at_a_point_they_are_the_papers_own():
+    beta = 0.1
+    law = PointMass(value=beta)
+    offset = 0.7 * torch.log(REWARD.clamp(min=1e-3))
+    q = torch.sigmoid(REWARD)
+    scale = 1 + 0.6 * (DELTA.mean() - 3.0)
+    for got, want in (
+        (mixdpo_loss(DELTA, law), -logsigmoid(beta * DELTA)),
+        (odpo_loss(DELTA, law, REWARD, alpha=0.7), -logsigmoid(beta * DELTA - offset)),
+        (beta_dpo_loss(DELTA, law, 3.0), -logsigmoid(scale * beta * DELTA)),
+        (smpo_loss(DELTA, law, REWARD, gamma=3.0), -logsigmoid(3 * (2 * q - 1) * beta * DELTA)),
+        (capo_loss(DELTA, law, REWARD), (2 * q - 1 - beta * DELTA) ** 2),
+    ):
+        torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.family)
+def test_with_a_law_they_are_its_average(law):
+    mean = law.mean()
+    offset = torch.log(REWARD.clamp(min=1e-3))
+    scale = 1 + 0.2 * (DELTA.mean() - 8.0)
+    for got, x in (
+        (odpo_loss(DELTA, law, REWARD), DELTA - offset / mean),
+        (beta_dpo_loss(DELTA, law, 8.0, a=0.2), scale * DELTA),
+        (smpo_loss(DELTA, law, REWARD, gamma=2.0), 2 * torch.tanh(REWARD / 2) * DELTA),
+    ):
+        np.testing.assert_allclose(got.numpy(), averaged(law, x), rtol=2e-3)
+    margin = torch.tanh(REWARD / 2)
+    torch.testing.assert_close(capo_loss(DELTA, law, REWARD), (margin - mean * DELTA) ** 2)
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.family)
+def test_gradients_reach_delta_and_every_parameter(law):
+    values = [torch.tensor(v, dtype=torch.float64) for v in law.parameters.values()]
+
+    def all_losses(delta, *values):
+        given = law.with_parameters(dict(zip(law.parameters, values, strict=True)))
+        return torch.stack(
+            [
+                odpo_loss(delta, given, REWARD),
+                smpo_loss(delta, given, REWARD),
+                capo_loss(delta, given, REWARD),
+                # The scale of a batch is held: its mean is given.
+                beta_dpo_loss(delta, given, 8.0, a=0.2, batch_mean=DELTA.mean()),
+            ]
+        )
+
+    inputs = [each.clone().requires_grad_() for each in (DELTA, *values)]
+    assert torch.autograd.gradcheck(all_losses, inputs, eps=1e-6, atol=1e-6, rtol=1e-5)
+
+
+def test_the_mean_of_a_law_made_of_laws_is_not_guessed():
+    with pytest.raises(InputError, match="whose mean the objective takes; got ZeroMass"):
+        odpo_loss(DELTA, ZeroMass(PointMass(value=0.1), share=0.5), REWARD)
+
+
+# -- the paper's estimator ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("law", LAWS[:4], ids=lambda law: law.family)
+def test_monte_carlo_tends_to_the_exact_loss_from_above(law):
+    delta = torch.tensor([-40.0, -8.0, 6.0], dtype=torch.float64)
+    exact = mixdpo_loss(delta, law)
+    torch.manual_seed(0)
+    repeats = 4000
+    many = delta.expand(repeats, -1)
+    spread, bias = [], []
+    for samples in (16, 64, 256):
+        got = mixdpo_loss(many, law, estimator="monte-carlo", samples=samples)
+        spread.append(got.std(dim=0))
+        bias.append(got.mean(dim=0) - exact)
+    if law.family == "PointMass":
+        assert max(map(torch.max, spread)) < 1e-12
+        return
+    # A rate of -1/2: four times the draws, half the spread.
+    for more, fewer in zip(spread[1:], spread, strict=False):
+        assert (more / fewer).numpy() == pytest.approx(0.5, abs=0.06)
+    # Jensen: too high by var / (2 K p^2), where that is small enough for an expansion.
+    q = torch.as_tensor(law.quantile((np.arange(100_000) + 0.5) / 100_000))
+    p = torch.sigmoid(q[:, None] * delta)
+    predicted = p.var(dim=0) / (2 * 64 * p.mean(dim=0) ** 2)
+    noise = spread[1] / math.sqrt(repeats)
+    assert (bias[1] > 0).all()
+    assert ((bias[1] - predicted).abs() < 4 * noise + 0.2 * predicted).all()
+
+
+@pytest.mark.parametrize("law", LAWS[1:4], ids=lambda law: law.family)
+def test_monte_carlo_gradients_tend_to_the_exact_ones(law):
+    values = [
+        torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in law.parameters.values()
+    ]
+    given = law.with_parameters(dict(zip(law.parameters, values, strict=True)))
+    delta = torch.tensor([-8.0, 6.0], dtype=torch.float64)
+    want = torch.autograd.grad(mixdpo_loss(delta, given).sum(), values)
+    torch.manual_seed(1)
+    got = torch.autograd.grad(
+        mixdpo_loss(delta, given, estimator="monte-carlo", samples=400_000).sum(), values
+    )
+    for mine, other in zip(got, want, strict=True):
+        assert mine.item() == pytest.approx(other.item(), rel=0.03, abs=2e-3)
+
+
+def test_monte_carlo_draws_from_the_generator_it_is_given():
+    law, delta = LAWS[2], DELTA
+    one, two = (
+        mixdpo_loss(delta, law, estimator="monte-carlo", generator=torch.Generator().manual_seed(5))
+        for _ in range(2)
+    )
+    assert torch.equal(one, two)
+
+
+def test_what_the_estimators_refuse():
+    with pytest.raises(InputError, match="one of exact, monte-carlo; got 'mc'"):
+        mixdpo_loss(DELTA, LAWS[0], estimator="mc")
+    with pytest.raises(InputError, match="samples of at least 1; got 0"):
+        mixdpo_loss(DELTA, LAWS[0], estimator="monte-carlo", samples=0)
+    with pytest.raises(InputError, match="got InverseGaussian, of which torch has no draws"):
+        mixdpo_loss(DELTA, LAWS[4], estimator="monte-carlo")
+    with pytest.raises(InputError, match="no generator with Gamma"):
+        mixdpo_loss(DELTA, LAWS[3], estimator="monte-carlo", generator=torch.Generator())
+
+
+# -- in the trainer --------------------------------------------------------------------------------
+
+
+def scored(n=32, seed=0):
+    draw = np.random.default_rng(seed)
+    return Dataset.from_list(
+        [
+            {
+                **row,
+                "reward_chosen": float(draw.normal(0.8)),
+                "reward_rejected": float(draw.normal()),
+                "weight": float(draw.integers(0, 4)),
+            }
+            for row in rows(n, seed)
+        ]
+    )
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    return scored()
+
+
+def trainer_of(folder, model, dataset, peft_config=None, eval_dataset=None, **changes):
+    extra = {"peft_config": peft_config} if peft_config else {}
+    return MixDPOTrainer(
+        model,
+        args=arguments(folder, **changes),
+        train_dataset=dataset,
+        eval_dataset=eval_dataset,
+        **extra,
+    )
+
+
+def delta_of(trainer, batch, normalized=False):
+    def log_ratios(model):
+        logits = model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1]
+        each = logits.log_softmax(-1).gather(-1, batch["input_ids"][:, 1:, None])[..., 0]
+        return (each * batch["completion_mask"][:, 1:]).sum(1)
+
+    with torch.no_grad():
+        base = log_ratios(trainer.ref_model)
+    ratio = log_ratios(trainer.model) - base
+    if normalized:
+        ratio = ratio / batch["completion_mask"].sum(1)
+    chosen, rejected = ratio.chunk(2)
+    return chosen - rejected
+
+
+def moved(trainer):
+    with torch.no_grad():
+        torch.manual_seed(1)
+        for each in trainer.model.parameters():
+            each += 0.3 * torch.randn_like(each)
+    return trainer
+
+
+BY_HAND = {
+    "mixdpo": lambda delta, law, reward: mixdpo_loss(delta, law),
+    "odpo": lambda delta, law, reward: odpo_loss(delta, law, reward, alpha=0.5),
+    "smpo": lambda delta, law, reward: smpo_loss(delta, law, reward, gamma=2.0),
+    "capo": lambda delta, law, reward: capo_loss(delta, law, reward),
+    # The threshold of the first batch is a tenth of its mean.
+    "beta-dpo": lambda delta, law, reward: beta_dpo_loss(
+        delta, law, 0.1 * delta.detach().mean(), a=0.3
+    ),
+}
+OPTIONS = {"odpo_alpha": 0.5, "smpo_gamma": 2.0, "beta_dpo_a": 0.3}
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
+@pytest.mark.parametrize("normalized", [False, True], ids=["", "normalized"])
+@pytest.mark.parametrize("name", list(OBJECTIVES))
+def test_the_trainer_minimises_the_objective(
+    tmp_path, model_path, pairs, name, normalized, weighted
+):
+    trainer = moved(
+        trainer_of(
+            tmp_path,
+            model_path,
+            pairs,
+            strength_family="LogNormal",
+            strength_mode="frozen",
+            objective=name,
+            loss_type="sigmoid_norm" if normalized else "sigmoid",
+            weight_column="weight" if weighted else None,
+            **OPTIONS,
+        )
+    )
+    batch = next(iter(trainer.get_train_dataloader()))
+    trainer.model.train()
+    loss = trainer.compute_loss(trainer.model, batch)
+    some = trainer.model.model.layers[0].mlp.up_proj.weight
+    (got,) = torch.autograd.grad(loss, [some])
+
+    delta = delta_of(trainer, batch, normalized)
+    reward = None
+    if OBJECTIVES[name].columns:
+        reward = batch["pair_column/reward_chosen"] - batch["pair_column/reward_rejected"]
+        assert reward.abs().max() > 0.5
+    each = BY_HAND[name](delta, trainer.strength.mixing(), reward)
+    if weighted:
+        each = each * batch["pair_column/weight"]
+        assert len(set(batch["pair_column/weight"].tolist())) > 1
+    objective = each.mean()
+    (want,) = torch.autograd.grad(objective, [some])
+    assert loss.item() == pytest.approx(objective.item(), rel=1e-5)
+    torch.testing.assert_close(got, want.to(got.dtype), rtol=1e-4, atol=1e-7)
+    # Without the weights, and without what the model does not know, evaluation runs as well.
+    trainer.model.eval()
+    with torch.no_grad():
+        assert math.isfinite(trainer.compute_loss(trainer.model, batch).item())
+
+
+@pytest.mark.parametrize("variant", ["lora", "precomputed"])
+@pytest.mark.parametrize("name", ["odpo", "beta-dpo"])
+def test_adapters_and_precomputed_references(tmp_path, model_path, pairs, name, variant):
+    trainer = trainer_of(
+        tmp_path,
+        model_path,
+        pairs,
+        lora() if variant == "lora" else None,
+        eval_dataset=pairs,
+        objective=name,
+        strength=LOGNORMAL,
+        weight_column="weight",
+        max_steps=3,
+        precompute_ref_log_probs=variant == "precomputed",
+    )
+    trainer.train()
+    logged = trainer.state.log_history
+    key = {"odpo": "objective/guarded_share", "beta-dpo": "objective/scale"}[name]
+    assert all(math.isfinite(entry[key]) for entry in logged[:3])
+    assert math.isfinite(trainer.evaluate()[f"eval_{key}"])
+
+
+def test_a_batch_of_eight_is_eight_of_one_with_weights_and_offsets(tmp_path, model_path, pairs):
+    runs = [
+        trainer_of(
+            tmp_path / str(size),
+            model_path,
+            pairs,
+            strength=LOGNORMAL,
+            objective="odpo",
+            weight_column="weight",
+            max_steps=4,
+            per_device_train_batch_size=size,
+            gradient_accumulation_steps=8 // size,
+            optim="sgd",
+        )
+        for size in (8, 1)
+    ]
+    for run in runs:
+        run.train()
+    assert_same(trained_parameters(runs[0]), trained_parameters(runs[1]), 1e-6)
+    assert runs[0].strength.mean == pytest.approx(runs[1].strength.mean, rel=1e-6)
+
+
+def test_the_prior_is_weighed_against_the_sum_of_the_weights(tmp_path, model_path, pairs):
+    trainer = trainer_of(tmp_path, model_path, pairs, strength=LOGNORMAL, weight_column="weight")
+    assert trainer._prior_weight == pytest.approx(1 / sum(pairs["weight"]))
+
+
+def test_the_threshold_of_beta_dpo_is_resumed(tmp_path, model_path, pairs):
+    def run(folder, **changes):
+        return trainer_of(
+            folder,
+            model_path,
+            pairs,
+            objective="beta-dpo",
+            beta_dpo_a=0.3,
+            max_steps=6,
+            save_strategy="steps",
+            save_steps=3,
+            **changes,
+        )
+
+    whole = run(tmp_path / "whole")
+    whole.train()
+    again = run(tmp_path / "again")
+    again.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-3"))
+    assert whole._running.threshold.item() != 0
+    assert again._running.threshold.item() == pytest.approx(whole._running.threshold.item())
+    assert_same(trained_parameters(whole), trained_parameters(again), 1e-6)
+
+
+def test_the_papers_estimator_trains(tmp_path, model_path, pairs):
+    exact, drawn = (
+        trainer_of(
+            tmp_path / kind,
+            model_path,
+            pairs,
+            strength=LOGNORMAL,
+            estimator=kind,
+            samples=2000,
+            max_steps=2,
+            optim="sgd",
+        )
+        for kind in ("exact", "monte-carlo")
+    )
+    exact.train()
+    drawn.train()
+    first, second = (run.state.log_history[1]["loss"] for run in (exact, drawn))
+    assert first != second
+    assert second == pytest.approx(first, rel=0.02)
+
+
+# -- at the door -----------------------------------------------------------------------------------
+
+
+def test_missing_and_broken_columns(tmp_path, model_path, pairs):
+    plain = Dataset.from_list(rows())
+    with pytest.raises(InputError, match="columns reward_chosen, reward_rejected in train_dataset"):
+        trainer_of(tmp_path, model_path, plain, objective="odpo")
+    with pytest.raises(InputError, match="reward_rejected in eval_dataset for this objective"):
+        trainer_of(tmp_path, model_path, pairs, objective="smpo", eval_dataset=plain)
+    with pytest.raises(InputError, match="columns w in train_dataset.*leave weight_column out"):
+        trainer_of(tmp_path, model_path, pairs, weight_column="w")
+    rewards = list(pairs["reward_chosen"])
+    broken = pairs.remove_columns("reward_chosen")
+    for wrong in (math.nan, None):
+        column = [*rewards[:3], wrong, *rewards[4:]]
+        with pytest.raises(InputError, match=r"numbers in column reward_chosen.*in row 3 \(1 of"):
+            trainer_of(
+                tmp_path, model_path, broken.add_column("reward_chosen", column), objective="odpo"
+            )
+    negative = pairs.remove_columns("weight").add_column("weight", [-1.0, *[1.0] * 31])
+    with pytest.raises(InputError, match="weights >= 0 in column weight.*got -1.0 in row 0"):
+        trainer_of(tmp_path, model_path, negative, weight_column="weight")
+    nothing = pairs.remove_columns("weight").add_column("weight", [0.0] * 32)
+    with pytest.raises(InputError, match="some are > 0"):
+        trainer_of(tmp_path, model_path, nothing, weight_column="weight")
+    # A filtered dataset is looked at as it is, not as it was.
+    kept = broken.add_column("reward_chosen", [*rewards[:31], math.nan]).select(range(31))
+    trainer_of(tmp_path, model_path, kept, objective="odpo")
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"objective": "ipo"}, "objective to be one of mixdpo, odpo, beta-dpo, smpo, capo"),
+        ({"estimator": "mc"}, "estimator to be one of exact, monte-carlo; got 'mc'"),
+        ({"samples": 0}, "samples >= 1; got 0"),
+        ({"odpo_alpha": -1.0}, "odpo_alpha >= 0; got -1.0"),
+        ({"beta_dpo_a": math.inf}, "beta_dpo_a >= 0; got inf"),
+        ({"smpo_gamma": 0.0}, "smpo_gamma > 0"),
+        ({"objective": "odpo", "estimator": "monte-carlo"}, "estimator 'exact' with objective"),
+        (
+            {"strength_family": "InverseGaussian", "strength_mode": "frozen",
+             "estimator": "monte-carlo"},
+            "got InverseGaussian, of which torch has no draws",
+        ),
+        ({"objective": "capo", "strength": LOGNORMAL}, "strength_mode 'frozen' with objective"),
+        ({"loss_type": "ipo"}, "or 'sigmoid_norm', the same with log-ratios divided"),
+        ({"beta": 50.0}, "mean strength between 0.0001 and 5 "),
+    ],
+)  # fmt: skip
+def test_arguments_that_contradict(changes, text):
+    with pytest.raises(InputError, match=text):
+        MixDPOConfig("unused", report_to="none", bf16=False, use_cpu=True, **changes)
+
+
+def test_log_ratios_per_token_may_have_larger_strengths():
+    args = MixDPOConfig(
+        "unused", report_to="none", bf16=False, use_cpu=True, loss_type="sigmoid_norm", beta=50.0
+    )
+    assert args.beta == 50.0
