@@ -1,11 +1,13 @@
 """MixDPO: preference training with a law of strength in the place of DPO's β.
 
-Torch loads here; TRL only with :class:`MixDPOConfig` and :class:`MixDPOTrainer`.
+Torch loads here; TRL only with :class:`MixDPOConfig`, :class:`MixDPOTrainer` and
+:func:`evaluate_preferences`.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from prefstrength.mixdpo.metrics import METRICS, preference_metrics
 from prefstrength.mixdpo.objectives import (
     beta_dpo_loss,
     beta_dpo_scale,
@@ -21,24 +23,34 @@ from prefstrength.mixdpo.strength import Strength
 
 if TYPE_CHECKING:
     from prefstrength.mixdpo.config import MixDPOConfig
+    from prefstrength.mixdpo.evaluate import Evaluation, evaluate_preferences
     from prefstrength.mixdpo.trainer import MixDPOTrainer
 
 __all__ = [
+    "METRICS",
     "OBJECTIVES",
+    "Evaluation",
     "MixDPOConfig",
     "MixDPOTrainer",
     "Strength",
     "beta_dpo_loss",
     "beta_dpo_scale",
     "capo_loss",
+    "evaluate_preferences",
     "log_choice_probability",
     "mixdpo_logit",
     "mixdpo_loss",
     "odpo_loss",
+    "preference_metrics",
     "smpo_loss",
 ]
 
-_LAZY = {"MixDPOConfig": "config", "MixDPOTrainer": "trainer"}
+_LAZY = {
+    "Evaluation": "evaluate",
+    "MixDPOConfig": "config",
+    "MixDPOTrainer": "trainer",
+    "evaluate_preferences": "evaluate",
+}
 
 
 def __getattr__(name: str) -> Any:

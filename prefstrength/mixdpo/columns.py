@@ -1,7 +1,7 @@
-"""Columns of numbers carried beside the tokens of a pair, from the dataset to the loss."""
+"""Columns of numbers and groups carried beside a pair's tokens, from dataset to loss."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -9,14 +9,14 @@ from datasets import Dataset
 
 from prefstrength.errors import InputError
 
-__all__ = ["CarriedColumns", "check_columns", "split_columns"]
+__all__ = ["CarriedColumns", "check_columns", "levels_of", "split_columns"]
 
 # Before a column's name in a batch, where TRL's own names must not be met.
 _PREFIX = "pair_column/"
 
 
 class CarriedColumns:
-    """A data collator that adds columns of numbers to the batches of another.
+    """A data collator that adds columns to the batches of another.
 
     Parameters
     ----------
@@ -24,11 +24,22 @@ class CarriedColumns:
         Makes a batch of a list of examples.
     names : sequence of str
         Columns of numbers, added as float32 tensors (pair,).
+    levels : dict
+        Columns of groups and their levels, added as int64 tensors (pair,).
     """
 
-    def __init__(self, collator: Callable[[list[dict[str, Any]]], Any], names: Sequence[str]):
+    def __init__(
+        self,
+        collator: Callable[[list[dict[str, Any]]], Any],
+        names: Sequence[str],
+        levels: Mapping[str, Sequence[str]],
+    ):
         self.collator = collator
         self.names = tuple(names)
+        self.codes = {
+            factor: {level: code for code, level in enumerate(known)}
+            for factor, known in levels.items()
+        }
 
     def __call__(self, examples: list[dict[str, Any]]) -> Any:
         batch = self.collator(examples)
@@ -36,6 +47,17 @@ class CarriedColumns:
             if name in examples[0]:  # an evaluation set may lack weights
                 values = [float(example[name]) for example in examples]
                 batch[_PREFIX + name] = torch.tensor(values, dtype=torch.float32)
+        for factor, codes in self.codes.items():
+            if factor in examples[0]:  # training goes on without groups
+                labels = [str(example[factor]) for example in examples]
+                unknown = [label for label in labels if label not in codes]
+                if unknown:
+                    raise InputError(
+                        f"Expected a level of {factor!r} that the evaluation sets of the trainer "
+                        f"have ({', '.join(codes)}); got {unknown[0]!r}. Give the dataset as "
+                        "eval_dataset when the trainer is made."
+                    )
+                batch[_PREFIX + factor] = torch.tensor([codes[label] for label in labels])
         return batch
 
 
@@ -43,6 +65,39 @@ def split_columns(inputs: dict[str, Any]) -> tuple[dict[str, torch.Tensor], dict
     """The carried columns by name, and what the model is to see."""
     columns = {k.removeprefix(_PREFIX): v for k, v in inputs.items() if k.startswith(_PREFIX)}
     return columns, {k: v for k, v in inputs.items() if not k.startswith(_PREFIX)}
+
+
+def levels_of(datasets: Sequence[tuple[str, Any]], factors: Sequence[str]) -> dict[str, list[str]]:
+    """Levels of every factor in all of the evaluation sets."""
+    if factors and not datasets:
+        raise InputError(
+            f"Expected an eval_dataset with group_columns {', '.join(factors)}; got none. Groups "
+            "are reported in evaluation. Give one, or leave group_columns out."
+        )
+    levels: dict[str, set[str]] = {factor: set() for factor in factors}
+    for label, dataset in datasets:
+        for factor in factors:
+            if not isinstance(dataset, Dataset):
+                raise InputError(
+                    f"Expected {label} as a datasets.Dataset with group_columns; got a stream, "
+                    "whose levels are not known before its end. Load it, or leave group_columns "
+                    "out."
+                )
+            if factor not in dataset.column_names:
+                raise InputError(
+                    f"Expected a column {factor} in {label}, named in group_columns; got "
+                    f"{', '.join(dataset.column_names)}. Correct the name."
+                )
+            values = list(dataset[factor])
+            empty = [i for i, value in enumerate(values) if value is None or value != value]
+            if empty:
+                raise InputError(
+                    f"Expected a level in column {factor} of every pair in {label}; got none in "
+                    f"row {empty[0]} ({len(empty)} of {len(values)} rows). Name them, for example "
+                    "'not stated'."
+                )
+            levels[factor] |= {str(value) for value in values}
+    return {factor: sorted(found) for factor, found in levels.items()}
 
 
 def check_columns(dataset: Any, label: str, rewards: Sequence[str], weights: Sequence[str]) -> None:

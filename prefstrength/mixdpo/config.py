@@ -75,6 +75,10 @@ class MixDPOConfig(DPOConfig):
         Sensitivity of the smoothed preferences, > 0.
     weight_column : str, optional
         Column with a weight >= 0 for every pair, which its loss is multiplied with.
+    group_columns : list of str, optional
+        Columns of the evaluation sets to report by: every evaluation logs accuracy, margin,
+        negative log-likelihood and calibration error of each level, their mean (macro) and the
+        worst, as ``eval_<column>/<level>/<metric>``.
     loss_type : {"sigmoid", "sigmoid_norm"}, default "sigmoid"
         Whether Δ is a sum over tokens, or each log-ratio is divided by its number of tokens: then
         strengths 20 to 100 times as large are usual, and the prior's mean is for that Δ.
@@ -180,6 +184,11 @@ class MixDPOConfig(DPOConfig):
     weight_column: str | None = field(
         default=None,
         metadata={"help": "Column with a weight >= 0 of every pair, which multiplies its loss."},
+    )
+
+    group_columns: list[str] | None = field(
+        default=None,
+        metadata={"help": "Columns of the evaluation sets to report metrics by."},
     )
 
     # Parameters that control how strength is learned
@@ -317,6 +326,8 @@ class MixDPOConfig(DPOConfig):
             )
 
     def _check_objective(self) -> None:
+        if isinstance(self.group_columns, str):
+            self.group_columns = [self.group_columns]
         for name, known in (("objective", list(OBJECTIVES)), ("estimator", ESTIMATORS)):
             value = getattr(self, name)
             if value not in known:

@@ -23,8 +23,14 @@ from trl import DPOTrainer
 from prefstrength._files import atomic_write_bytes
 from prefstrength.errors import DataWarning, InputError
 from prefstrength.learned import FILE_NAME, LearnedStrength
-from prefstrength.mixdpo.columns import CarriedColumns, check_columns, split_columns
+from prefstrength.mixdpo.columns import (
+    CarriedColumns,
+    check_columns,
+    levels_of,
+    split_columns,
+)
 from prefstrength.mixdpo.config import MixDPOConfig
+from prefstrength.mixdpo.metrics import group_means
 from prefstrength.mixdpo.registry import OBJECTIVES, Running
 
 __all__ = ["MixDPOTrainer"]
@@ -130,10 +136,12 @@ class MixDPOTrainer(DPOTrainer):
         for label, dataset in _named(eval_dataset):
             _check_pairs(dataset, label)
             check_columns(dataset, label, rewards, ())
+        self._levels = levels_of(_named(eval_dataset), args.group_columns or ())
 
         self.strength = args.build_strength()
         self._objective = OBJECTIVES[args.objective]
-        self._columns = (*rewards, *weights)
+        self._columns = (*rewards, *weights, *self._levels)
+        self._evaluated: list[tuple[torch.Tensor, dict[str, torch.Tensor]]] = []
         self.strength.model_name = name
         self._max_length = args.max_length
         super().__init__(
@@ -148,7 +156,7 @@ class MixDPOTrainer(DPOTrainer):
         self._running = Running(mean=lambda value: self.accelerator.reduce(value, "mean"))
         if self._columns:
             collator: Any = self.data_collator  # type: ignore[has-type]
-            self.data_collator = CarriedColumns(collator, self._columns)
+            self.data_collator = CarriedColumns(collator, (*rewards, *weights), self._levels)
         self._prior_weight = 1 / self._num_pairs() if self.strength.prior is not None else 0.0
         self._learned_parameters = [p for p in self.strength.parameters() if p.requires_grad]
         self.strength_optimizer = (
@@ -197,7 +205,32 @@ class MixDPOTrainer(DPOTrainer):
                 loss = loss + prior.to(device=loss.device, dtype=loss.dtype)
         else:
             self._log_strength("eval")
+            codes = {factor: columns[factor] for factor in self._levels if factor in columns}
+            if codes:
+                self._evaluated.append(self.accelerator.gather_for_metrics((hosted.delta, codes)))
         return (loss, result[1]) if return_outputs else loss
+
+    def evaluation_loop(
+        self,
+        dataloader: Any,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> Any:
+        self._evaluated.clear()
+        output = super().evaluation_loop(
+            dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
+        )
+        if self._evaluated:
+            deltas, codes = zip(*self._evaluated, strict=True)
+            delta, law = torch.cat(deltas), self.strength.current()
+            for factor, levels in self._levels.items():
+                code = torch.cat([each[factor] for each in codes])
+                for key, value in group_means(delta, law, code, levels).items():
+                    output.metrics[f"{metric_key_prefix}_{factor}/{key}"] = value
+            self._evaluated.clear()
+        return output
 
     def compute_ref_log_probs(self, model: Any, inputs: dict[str, Any]) -> Any:
         return super().compute_ref_log_probs(model, split_columns(inputs)[1])

@@ -1,0 +1,365 @@
+"""Log-ratios of preference pairs under a policy and its reference, and what they say."""
+
+import contextlib
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from datasets import Dataset
+from tqdm.auto import tqdm
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from trl import DPOTrainer
+from trl.trainer.dpo_trainer import DataCollatorForPreference
+
+from prefstrength._files import atomic_write_bytes, atomic_write_text
+from prefstrength.errors import DataWarning, InputError
+from prefstrength.mixdpo.metrics import preference_metrics
+from prefstrength.mixing import Mixing
+
+__all__ = ["Evaluation", "evaluate_preferences"]
+
+_SETTINGS, _PART = "settings.json", "part-{:08d}.parquet"
+# Batches between two writes.
+_BATCHES = 16
+_TEXTS = ("prompt", "chosen", "rejected")
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Log-ratios of pairs and metrics.
+
+    Parameters
+    ----------
+    pairs : pandas.DataFrame
+        One row for each pair, in the order of the data. Columns ``row`` (in the data),
+        ``delta``, ``chosen_log_ratio``, ``rejected_log_ratio`` (nats), ``chosen_tokens``,
+        ``rejected_tokens``, and one for each factor.
+    metrics : pandas.DataFrame
+        As of :func:`~prefstrength.mixdpo.preference_metrics`.
+    """
+
+    pairs: pd.DataFrame
+    metrics: pd.DataFrame
+
+    def __repr__(self) -> str:
+        shown = self.metrics[["factor", "level", "pairs", "accuracy", "margin"]]
+        return f"Evaluation of {len(self.pairs)} pairs\n{shown.round(3).to_string(index=False)}"
+
+
+def evaluate_preferences(
+    model: Any,
+    reference: Any,
+    data: Dataset | pd.DataFrame,
+    strength: Mixing,
+    groups: Sequence[str] = (),
+    *,
+    tokenizer: Any = None,
+    batch_size: int = 8,
+    max_length: int | None = 1024,
+    directory: str | os.PathLike[str] | None = None,
+    prob: float = 0.9,
+    seed: int = 0,
+    progress: bool = True,
+) -> Evaluation:
+    """Rank preference pairs by a policy's implicit reward, overall and by group.
+
+    Parameters
+    ----------
+    model : str, PreTrainedModel or PeftModel
+        Policy: a hub name or path, or an object, which stays on its device.
+    reference : str, PreTrainedModel or None
+        What it was trained against; ``None`` with a PEFT model for its base model.
+    data : datasets.Dataset or pandas.DataFrame
+        Columns ``prompt``, ``chosen``, ``rejected``, texts or conversations as for training, and
+        the columns in ``groups``.
+    strength : Mixing
+        Law of strength, such as ``trainer.strength.current()``.
+    groups : sequence of str
+        Columns to report by.
+    tokenizer : PreTrainedTokenizerBase, optional
+        By default the one beside the model.
+    batch_size : int
+        Pairs of a batch. Batches are sorted by length.
+    max_length : int or None
+        Tokens of prompt and response at which they are cut off, as in training. Pairs whose
+        prompt alone is that long are left out with a warning.
+    directory : path, optional
+        Where log-ratios are kept as they come. The same call goes on from there after an
+        interruption, and returns at once where nothing is left to do.
+    prob, seed
+        As of :func:`~prefstrength.mixdpo.preference_metrics`.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    InputError
+        If columns are missing, nothing fits into ``max_length``, or the directory holds the
+        log-ratios of another model, reference or dataset.
+
+    Examples
+    --------
+    >>> done = evaluate_preferences(
+    ...     "runs/prism", "EleutherAI/pythia-2.8b", held_out, strength, groups=["region"]
+    ... )  # doctest: +SKIP
+    """
+    table = _checked(data, groups)
+    policy, kept = _loaded(model, "model"), None
+    tokenizer = tokenizer or _tokenizer_of(policy, model)
+    if reference is None and not hasattr(policy, "disable_adapter"):
+        raise InputError(
+            "Expected a reference, or a model with a PEFT adapter, whose base is the reference; "
+            f"got reference None and a {type(policy).__name__}. Give the model that training "
+            "started from."
+        )
+    base = None if reference is None else _loaded(reference, "reference")
+    prepared = _prepared(table, tokenizer, max_length)
+    if directory is not None:
+        kept = Path(directory)
+        _claim(kept, _spec(policy, base, table, max_length))
+    found = _log_ratios(policy, base, prepared, tokenizer, batch_size, max_length, kept, progress)
+    pairs = found.sort_values("row").reset_index(drop=True)
+    for factor in groups:
+        pairs[factor] = table[factor].to_numpy()[pairs["row"]]
+    by = {factor: pairs[factor] for factor in groups}
+    metrics = preference_metrics(pairs["delta"], strength, by, prob=prob, seed=seed)
+    return Evaluation(pairs, metrics)
+
+
+# -- at the door -----------------------------------------------------------------------------------
+
+
+def _checked(data: Any, groups: Sequence[str]) -> pd.DataFrame:
+    if not isinstance(data, Dataset | pd.DataFrame):
+        raise TypeError(
+            f"Expected data as a datasets.Dataset or DataFrame; got {type(data).__name__}."
+        )
+    if isinstance(groups, str):
+        raise TypeError(
+            f"Expected groups as a list of columns; got {groups!r}. Write [{groups!r}]."
+        )
+    present = list(data.columns if isinstance(data, pd.DataFrame) else data.column_names)
+    missing = [name for name in (*_TEXTS, *groups) if name not in present]
+    if missing:
+        raise InputError(
+            f"Expected columns {', '.join((*_TEXTS, *groups))}; got no {' and no '.join(missing)} "
+            f"among {', '.join(map(str, present))}. Rename the columns."
+        )
+    columns = [*_TEXTS, *groups]
+    table = data[columns] if isinstance(data, pd.DataFrame) else data.select_columns(columns)
+    table = table if isinstance(table, pd.DataFrame) else pd.DataFrame(table.to_dict())
+    table = table.reset_index(drop=True)
+    if not len(table):
+        raise InputError("Expected preference pairs; got none. A filter may have removed them.")
+    for name in columns:
+        empty = np.flatnonzero(table[name].isna())
+        if len(empty):
+            raise InputError(
+                f"Expected a value in column {name} of every pair; got none in {len(empty)} of "
+                f"{len(table)} rows (first: {empty[0]}). Drop these pairs."
+            )
+    return table
+
+
+def _loaded(model: Any, what: str) -> Any:
+    if isinstance(model, str | os.PathLike):
+        return AutoModelForCausalLM.from_pretrained(os.fspath(model))
+    if not hasattr(model, "config"):
+        raise TypeError(
+            f"Expected {what} as a name, a path or a transformers model; got "
+            f"{type(model).__name__}."
+        )
+    return model
+
+
+def _tokenizer_of(policy: Any, given: Any) -> Any:
+    name = os.fspath(given) if isinstance(given, str | os.PathLike) else policy.config._name_or_path
+    if not name:
+        raise InputError(
+            "Expected a tokenizer, or a model that was loaded from a path where one lies; got a "
+            f"{type(policy).__name__} that exists in memory alone. Give tokenizer=."
+        )
+    tokenizer = AutoTokenizer.from_pretrained(name)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _prepared(table: pd.DataFrame, tokenizer: Any, max_length: int | None) -> Dataset:
+    """Token numbers of every pair, made by TRL's own preparation, and the pair's row."""
+    rows = Dataset.from_list(table[list(_TEXTS)].to_dict("records"))
+    rows = rows.add_column("row", list(range(len(rows))))
+    trainer: Any = SimpleNamespace(_tokenizer=tokenizer)
+    arguments: Any = SimpleNamespace(
+        dataset_num_proc=None, max_length=max_length, truncation_mode="keep_start"
+    )
+    prepared = DPOTrainer._prepare_dataset(trainer, rows, tokenizer, arguments, "evaluation")
+    left_out = len(rows) - len(prepared)
+    if left_out:
+        said = f"{left_out} of {len(rows)} pairs, whose prompt alone has {max_length} tokens"
+        if left_out == len(rows):
+            raise InputError(
+                f"Expected pairs that fit into max_length; got {said}. Raise max_length."
+            )
+        warnings.warn(f"Left out {said}.", DataWarning, stacklevel=3)
+    return prepared
+
+
+# -- what is kept ----------------------------------------------------------------------------------
+
+
+def _spec(policy: Any, base: Any, table: pd.DataFrame, max_length: int | None) -> dict[str, Any]:
+    texts = json.dumps(table[list(_TEXTS)].to_dict("list"), default=str).encode()
+    return {
+        "model": _weights(policy),
+        "reference": "base of the adapter" if base is None else _weights(base),
+        "pairs": len(table),
+        "texts": hashlib.sha256(texts).hexdigest(),
+        "max_length": max_length,
+    }
+
+
+def _weights(model: Any) -> str:
+    """A fingerprint of the weights, wherever they came from."""
+    seen = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        numbers = value.detach().double()
+        sums = torch.stack([numbers.sum(), numbers.abs().sum(), (numbers**2).sum()]).cpu()
+        seen.update(f"{name}{tuple(value.shape)}".encode() + sums.numpy().tobytes())
+    return seen.hexdigest()
+
+
+def _claim(folder: Path, spec: dict[str, Any]) -> None:
+    """Begin in a folder, or go on in one that holds the same evaluation."""
+    path = folder / _SETTINGS
+    if path.is_file():
+        there = json.loads(path.read_text(encoding="utf-8"))
+        other = [name for name in spec if there.get(name) != spec[name]]
+        if other:
+            raise InputError(
+                f"Expected {folder} to be new or to hold an evaluation of the same model, "
+                f"reference and data; got another {' and '.join(other)}. Give another directory."
+            )
+        return
+    if folder.is_dir() and any(folder.iterdir()):
+        raise InputError(
+            f"Expected {folder} to be new, empty, or of an earlier evaluation; got other files. "
+            "Give another directory."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    atomic_write_text(path, json.dumps(spec, indent=2))
+
+
+def _kept(folder: Path | None) -> list[pd.DataFrame]:
+    if folder is None:
+        return []
+    return [pd.read_parquet(path) for path in sorted(folder.glob("part-*.parquet"))]
+
+
+# -- log-ratios ------------------------------------------------------------------------------------
+
+
+def _log_ratios(
+    policy: Any,
+    base: Any,
+    prepared: Dataset,
+    tokenizer: Any,
+    batch_size: int,
+    max_length: int | None,
+    folder: Path | None,
+    progress: bool,
+) -> pd.DataFrame:
+    parts = _kept(folder)
+    done = set(np.concatenate([part["row"] for part in parts])) if parts else set()
+    lengths = [
+        len(p) + max(len(c), len(r))
+        for p, c, r in zip(
+            prepared["prompt_ids"], prepared["chosen_ids"], prepared["rejected_ids"], strict=True
+        )
+    ]
+    rows = np.asarray(prepared["row"])
+    # The longest first: what does not fit into memory shows at once.
+    order = [i for i in np.argsort(lengths, kind="stable")[::-1] if rows[i] not in done]
+    collator = DataCollatorForPreference(tokenizer.pad_token_id, max_length=max_length)
+    batches = [order[at : at + batch_size] for at in range(0, len(order), batch_size)]
+    new: list[pd.DataFrame] = []
+    with (
+        _evaluating(policy, base),
+        tqdm(
+            total=len(prepared),
+            initial=len(prepared) - len(order),
+            desc="log-ratios",
+            unit="pair",
+            disable=not progress,
+        ) as bar,
+    ):
+        for number, batch in enumerate(batches, 1):
+            examples = [prepared[int(i)] for i in batch]
+            new.append(_of_batch(policy, base, collator(examples), rows[batch]))
+            bar.update(len(batch))
+            if folder is not None and (number % _BATCHES == 0 or number == len(batches)):
+                part = pd.concat(new)
+                # Named by a row that no other part holds.
+                path = folder / _PART.format(int(part["row"].min()))
+                atomic_write_bytes(path, part.to_parquet(index=False))
+                parts, new = [*parts, part], []
+    return pd.concat([*parts, *new], ignore_index=True)
+
+
+@contextlib.contextmanager
+def _evaluating(*models: Any) -> Iterator[None]:
+    """No dropout; as before afterwards."""
+    training = [model for model in models if model is not None and model.training]
+    for model in training:
+        model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for model in training:
+            model.train()
+
+
+def _of_batch(policy: Any, base: Any, batch: dict[str, torch.Tensor], rows: Any) -> pd.DataFrame:
+    mine = _log_probabilities(policy, batch)
+    if base is None:
+        with policy.disable_adapter():
+            theirs = _log_probabilities(policy, batch)
+    else:
+        theirs = _log_probabilities(base, batch)
+    chosen, rejected = (mine - theirs).chunk(2)
+    tokens = batch["completion_mask"].sum(dim=1).chunk(2)
+    return pd.DataFrame(
+        {
+            "row": rows,
+            "delta": (chosen - rejected).numpy(),
+            "chosen_log_ratio": chosen.numpy(),
+            "rejected_log_ratio": rejected.numpy(),
+            "chosen_tokens": tokens[0].numpy(),
+            "rejected_tokens": tokens[1].numpy(),
+        }
+    )
+
+
+def _log_probabilities(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Log probability of every response (2 pair,), float64 on the CPU."""
+    ids = batch["input_ids"].to(model.device)
+    mask = batch["attention_mask"].to(model.device)
+    logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1].float()
+    label = ids[:, 1:, None]
+    each = logits.gather(-1, label)[..., 0] - logits.logsumexp(dim=-1)
+    wanted = batch["completion_mask"][:, 1:].to(each.device)
+    return (each * wanted).sum(dim=1).double().cpu()

@@ -1,0 +1,406 @@
+"""Metrics of preference pairs by group, alone and in the trainer."""
+
+import math
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pandas as pd
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("trl")
+
+from datasets import Dataset, IterableDataset  # noqa: E402
+from transformers import AutoModelForCausalLM  # noqa: E402
+
+from prefstrength.errors import DataWarning, InputError  # noqa: E402
+from prefstrength.mixdpo import (  # noqa: E402
+    METRICS,
+    MixDPOTrainer,
+    evaluate_preferences,
+    preference_metrics,
+)
+from prefstrength.mixdpo import evaluate as evaluate_module  # noqa: E402
+from prefstrength.mixing import LogNormal, PointMass  # noqa: E402
+from tests.test_mixdpo_trainer import (  # noqa: E402
+    LOGNORMAL,
+    arguments,
+    lora,
+    model_path,
+    one_thread,
+    pytestmark,
+    rows,
+)
+
+__all__ = ["model_path", "one_thread", "pytestmark"]  # fixtures of a common tiny world
+
+LAW = LogNormal(mu=-2.5, sigma=0.6)
+
+
+def grouped(n=32, seed=0):
+    return [
+        {**row, "region": ["east", "north", "west"][i % 3], "age": 20 + 10 * (i % 2)}
+        for i, row in enumerate(rows(n, seed))
+    ]
+
+
+# -- the numbers -----------------------------------------------------------------------------------
+
+
+def by_hand(delta, law):
+    q = (np.arange(100_000) + 0.5) / 100_000
+    p = np.array([np.mean(1 / (1 + np.exp(-law.quantile(q) * d))) for d in delta])
+    return {
+        "accuracy": np.mean(np.where(delta == 0, 0.5, delta > 0)),
+        "margin": law.mean() * delta.mean(),
+        "negative_log_likelihood": -np.log(p).mean(),
+    }
+
+
+def test_overall_by_level_macro_and_worst():
+    rng = np.random.default_rng(0)
+    region = rng.choice(["a", "b", "c"], 60, p=[0.7, 0.2, 0.1])
+    delta = rng.normal(3.0 * (region == "a"), 10.0)
+    delta[5] = 0.0
+    table = preference_metrics(delta, LAW, {"region": region}).set_index(["factor", "level"])
+    assert list(table.index) == [
+        ("all", "all"), ("region", "a"), ("region", "b"), ("region", "c"),
+        ("region", "macro"), ("region", "worst"),
+    ]  # fmt: skip
+    levels = [by_hand(delta[region == level], LAW) for level in "abc"]
+    for name in ("accuracy", "margin", "negative_log_likelihood"):
+        assert table.loc[("all", "all"), name] == pytest.approx(by_hand(delta, LAW)[name], rel=1e-3)
+        for level, want in zip("abc", levels, strict=True):
+            assert table.loc[("region", level), name] == pytest.approx(want[name], rel=1e-3)
+        each = [level[name] for level in levels]
+        assert table.loc[("region", "macro"), name] == pytest.approx(np.mean(each), rel=1e-3)
+        worst = max(each) if name == "negative_log_likelihood" else min(each)
+        assert table.loc[("region", "worst"), name] == pytest.approx(worst, rel=1e-3)
+    # Micro counts every pair once, macro every level: with unequal levels they differ.
+    assert table.loc[("all", "all"), "margin"] != pytest.approx(
+        table.loc[("region", "macro"), "margin"], rel=0.05
+    )
+    assert table["pairs"].tolist() == [60, *(int((region == x).sum()) for x in "abc"), 60, 60]
+    for name in METRICS:
+        micro = table.drop(index=("region", "worst"))
+        if name != "calibration_error":
+            assert (micro[f"{name}_low"] <= micro[name]).all()
+            assert (micro[name] <= micro[f"{name}_high"]).all()
+
+
+def test_calibration_error_sees_overconfidence():
+    rng = np.random.default_rng(1)
+    delta = rng.normal(0, 30, 20_000)
+    right = rng.random(len(delta)) < 1 / (1 + np.exp(-0.1 * delta))
+    oriented = np.where(right, delta, -delta)
+    honest = preference_metrics(oriented, PointMass(value=0.1), draws=100).iloc[0]
+    sure = preference_metrics(oriented, PointMass(value=0.5), draws=100).iloc[0]
+    assert honest["calibration_error"] < 0.015
+    assert sure["calibration_error"] > 0.08
+    # The same orderings, so the same accuracy: only the probabilities are wrong.
+    assert honest["accuracy"] == sure["accuracy"]
+
+
+def test_intervals_cover():
+    rng = np.random.default_rng(2)
+    covered = {"accuracy": 0, "margin": 0}
+    for _ in range(200):
+        delta = rng.normal(4.0, 10.0, 150)
+        row = preference_metrics(delta, PointMass(value=0.1), draws=300, seed=3).iloc[0]
+        truth = {"accuracy": 0.6554, "margin": 0.4}
+        for name, value in truth.items():
+            covered[name] += row[f"{name}_low"] <= value <= row[f"{name}_high"]
+    # 90 % intervals, 200 data sets: within four standard errors.
+    for count in covered.values():
+        assert 0.81 < count / 200 < 0.98
+
+
+def test_many_pairs_are_resampled_in_pieces(monkeypatch):
+    from prefstrength.mixdpo import metrics
+
+    delta = np.random.default_rng(3).normal(2.0, 10.0, 500)
+    whole = preference_metrics(delta, LAW, draws=200)
+    monkeypatch.setattr(metrics, "_MOST_AT_ONCE", 5_000)
+    pieces = preference_metrics(delta, LAW, draws=200)
+    pd.testing.assert_frame_equal(whole, pieces)
+
+
+@pytest.mark.parametrize(
+    ("delta", "groups", "options", "text"),
+    [
+        ([], {}, {}, "some pairs.*got shape \\(0,\\)"),
+        ([[1.0]], {}, {}, "shape \\(1, 1\\)"),
+        ([1.0, math.nan], {}, {}, "got nan in row 1 \\(1 of 2 rows\\)"),
+        ([1.0, 2.0], {"g": ["a"]}, {}, "'g' for each of 2 pairs; got 1"),
+        ([1.0, 2.0], {"g": ["a", None]}, {}, "none in row 1"),
+        ([1.0], {}, {"prob": 1.0}, "prob between 0 and 1"),
+        ([1.0], {}, {"draws": 10}, "draws of at least 100"),
+    ],
+)
+def test_what_metrics_refuse(delta, groups, options, text):
+    with pytest.raises(InputError, match=text):
+        preference_metrics(delta, LAW, groups, **options)
+
+
+# -- the function of its own -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, model_path):
+    """A policy that moved, saved, with the trainer that moved it."""
+    folder = tmp_path_factory.mktemp("trained")
+    data = Dataset.from_list(grouped())
+    trainer = MixDPOTrainer(
+        model_path,
+        args=arguments(
+            folder,
+            strength=LOGNORMAL,
+            group_columns=["region", "age"],
+            per_device_eval_batch_size=5,
+        ),
+        train_dataset=data,
+        eval_dataset=data,
+    )
+    trainer.train()
+    trainer.save_model(str(folder / "policy"))
+    return trainer, str(folder / "policy"), data
+
+
+def test_the_function_and_the_trainer_agree_with_saved_pairs(trained, model_path):
+    trainer, policy, data = trained
+    strength = trainer.strength.current()
+    done = evaluate_preferences(
+        policy, model_path, data, strength, ["region", "age"], max_length=32, progress=False
+    )
+    assert done.pairs["row"].tolist() == list(range(32))
+    assert done.pairs["delta"].abs().max() > 1
+    np.testing.assert_allclose(
+        done.pairs["delta"],
+        done.pairs["chosen_log_ratio"] - done.pairs["rejected_log_ratio"],
+        atol=1e-9,
+    )
+    logged = trainer.evaluate()
+    for factor in ("region", "age"):
+        for level, mine in done.pairs.groupby(factor):
+            want = by_hand(mine["delta"].to_numpy(), strength)
+            table = done.metrics.set_index(["factor", "level"]).loc[(factor, str(level))]
+            for name, value in want.items():
+                assert table[name] == pytest.approx(value, rel=1e-3)
+                assert logged[f"eval_{factor}/{level}/{name}"] == pytest.approx(value, rel=1e-3)
+        for kind in ("macro", "worst"):
+            row = done.metrics.set_index(["factor", "level"]).loc[(factor, kind)]
+            for name in METRICS:
+                found = logged[f"eval_{factor}/{kind}/{name}"]
+                assert found == pytest.approx(row[name], rel=1e-4, abs=1e-6)
+    assert logged["eval_loss"] == pytest.approx(
+        done.metrics.iloc[0]["negative_log_likelihood"], rel=0.05
+    )
+    assert "Evaluation of 32 pairs" in repr(done)
+
+
+def test_batches_do_not_matter(trained, model_path):
+    trainer, policy, data = trained
+    one, other = (
+        evaluate_preferences(
+            policy, model_path, data, LAW, max_length=32, batch_size=size, progress=False
+        )
+        for size in (1, 7)
+    )
+    np.testing.assert_allclose(one.pairs["delta"], other.pairs["delta"], atol=2e-5)
+    # A DataFrame is as good, and an index of its own changes nothing.
+    frame = data.to_pandas().set_index("region", drop=False).iloc[:9]
+    again = evaluate_preferences(
+        policy, model_path, frame, LAW, ["region"], max_length=32, progress=False
+    )
+    np.testing.assert_allclose(again.pairs["delta"], one.pairs["delta"][:9], atol=2e-5)
+
+
+def test_an_adapter_is_measured_against_its_base(tmp_path, model_path):
+    data = Dataset.from_list(grouped(8))
+    trainer = MixDPOTrainer(
+        model_path,
+        args=arguments(tmp_path, max_steps=4, learning_rate=0.1),
+        train_dataset=data,
+        peft_config=lora(),
+    )
+    trainer.train()
+    alone = evaluate_preferences(
+        trainer.model, None, data, LAW, tokenizer=trainer.processing_class, max_length=32,
+        progress=False,
+    )  # fmt: skip
+    against = evaluate_preferences(
+        trainer.model, model_path, data, LAW, tokenizer=trainer.processing_class, max_length=32,
+        progress=False,
+    )  # fmt: skip
+    assert alone.pairs["delta"].abs().max() > 0.01
+    np.testing.assert_allclose(alone.pairs["delta"], against.pairs["delta"], atol=1e-5)
+    plain = AutoModelForCausalLM.from_pretrained(model_path)
+    with pytest.raises(InputError, match="a reference, or a model with a PEFT adapter"):
+        evaluate_preferences(plain, None, data, LAW)
+
+
+def test_it_goes_on_where_it_was_interrupted(tmp_path, trained, model_path, monkeypatch):
+    trainer, policy, data = trained
+    options = {"max_length": 32, "batch_size": 2, "progress": False}
+    whole = evaluate_preferences(policy, model_path, data, LAW, ["region"], **options)
+    monkeypatch.setattr(evaluate_module, "_BATCHES", 3)
+    calls = []
+    real = evaluate_module._of_batch
+
+    def counted(policy, base, batch, rows):
+        calls.append(rows)
+        if len(calls) == 8:
+            raise KeyboardInterrupt
+        return real(policy, base, batch, rows)
+
+    monkeypatch.setattr(evaluate_module, "_of_batch", counted)
+    folder = tmp_path / "kept"
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_preferences(policy, model_path, data, LAW, ["region"], directory=folder, **options)
+    assert len(list(folder.glob("part-*.parquet"))) == 2
+    again = evaluate_preferences(
+        policy, model_path, data, LAW, ["region"], directory=folder, **options
+    )
+    # 6 batches of 16 were kept; the seventh was not.
+    assert len(calls) == 8 + 10
+    np.testing.assert_allclose(again.pairs["delta"], whole.pairs["delta"], atol=2e-5)
+    evaluate_preferences(policy, model_path, data, LAW, ["age"], directory=folder, **options)
+    assert len(calls) == 18
+    with pytest.raises(InputError, match="the same model, reference and data; got another model"):
+        evaluate_preferences(model_path, model_path, data, LAW, directory=folder, **options)
+    other = data.select(range(5))
+    with pytest.raises(InputError, match="got another pairs and texts"):
+        evaluate_preferences(policy, model_path, other, LAW, directory=folder, **options)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("mine")
+    with pytest.raises(InputError, match="got other files"):
+        evaluate_preferences(policy, model_path, data, LAW, directory=tmp_path / "full", **options)
+
+
+def test_pairs_that_do_not_fit_are_counted(trained, model_path):
+    trainer, policy, data = trained
+    long = {**data[0], "prompt": "w1 " * 40}
+    some = Dataset.from_list([data[1], long, data[2]])
+    with pytest.warns(DataWarning, match="Left out 1 of 3 pairs, whose prompt alone has 32"):
+        done = evaluate_preferences(
+            policy, model_path, some, LAW, ["region"], max_length=32, progress=False
+        )
+    assert done.pairs["row"].tolist() == [0, 2]
+    assert done.pairs["region"].tolist() == [some[0]["region"], some[2]["region"]]
+    with pytest.raises(InputError, match="fit into max_length; got 1 of 1"):
+        evaluate_preferences(policy, model_path, some.select([1]), LAW, max_length=32)
+
+
+def test_what_the_evaluation_refuses(model_path):
+    data = Dataset.from_list(grouped(3))
+    with pytest.raises(TypeError, match="data as a datasets.Dataset or DataFrame; got list"):
+        evaluate_preferences(model_path, model_path, [], LAW)
+    with pytest.raises(TypeError, match=r"Write \['region'\]"):
+        evaluate_preferences(model_path, model_path, data, LAW, "region")
+    with pytest.raises(InputError, match="got no country among"):
+        evaluate_preferences(model_path, model_path, data, LAW, ["country"])
+    with pytest.raises(InputError, match="preference pairs; got none"):
+        evaluate_preferences(model_path, model_path, data.select([]), LAW)
+    frame = data.to_pandas()
+    frame.loc[1, "chosen"] = None
+    with pytest.raises(InputError, match="column chosen of every pair; got none in 1 of 3 rows"):
+        evaluate_preferences(model_path, model_path, frame, LAW)
+    with pytest.raises(TypeError, match="Expected reference as a name.*got float"):
+        evaluate_preferences(model_path, 0.5, data, LAW)
+
+
+# -- in the trainer --------------------------------------------------------------------------------
+
+
+def test_every_evaluation_set_has_its_own_prefix(tmp_path, model_path):
+    first, second = (Dataset.from_list(grouped(9, seed)) for seed in (1, 2))
+    trainer = MixDPOTrainer(
+        model_path,
+        args=arguments(tmp_path, strength=LOGNORMAL, group_columns=["region"], max_steps=3),
+        train_dataset=first,
+        eval_dataset={"mine": first, "yours": second},
+    )
+    trainer.train()
+    logged = trainer.evaluate()
+    name = "region/east/margin"
+    assert logged[f"eval_mine_{name}"] != logged[f"eval_yours_{name}"]
+    only = trainer.evaluate(first)
+    assert only[f"eval_{name}"] == pytest.approx(logged[f"eval_mine_{name}"], rel=1e-5)
+    strange = Dataset.from_list([{**row, "region": "moon"} for row in grouped(2)])
+    with pytest.raises(InputError, match="level of 'region'.*east, north, west.*got 'moon'"):
+        trainer.evaluate(strange)
+
+
+@pytest.mark.parametrize(
+    ("evaluated", "text"),
+    [
+        (None, "an eval_dataset with group_columns region; got none"),
+        (IterableDataset.from_generator(lambda: iter(grouped(4))), "got a stream"),
+        (Dataset.from_list(rows(4)), "a column region in eval_dataset"),
+        (Dataset.from_list([{**grouped(1)[0], "region": None}]), "got none in row 0"),
+    ],
+    ids=["none", "stream", "no column", "no level"],
+)
+def test_groups_that_cannot_be_reported(tmp_path, model_path, evaluated, text):
+    with pytest.raises(InputError, match=text):
+        MixDPOTrainer(
+            model_path,
+            args=arguments(tmp_path, group_columns="region"),
+            train_dataset=Dataset.from_list(rows(4)),
+            eval_dataset=evaluated,
+        )
+
+
+PROCESSES = """
+import json, os, sys
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+from datasets import Dataset
+from prefstrength.mixdpo import MixDPOConfig, MixDPOTrainer
+folder, model, rows = sys.argv[1], sys.argv[2], json.load(open(sys.argv[3]))
+data = Dataset.from_list(rows)
+args = MixDPOConfig(folder, strength_family="LogNormal", strength_mode="frozen", max_steps=1,
+    per_device_train_batch_size=2, per_device_eval_batch_size=3, learning_rate=1e-2,
+    save_strategy="no", report_to="none", bf16=False, use_cpu=True, optim="sgd",
+    disable_tqdm=True, max_length=32, group_columns=["region"], activation_checkpointing=False)
+trainer = MixDPOTrainer(model, args=args, train_dataset=data, eval_dataset=data)
+# No step: the policy as it is, against another reference, so that the differences are not 0.
+import torch
+with torch.no_grad():
+    generator = torch.Generator().manual_seed(1)
+    for each in trainer.ref_model.parameters():
+        each += 0.3 * torch.randn(each.shape, generator=generator)
+found = trainer.evaluate()
+if trainer.accelerator.is_main_process:
+    kept = {k: v for k, v in found.items() if k.startswith("eval_region/")}
+    json.dump(kept, open(sys.argv[4], "w"))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_report_what_one_does(tmp_path, model_path):
+    import json
+
+    script = tmp_path / "run.py"
+    script.write_text(textwrap.dedent(PROCESSES))
+    data = tmp_path / "rows.json"
+    data.write_text(json.dumps(grouped(11)))  # of unequal batches, filled up across processes
+    found = []
+    for processes in (1, 2):
+        out = tmp_path / f"{processes}.json"
+        launch = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
+        done = subprocess.run(
+            [
+                sys.executable, *(launch if processes > 1 else []), str(script),
+                str(tmp_path / f"run{processes}"), model_path, str(data), str(out),
+            ],
+            capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+        found.append(json.loads(out.read_text()))
+    assert found[0].keys() == found[1].keys()
+    assert abs(found[0]["eval_region/east/margin"]) > 0.01
+    for key, value in found[0].items():
+        assert found[1][key] == pytest.approx(value, rel=1e-4, abs=1e-6), key
