@@ -30,7 +30,12 @@ from transformers import (  # noqa: E402
 
 from prefstrength.errors import DataWarning, InputError  # noqa: E402
 from prefstrength.learned import LearnedStrength  # noqa: E402
-from prefstrength.mixdpo import MixDPOConfig, MixDPOTrainer, mixdpo_loss  # noqa: E402
+from prefstrength.mixdpo import (  # noqa: E402
+    MixDPOConfig,
+    MixDPOTrainer,
+    last_checkpoint,
+    mixdpo_loss,
+)
 from prefstrength.mixdpo.trainer import _HostedStrength  # noqa: E402
 from prefstrength.prior import StrengthPrior  # noqa: E402
 
@@ -230,6 +235,101 @@ def test_resumed_is_uninterrupted(tmp_path, model_path, pairs, prior):
     assert "location.exp_avg" in whole._strength_state()
     assert resumed.strength.learned() == whole.strength.learned()
     assert [p["step"] for p in whole.strength.trajectory] == [0, 2, 4, 5, 6, 8, 10, 12]
+
+
+def test_a_checkpoint_cut_short_is_passed_over(tmp_path, model_path, pairs):
+    changes = {
+        "strength": LOGNORMAL,
+        "save_strategy": "steps",
+        "save_steps": 3,
+        "max_steps": 9,
+    }
+    whole = trainer_of(tmp_path, model_path, pairs, **changes)
+    whole.train()
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-9")
+    (tmp_path / "checkpoint-9" / "trainer_state.json").write_text('{"global_step": ')
+    (tmp_path / "checkpoint-6" / "strength_state.safetensors").unlink()
+    (tmp_path / "checkpoint-of-mine").mkdir()
+    resumed = trainer_of(tmp_path, model_path, pairs, **changes)
+    with pytest.warns(DataWarning, match="checkpoint-[96] is not complete"):
+        resumed.train(resume_from_checkpoint=True)
+    assert_same(trained_parameters(resumed), trained_parameters(whole), 0.0)
+    assert_same(resumed._strength_state(), whole._strength_state(), 0.0)
+    for number in (3, 6, 9):
+        (tmp_path / f"checkpoint-{number}" / "trainer_state.json").unlink()
+    with (
+        pytest.warns(DataWarning, match="is not complete"),
+        pytest.raises(InputError, match="a complete checkpoint in .* to resume from; got none"),
+    ):
+        resumed.train(resume_from_checkpoint=True)
+
+
+KILLED = """
+import os, signal, sys, threading
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+import torch
+from datasets import Dataset
+from transformers import TrainerCallback
+from prefstrength.mixdpo import MixDPOConfig, MixDPOTrainer, last_checkpoint
+from prefstrength.prior import StrengthPrior
+
+model, folder, usual, rows = {model!r}, {folder!r}, {usual!r}, {rows!r}
+torch.set_num_threads(1)
+wait = float(sys.argv[1])  # seconds after the first step, then the process is killed
+
+class Kill(TrainerCallback):
+    def on_step_end(self, args, state, control, **kwargs):
+        if wait >= 0 and not hasattr(self, "timer"):
+            self.timer = threading.Timer(wait, os.kill, (os.getpid(), signal.SIGKILL))
+            self.timer.daemon = True
+            self.timer.start()
+
+prior = StrengthPrior("LogNormal", -2.3, 0.2, -0.4, 0.3)
+args = MixDPOConfig(folder, strength=prior, strength_learning_rate=1e-2, **usual)
+trainer = MixDPOTrainer(
+    model, args=args, train_dataset=Dataset.from_list(rows), callbacks=[Kill()]
+)
+trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+trainer.save_model()
+"""
+
+
+@pytest.mark.slow
+def test_killed_at_random_and_resumed_is_uninterrupted(tmp_path, model_path):
+    draw = random.Random(3)
+    usual = USUAL | {
+        "max_steps": 40,
+        "save_strategy": "steps",
+        "save_steps": 1,
+        "save_total_limit": 3,
+    }
+    kills = 0
+    for name in ("whole", "killed"):
+        script = tmp_path / f"{name}.py"
+        script.write_text(
+            KILLED.format(model=model_path, folder=str(tmp_path / name), usual=usual, rows=rows())
+        )
+        waits = [draw.uniform(0.0, 0.6) for _ in range(4)] if name == "killed" else []
+        for wait in [*waits, -1.0]:
+            done = subprocess.run(
+                [sys.executable, str(script), str(wait)],
+                capture_output=True, text=True, timeout=300, check=False,
+            )  # fmt: skip
+            assert done.returncode in ((0, -9) if wait >= 0 else (0,)), done.stderr[-3000:]
+            kills += done.returncode == -9
+    assert kills >= 3
+    assert_same(
+        load_file(tmp_path / "whole" / "model.safetensors"),
+        load_file(tmp_path / "killed" / "model.safetensors"),
+        1e-6,
+    )
+    states = [
+        load_file(tmp_path / name / "checkpoint-40" / "strength_state.safetensors")
+        for name in ("whole", "killed")
+    ]
+    assert_same(*states, 1e-6)
+    assert "location.exp_avg" in states[0]
 
 
 TWO = """

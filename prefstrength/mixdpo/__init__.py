@@ -24,7 +24,7 @@ from prefstrength.mixdpo.strength import Strength
 if TYPE_CHECKING:
     from prefstrength.mixdpo.config import MixDPOConfig
     from prefstrength.mixdpo.evaluate import Evaluation, evaluate_preferences
-    from prefstrength.mixdpo.trainer import MixDPOTrainer
+    from prefstrength.mixdpo.trainer import MixDPOTrainer, last_checkpoint
 
 __all__ = [
     "METRICS",
@@ -37,6 +37,7 @@ __all__ = [
     "beta_dpo_scale",
     "capo_loss",
     "evaluate_preferences",
+    "last_checkpoint",
     "log_choice_probability",
     "mixdpo_logit",
     "mixdpo_loss",
@@ -50,6 +51,7 @@ _LAZY = {
     "MixDPOConfig": "config",
     "MixDPOTrainer": "trainer",
     "evaluate_preferences": "evaluate",
+    "last_checkpoint": "trainer",
 }
 
 

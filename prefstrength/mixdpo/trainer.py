@@ -8,6 +8,7 @@ mixture-of-experts losses, metrics) stays TRL's own. What is leaned on is checke
 and by a contract test.
 """
 
+import json
 import os
 import warnings
 from collections.abc import Callable
@@ -33,7 +34,7 @@ from prefstrength.mixdpo.config import MixDPOConfig
 from prefstrength.mixdpo.metrics import group_means
 from prefstrength.mixdpo.registry import OBJECTIVES, Running
 
-__all__ = ["MixDPOTrainer"]
+__all__ = ["MixDPOTrainer", "last_checkpoint"]
 
 #: Exact parameters of the strength and the state of its optimizer, in every checkpoint.
 STATE_NAME = "strength_state.safetensors"
@@ -165,6 +166,22 @@ class MixDPOTrainer(DPOTrainer):
             else None
         )
         self.add_callback(_StrengthCallback(self))
+
+    def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """As ``trl.DPOTrainer.train``.
+
+        With ``resume_from_checkpoint=True`` the run goes on from the newest *complete* checkpoint
+        in ``args.output_dir``: one that was being written when the run was killed is passed over,
+        with a warning.
+        """
+        if resume_from_checkpoint is True:
+            resume_from_checkpoint = last_checkpoint(str(self.args.output_dir))
+            if resume_from_checkpoint is None:
+                raise InputError(
+                    f"Expected a complete checkpoint in {self.args.output_dir} to resume from; "
+                    "got none. Start anew, with resume_from_checkpoint left out."
+                )
+        return super().train(resume_from_checkpoint, *args, **kwargs)
 
     # -- the loss ---------------------------------------------------------------------------------
 
@@ -463,6 +480,57 @@ class _StrengthCallback(TrainerCallback):
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._trainer._step_strength()
+
+
+# -- checkpoints -----------------------------------------------------------------------------------
+
+
+def last_checkpoint(folder: str | os.PathLike[str]) -> str | None:
+    """The newest checkpoint of a run that was written to its end.
+
+    Parameters
+    ----------
+    folder : path
+        ``output_dir`` of the run.
+
+    Returns
+    -------
+    str or None
+        Its path, for ``trainer.train(resume_from_checkpoint=...)``; ``None`` where there is none.
+
+    Warns
+    -----
+    DataWarning
+        If a newer one is incomplete, as a process leaves it that was killed while saving.
+
+    Examples
+    --------
+    >>> last_checkpoint("runs/never-started") is None
+    True
+    """
+    found = []
+    for path in Path(folder).glob("checkpoint-*"):
+        number = path.name.removeprefix("checkpoint-")
+        if path.is_dir() and number.isdigit():
+            found.append((int(number), path))
+    for _, path in sorted(found, reverse=True):
+        if _is_complete(path):
+            return str(path)
+        warnings.warn(
+            f"{path} is not complete and is passed over. It may be deleted.",
+            DataWarning,
+            stacklevel=2,
+        )
+    return None
+
+
+def _is_complete(checkpoint: Path) -> bool:
+    """Whether its last file was written whole; transformers writes the state of a run last."""
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return (checkpoint / STATE_NAME).is_file()
 
 
 # -- at the door -----------------------------------------------------------------------------------
