@@ -23,6 +23,7 @@ PARTS = {
     "simulated": "maximum likelihood, against xlogit and Biogeme",
     "scale": "1e8 pairs in Parquet: compression, memory, posterior",
     "growth": "time against pairs, choosers and groups",
+    "training": "a MixDPO step, against TRL's DPO step",
     "calibration": "simulation-based calibration of every family",
 }
 _SIMULATIONS = 500
@@ -94,6 +95,11 @@ def summary(out):
         rows.append(_limit(f"{size}: peak memory, GB", most["peak_gb"], 2.0))
         seconds = most["posterior"]["seconds"]
         rows.append(_limit(f"{size}: posterior with compilation, s", seconds, 10.0))
+    if found := _loaded("training", out):
+        size = f"{found['parameters']:,} parameters, {found['device']}"
+        for row in found["steps"]:
+            quantity = f"training step, {row['step']} / TRL's DPO, {size}"
+            rows.append(_limit(quantity, row["ratio"], 1.01))
     if (out / "calibration.csv").is_file():
         import pandas as pd
 
