@@ -123,6 +123,7 @@ class Fit:
     def __repr__(self) -> str:
         data = self.spec["data"]
         coefficients = ", ".join(f"{k} ~ {v}" for k, v in self.spec["coefficients"].items())
+        error = self.spec["likelihood"]["error"]
         lines = [
             f"Fit of MixedLogit({coefficients}"
             + (f"; groups {', '.join(self.groups)}" if self.groups else "")
@@ -130,8 +131,8 @@ class Fit:
             f"  data:       {data['situations']} situations"
             + (f" of {data['choosers']} choosers" if data["choosers"] else ", choosers not known"),
             f"  method:     {self.method} ({self.reason})",
-            f"  likelihood: {self.spec['likelihood']['how']}; "
-            f"error below {self.spec['likelihood']['error']:.1g} nats",
+            f"  likelihood: {self.spec['likelihood']['how']}"
+            + (f"; error below {error:.1g} nats" if error else ""),
             f"  draws:      {dict(self.posterior.sizes)['chain']} chains of "
             f"{dict(self.posterior.sizes)['draw']}",
         ]

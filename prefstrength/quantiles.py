@@ -216,7 +216,8 @@ def _series_in_z(family: type[Mixing], dispersion: jax.Array) -> jax.Array:
     """Chebyshev coefficients in z of the log quantile of a law of mean 1, (cell, degree + 1).
 
     The nearest singularities, zeros of the normal distribution function, lie 2.8 off the real
-    line: 97 coefficients on [-10, 10] give about 1e-11.
+    line. With 97 coefficients on [-10, 10] the error is below 1e-12 up to a coefficient of
+    variation of 1, where laws of strength are, and grows to 3e-7 at 3 and 1e-4 at 10.
     """
     t = chebyshev.chebpts1(_DEGREE_IN_Z + 1)
     over_mean = _log_gamma_over_mean if family is Gamma else _log_inverse_gaussian_over_mean

@@ -290,6 +290,14 @@ def three_attributes(choosers, situations=15, seed=0):
     return ps.Choices.from_pairs(frame, chooser="who", attributes=names), model
 
 
+def test_mini_batches_without_anything_random(choices):
+    model = ps.MixedLogit({"reward": ps.PointMass()})
+    svi = sample_population(model, choices, method="svi", draws=500, chains=2)
+    exact = sample_population(model, choices, method="importance")
+    mean, sd = moments(exact, "reward_value")
+    assert moments(svi, "reward_value")[0] == pytest.approx(mean, abs=0.3 * sd)
+
+
 def test_what_cannot_be_integrated_is_sampled_and_says_so():
     choices, model = three_attributes(choosers=12, situations=6)
     with warnings.catch_warnings():

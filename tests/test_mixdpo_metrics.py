@@ -236,9 +236,41 @@ def test_an_adapter_is_measured_against_its_base(tmp_path, model_path):
     )  # fmt: skip
     assert alone.pairs["delta"].abs().max() > 0.01
     np.testing.assert_allclose(alone.pairs["delta"], against.pairs["delta"], atol=1e-5)
+    # From disk, and against an adapter of its own name, as TRL continues one.
+    trainer.save_model(str(tmp_path / "adapter"))
+    saved = evaluate_preferences(
+        tmp_path / "adapter", None, data, LAW, max_length=32, progress=False
+    )
+    np.testing.assert_allclose(saved.pairs["delta"], alone.pairs["delta"], atol=1e-5)
+    model = trainer.model
+    model.add_adapter("ref", lora())
+    model.load_state_dict(
+        {
+            key.replace(".default.", ".ref."): value
+            for key, value in model.state_dict().items()
+            if ".default." in key
+        },
+        strict=False,
+    )
+    same = evaluate_preferences(
+        model, None, data, LAW, tokenizer=trainer.processing_class, max_length=32, progress=False
+    )
+    np.testing.assert_allclose(same.pairs["delta"], 0.0, atol=1e-6)
     plain = AutoModelForCausalLM.from_pretrained(model_path)
     with pytest.raises(InputError, match="a reference, or a model with a PEFT adapter"):
         evaluate_preferences(plain, None, data, LAW)
+
+
+def test_a_checkpoint_in_half_precision_is_read_in_single(tmp_path, model_path, trained):
+    _, policy, data = trained
+    half = AutoModelForCausalLM.from_pretrained(model_path).to(torch.bfloat16)
+    half.save_pretrained(tmp_path)
+    model = AutoModelForCausalLM.from_pretrained(policy, dtype=torch.float32)
+    done = evaluate_preferences(model, tmp_path, data, LAW, max_length=32, progress=False)
+    assert done.pairs["chosen_log_ratio"].dtype == float
+    single = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
+    want = evaluate_preferences(model, single, data, LAW, max_length=32, progress=False)
+    np.testing.assert_array_equal(done.pairs["delta"], want.pairs["delta"])
 
 
 def test_it_goes_on_where_it_was_interrupted(tmp_path, trained, model_path, monkeypatch):
@@ -271,7 +303,7 @@ def test_it_goes_on_where_it_was_interrupted(tmp_path, trained, model_path, monk
     with pytest.raises(InputError, match="the same model, reference and data; got another model"):
         evaluate_preferences(model_path, model_path, data, LAW, directory=folder, **options)
     other = data.select(range(5))
-    with pytest.raises(InputError, match="got another pairs and texts"):
+    with pytest.raises(InputError, match="got another pairs and tokens"):
         evaluate_preferences(policy, model_path, other, LAW, directory=folder, **options)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("mine")
@@ -329,8 +361,30 @@ def test_every_evaluation_set_has_its_own_prefix(tmp_path, model_path):
     only = trainer.evaluate(first)
     assert only[f"eval_{name}"] == pytest.approx(logged[f"eval_mine_{name}"], rel=1e-5)
     strange = Dataset.from_list([{**row, "region": "moon"} for row in grouped(2)])
-    with pytest.raises(InputError, match="level of 'region'.*east, north, west.*got 'moon'"):
+    with pytest.raises(InputError, match="level of 'region'.*east, north, west.*got 'moon' in row"):
         trainer.evaluate(strange)
+
+
+def test_training_pairs_may_have_other_levels(tmp_path, model_path):
+    seen = Dataset.from_list([row for row in grouped(12) if row["region"] != "west"])
+    unseen = [{**row, "region": "moon" if i else None} for i, row in enumerate(grouped(4))]
+    trainer = MixDPOTrainer(
+        model_path,
+        args=arguments(
+            tmp_path,
+            group_columns=["region", "age"],
+            max_steps=2,
+            eval_strategy="steps",
+            eval_steps=1,
+        ),
+        train_dataset=Dataset.from_list(unseen),
+        eval_dataset=seen,
+    )
+    trainer.train()
+    assert "eval_region/worst/accuracy" in trainer.state.log_history[1]
+    some = trainer.evaluate(seen.remove_columns("age"))
+    assert "eval_region/macro/margin" in some
+    assert not any(key.startswith("eval_age") for key in some)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("trl")
 
-from datasets import Dataset  # noqa: E402
+from datasets import Dataset, concatenate_datasets  # noqa: E402
 from torch.nn.functional import logsigmoid  # noqa: E402
 
 from prefstrength.compound import ZeroMass  # noqa: E402
@@ -22,6 +22,7 @@ from prefstrength.mixdpo import (  # noqa: E402
     odpo_loss,
     smpo_loss,
 )
+from prefstrength.mixdpo.columns import CarriedColumns, split_columns  # noqa: E402
 from prefstrength.mixdpo.registry import OBJECTIVES  # noqa: E402
 from prefstrength.mixing import (  # noqa: E402
     Gamma,
@@ -284,14 +285,15 @@ def test_the_trainer_minimises_the_objective(
     (got,) = torch.autograd.grad(loss, [some])
 
     delta = delta_of(trainer, batch, normalized)
+    columns = split_columns(batch)[0]
     reward = None
     if OBJECTIVES[name].columns:
-        reward = batch["pair_column/reward_chosen"] - batch["pair_column/reward_rejected"]
+        reward = columns["reward_chosen"] - columns["reward_rejected"]
         assert reward.abs().max() > 0.5
     each = BY_HAND[name](delta, trainer.strength.mixing(), reward)
     if weighted:
-        each = each * batch["pair_column/weight"]
-        assert len(set(batch["pair_column/weight"].tolist())) > 1
+        each = each * columns["weight"]
+        assert len(set(columns["weight"].tolist())) > 1
     objective = each.mean()
     (want,) = torch.autograd.grad(objective, [some])
     assert loss.item() == pytest.approx(objective.item(), rel=1e-5)
@@ -346,9 +348,52 @@ def test_a_batch_of_eight_is_eight_of_one_with_weights_and_offsets(tmp_path, mod
     assert runs[0].strength.mean == pytest.approx(runs[1].strength.mean, rel=1e-6)
 
 
-def test_the_prior_is_weighed_against_the_sum_of_the_weights(tmp_path, model_path, pairs):
-    trainer = trainer_of(tmp_path, model_path, pairs, strength=LOGNORMAL, weight_column="weight")
-    assert trainer._prior_weight == pytest.approx(1 / sum(pairs["weight"]))
+def test_a_weight_of_two_is_a_pair_twice(tmp_path, model_path, pairs):
+    """The posterior of the strength: N times the objective, prior included."""
+    ones, twos = (
+        pairs.remove_columns("weight").add_column("weight", [value] * 32) for value in (1.0, 2.0)
+    )
+    twice = concatenate_datasets([ones, ones])
+    found = []
+    for name, data, size in (("twos", twos, 32), ("twice", twice, 64)):
+        trainer = moved(
+            trainer_of(
+                tmp_path / name,
+                model_path,
+                data,
+                strength=LOGNORMAL,
+                weight_column="weight",
+                per_device_train_batch_size=size,
+            )
+        )
+        with torch.no_grad():
+            trainer.strength.location += 0.4
+        trainer.model.train()
+        batch = next(iter(trainer.get_train_dataloader()))
+        found.append(size * trainer.compute_loss(trainer.model, batch).item())
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
+
+
+def test_half_precision_batches_leave_the_columns_alone():
+    """DeepSpeed casts floating tensors of a batch."""
+    collator = CarriedColumns(lambda examples: {"x": torch.ones(2)}, ["reward_chosen"], {})
+    batch = collator([{"reward_chosen": 10.03}, {"reward_chosen": None}])
+    cast = {k: v.half() if v.is_floating_point() else v for k, v in batch.items()}
+    columns, codes, rest = split_columns(cast)
+    assert columns["reward_chosen"][0].item() == pytest.approx(10.03, abs=1e-6)
+    assert math.isnan(columns["reward_chosen"][1])
+    assert codes == {}
+    assert list(rest) == ["x"]
+
+
+def test_a_dataset_given_to_evaluate_is_looked_at(tmp_path, model_path, pairs):
+    trainer = trainer_of(
+        tmp_path, model_path, pairs, objective="odpo", weight_column="weight", eval_dataset=pairs
+    )
+    with pytest.raises(InputError, match="columns reward_chosen, reward_rejected in eval_dataset"):
+        trainer.evaluate(Dataset.from_list(rows(4)))
+    empty = pairs.remove_columns("weight").add_column("weight", [None] * 32)
+    assert math.isfinite(trainer.evaluate(empty)["eval_loss"])
 
 
 def test_the_threshold_of_beta_dpo_is_resumed(tmp_path, model_path, pairs):

@@ -153,14 +153,13 @@ class _Points:
     def at(self, key: jax.Array, mean: jax.Array, sd: jax.Array) -> "_Draws":
         """Draws for every chooser, each with a random shift of the cube of its own."""
         shifts = jax.random.uniform(key, (2, *mean.shape[:-1], 1, mean.shape[-1]))
-        shape = (*mean.shape[:-1], -1, mean.shape[-1])
         own, law = (
             # Away from 0 and 1, where the quantile is infinite.
             ndtri(jnp.clip((cube + shift) % 1.0, 1e-12, 1 - 1e-12))
             for cube, shift in zip((self.own, self.law), shifts, strict=True)
         )
         own = mean[..., None, :] + sd[..., None, :] * own
-        z = jnp.concatenate([own, law], axis=-2).reshape(shape)
+        z = jnp.concatenate([own, law], axis=-2)
         return _Draws(z, mean[..., None, :], sd[..., None, :], len(self.own))
 
 

@@ -9,10 +9,19 @@ from datasets import Dataset
 
 from prefstrength.errors import InputError
 
-__all__ = ["CarriedColumns", "check_columns", "levels_of", "split_columns"]
+__all__ = [
+    "UNKNOWN",
+    "CarriedColumns",
+    "check_columns",
+    "check_levels",
+    "levels_of",
+    "split_columns",
+]
 
 # Before a column's name in a batch, where TRL's own names must not be met.
-_PREFIX = "pair_column/"
+_NUMBER, _LEVEL = "pair_number/", "pair_level/"
+#: Level of pairs whose level is not known.
+UNKNOWN = -1
 
 
 class CarriedColumns:
@@ -23,9 +32,11 @@ class CarriedColumns:
     collator : callable
         Makes a batch of a list of examples.
     names : sequence of str
-        Columns of numbers, added as float32 tensors (pair,).
+        Columns of numbers, added as the bits of float32 tensors (pair,): DeepSpeed casts floating
+        batches to half precision.
     levels : dict
-        Columns of groups and their levels, added as int64 tensors (pair,).
+        Columns of groups and their levels, added as int64 tensors (pair,); ``UNKNOWN`` for
+        another level, as training data may have.
     """
 
     def __init__(
@@ -44,27 +55,29 @@ class CarriedColumns:
     def __call__(self, examples: list[dict[str, Any]]) -> Any:
         batch = self.collator(examples)
         for name in self.names:
-            if name in examples[0]:  # an evaluation set may lack weights
-                values = [float(example[name]) for example in examples]
-                batch[_PREFIX + name] = torch.tensor(values, dtype=torch.float32)
+            if name in examples[0]:  # an evaluation set may lack weights, or have empty ones
+                values = [math.nan if e[name] is None else float(e[name]) for e in examples]
+                batch[_NUMBER + name] = torch.tensor(values, dtype=torch.float32).view(torch.int32)
         for factor, codes in self.codes.items():
-            if factor in examples[0]:  # training goes on without groups
-                labels = [str(example[factor]) for example in examples]
-                unknown = [label for label in labels if label not in codes]
-                if unknown:
-                    raise InputError(
-                        f"Expected a level of {factor!r} that the evaluation sets of the trainer "
-                        f"have ({', '.join(codes)}); got {unknown[0]!r}. Give the dataset as "
-                        "eval_dataset when the trainer is made."
-                    )
-                batch[_PREFIX + factor] = torch.tensor([codes[label] for label in labels])
+            if factor in examples[0]:
+                found = [codes.get(str(example[factor]), UNKNOWN) for example in examples]
+                batch[_LEVEL + factor] = torch.tensor(found)
         return batch
 
 
-def split_columns(inputs: dict[str, Any]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """The carried columns by name, and what the model is to see."""
-    columns = {k.removeprefix(_PREFIX): v for k, v in inputs.items() if k.startswith(_PREFIX)}
-    return columns, {k: v for k, v in inputs.items() if not k.startswith(_PREFIX)}
+def split_columns(
+    inputs: dict[str, Any],
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], dict[str, Any]]:
+    """The carried numbers by name, the codes of levels by factor, and what the model is to see."""
+    numbers, codes, rest = {}, {}, {}
+    for key, value in inputs.items():
+        if key.startswith(_NUMBER):
+            numbers[key.removeprefix(_NUMBER)] = value.view(torch.float32)
+        elif key.startswith(_LEVEL):
+            codes[key.removeprefix(_LEVEL)] = value
+        else:
+            rest[key] = value
+    return numbers, codes, rest
 
 
 def levels_of(datasets: Sequence[tuple[str, Any]], factors: Sequence[str]) -> dict[str, list[str]]:
@@ -98,6 +111,20 @@ def levels_of(datasets: Sequence[tuple[str, Any]], factors: Sequence[str]) -> di
                 )
             levels[factor] |= {str(value) for value in values}
     return {factor: sorted(found) for factor, found in levels.items()}
+
+
+def check_levels(dataset: Any, label: str, levels: Mapping[str, Sequence[str]]) -> None:
+    """Stop where a dataset to be evaluated has a level that the trainer does not know."""
+    for factor, known in levels.items():
+        if not isinstance(dataset, Dataset) or factor not in dataset.column_names:
+            continue
+        for row, value in enumerate(dataset[factor]):
+            if str(value) not in known:
+                raise InputError(
+                    f"Expected a level of {factor!r} that the evaluation sets of the trainer have "
+                    f"({', '.join(known)}); got {value!r} in row {row} of {label}. Give the "
+                    "dataset as eval_dataset when the trainer is made."
+                )
 
 
 def check_columns(dataset: Any, label: str, rewards: Sequence[str], weights: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import DPOTrainer
-from trl.trainer.dpo_trainer import DataCollatorForPreference
+from trl.trainer.dpo_trainer import DataCollatorForPreference, use_adapter
 
 from prefstrength._files import atomic_write_bytes, atomic_write_text
 from prefstrength.errors import DataWarning, InputError
@@ -75,9 +75,11 @@ def evaluate_preferences(
     Parameters
     ----------
     model : str, PreTrainedModel or PeftModel
-        Policy: a hub name or path, or an object, which stays on its device.
+        Policy: a hub name or path (of a model or an adapter), loaded in float32 and onto the
+        accelerator if there is one, or an object, which stays as and where it is.
     reference : str, PreTrainedModel or None
-        What it was trained against; ``None`` with a PEFT model for its base model.
+        What it was trained against; a name is loaded as the policy is. ``None`` with a PEFT model
+        for what TRL compares it with: its adapter ``ref`` if it has one, else its base model.
     data : datasets.Dataset or pandas.DataFrame
         Columns ``prompt``, ``chosen``, ``rejected``, texts or conversations as for training, and
         the columns in ``groups``.
@@ -118,6 +120,7 @@ def evaluate_preferences(
     """
     table = _checked(data, groups)
     policy, kept = _loaded(model, "model"), None
+    policy = policy if policy is model else policy.to(_accelerator())
     tokenizer = tokenizer or _tokenizer_of(policy, model)
     if reference is None and not hasattr(policy, "disable_adapter"):
         raise InputError(
@@ -125,11 +128,12 @@ def evaluate_preferences(
             f"got reference None and a {type(policy).__name__}. Give the model that training "
             "started from."
         )
-    base = None if reference is None else _loaded(reference, "reference")
+    base = None if reference is None else _loaded(reference, "reference", policy.dtype)
+    base = base if base is None or base is reference else base.to(policy.device)
     prepared = _prepared(table, tokenizer, max_length)
     if directory is not None:
         kept = Path(directory)
-        _claim(kept, _spec(policy, base, table, max_length))
+        _claim(kept, _spec(policy, base, prepared, max_length))
     found = _log_ratios(policy, base, prepared, tokenizer, batch_size, max_length, kept, progress)
     pairs = found.sort_values("row").reset_index(drop=True)
     for factor in groups:
@@ -174,9 +178,19 @@ def _checked(data: Any, groups: Sequence[str]) -> pd.DataFrame:
     return table
 
 
-def _loaded(model: Any, what: str) -> Any:
+def _accelerator() -> torch.device:
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return torch.device("cpu") if found is None else found
+
+
+def _loaded(model: Any, what: str, dtype: torch.dtype = torch.float32) -> Any:
     if isinstance(model, str | os.PathLike):
-        return AutoModelForCausalLM.from_pretrained(os.fspath(model))
+        path = os.fspath(model)
+        if Path(path, "adapter_config.json").is_file():
+            from peft import AutoPeftModelForCausalLM
+
+            return AutoPeftModelForCausalLM.from_pretrained(path, dtype=dtype)
+        return AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
     if not hasattr(model, "config"):
         raise TypeError(
             f"Expected {what} as a name, a path or a transformers model; got "
@@ -221,24 +235,25 @@ def _prepared(table: pd.DataFrame, tokenizer: Any, max_length: int | None) -> Da
 # -- what is kept ----------------------------------------------------------------------------------
 
 
-def _spec(policy: Any, base: Any, table: pd.DataFrame, max_length: int | None) -> dict[str, Any]:
-    texts = json.dumps(table[list(_TEXTS)].to_dict("list"), default=str).encode()
+def _spec(policy: Any, base: Any, prepared: Dataset, max_length: int | None) -> dict[str, Any]:
+    columns = ("row", "prompt_ids", "chosen_ids", "rejected_ids")
+    tokens = json.dumps([list(prepared[name]) for name in columns]).encode()
     return {
         "model": _weights(policy),
-        "reference": "base of the adapter" if base is None else _weights(base),
-        "pairs": len(table),
-        "texts": hashlib.sha256(texts).hexdigest(),
+        "reference": "of the adapter" if base is None else _weights(base),
+        "pairs": len(prepared),
+        "tokens": hashlib.sha256(tokens).hexdigest(),
         "max_length": max_length,
     }
 
 
 def _weights(model: Any) -> str:
-    """A fingerprint of the weights, wherever they came from."""
+    """A fingerprint of the weights, wherever they came from and lie."""
     seen = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
-        numbers = value.detach().double()
-        sums = torch.stack([numbers.sum(), numbers.abs().sum(), (numbers**2).sum()]).cpu()
-        seen.update(f"{name}{tuple(value.shape)}".encode() + sums.numpy().tobytes())
+        bits = value.detach().cpu().reshape(-1).contiguous().view(torch.uint8)
+        seen.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        seen.update(bits.numpy())
     return seen.hexdigest()
 
 
@@ -336,7 +351,7 @@ def _evaluating(*models: Any) -> Iterator[None]:
 def _of_batch(policy: Any, base: Any, batch: dict[str, torch.Tensor], rows: Any) -> pd.DataFrame:
     mine = _log_probabilities(policy, batch)
     if base is None:
-        with policy.disable_adapter():
+        with use_adapter(policy, "ref" if "ref" in policy.peft_config else None):
             theirs = _log_probabilities(policy, batch)
     else:
         theirs = _log_probabilities(base, batch)
@@ -358,8 +373,10 @@ def _log_probabilities(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tens
     """Log probability of every response (2 pair,), float64 on the CPU."""
     ids = batch["input_ids"].to(model.device)
     mask = batch["attention_mask"].to(model.device)
-    logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1].float()
+    logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+    # Prompt tuning puts virtual tokens before the real ones.
+    logits = logits[:, -ids.shape[1] :][:, :-1].float()
     label = ids[:, 1:, None]
     each = logits.gather(-1, label)[..., 0] - logits.logsumexp(dim=-1)
     wanted = batch["completion_mask"][:, 1:].to(each.device)
-    return (each * wanted).sum(dim=1).double().cpu()
+    return (each * wanted).sum(dim=1).cpu().double()

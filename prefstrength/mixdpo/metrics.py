@@ -100,7 +100,7 @@ def group_means(
 
     For the logs of a training run; levels of which no pair was seen are left out.
     """
-    each = _of_pairs(delta.double().cpu().numpy(), strength)
+    each = _of_pairs(delta.cpu().double().numpy(), strength)
     code = codes.cpu().numpy()
     seen = [k for k in range(len(levels)) if np.any(code == k)]
     values = np.stack([_summary(each[code == k]) for k in seen])
@@ -115,7 +115,7 @@ def _checked(
     delta: Any, groups: Mapping[str, Sequence[Any]] | None, prob: float, draws: int
 ) -> tuple[np.ndarray, dict[str, tuple[list[str], np.ndarray]]]:
     if isinstance(delta, torch.Tensor):
-        delta = delta.detach().double().cpu()
+        delta = delta.detach().cpu().double()
     values = np.array(delta, dtype=float)  # a copy: torch wants arrays that may be written to
     if values.ndim != 1 or not len(values):
         raise InputError(

@@ -95,7 +95,7 @@ def _odpo(
     learning: bool,
 ) -> tuple[torch.Tensor, dict[str, float]]:
     difference = _difference(columns)
-    guarded = (difference < LEAST_REWARD_DIFFERENCE).double().mean().item()
+    guarded = running.mean((difference < LEAST_REWARD_DIFFERENCE).float().mean()).item()
     loss = odpo_loss(delta, mixing, difference, alpha=arguments.odpo_alpha)
     return loss, {"guarded_share": guarded}
 
@@ -111,8 +111,8 @@ def _beta_dpo(
     mean = running.mean(delta.detach().mean())
     if learning:
         before = running.threshold
-        running.threshold = _MOMENTUM * before + (1 - _MOMENTUM) * mean.to(before)
-    threshold = running.threshold.to(delta.device)
+        running.threshold = _MOMENTUM * before + (1 - _MOMENTUM) * mean.cpu().to(before)
+    threshold = running.threshold.to(delta.dtype).to(delta.device)
     scale = beta_dpo_scale(mean, threshold, a=arguments.beta_dpo_a)
     loss = beta_dpo_loss(delta, mixing, threshold, a=arguments.beta_dpo_a, batch_mean=mean)
     return loss, {"scale": scale.item(), "threshold": running.threshold.item()}
@@ -127,7 +127,7 @@ def _smpo(
     learning: bool,
 ) -> tuple[torch.Tensor, dict[str, float]]:
     difference = _difference(columns)
-    contradicted = (difference < 0).double().mean().item()
+    contradicted = running.mean((difference < 0).float().mean()).item()
     loss = smpo_loss(delta, mixing, difference, gamma=arguments.smpo_gamma)
     return loss, {"contradicted_share": contradicted}
 

@@ -27,6 +27,7 @@ from prefstrength.learned import FILE_NAME, LearnedStrength
 from prefstrength.mixdpo.columns import (
     CarriedColumns,
     check_columns,
+    check_levels,
     levels_of,
     split_columns,
 )
@@ -187,7 +188,7 @@ class MixDPOTrainer(DPOTrainer):
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
         mode = "train" if self.model.training else "eval"
-        columns, inputs = split_columns(inputs)
+        columns, codes, inputs = split_columns(inputs)
         logged: dict[str, float] = {}
 
         def pair_loss(delta: torch.Tensor) -> torch.Tensor:
@@ -222,10 +223,16 @@ class MixDPOTrainer(DPOTrainer):
                 loss = loss + prior.to(device=loss.device, dtype=loss.dtype)
         else:
             self._log_strength("eval")
-            codes = {factor: columns[factor] for factor in self._levels if factor in columns}
             if codes:
                 self._evaluated.append(self.accelerator.gather_for_metrics((hosted.delta, codes)))
         return (loss, result[1]) if return_outputs else loss
+
+    def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> Any:
+        given = eval_dataset if not isinstance(eval_dataset, str) else None
+        for label, dataset in _named(given):
+            check_columns(dataset, label, self._objective.columns, ())
+            check_levels(dataset, label, self._levels)
+        return super().evaluate(eval_dataset, *args, **kwargs)
 
     def evaluation_loop(
         self,
@@ -242,15 +249,16 @@ class MixDPOTrainer(DPOTrainer):
         if self._evaluated:
             deltas, codes = zip(*self._evaluated, strict=True)
             delta, law = torch.cat(deltas), self.strength.current()
-            for factor, levels in self._levels.items():
+            for factor in codes[0]:  # a dataset given to evaluate may have some of them
                 code = torch.cat([each[factor] for each in codes])
+                levels = self._levels[factor]
                 for key, value in group_means(delta, law, code, levels).items():
                     output.metrics[f"{metric_key_prefix}_{factor}/{key}"] = value
             self._evaluated.clear()
         return output
 
     def compute_ref_log_probs(self, model: Any, inputs: dict[str, Any]) -> Any:
-        return super().compute_ref_log_probs(model, split_columns(inputs)[1])
+        return super().compute_ref_log_probs(model, split_columns(inputs)[2])
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
@@ -273,7 +281,7 @@ class MixDPOTrainer(DPOTrainer):
 
     # -- learning the strength ----------------------------------------------------------------
 
-    def _num_pairs(self) -> float:
+    def _num_pairs(self) -> int:
         if self.args.strength_num_pairs is not None:
             return self.args.strength_num_pairs
         if isinstance(self.train_dataset, IterableDataset):
@@ -284,9 +292,6 @@ class MixDPOTrainer(DPOTrainer):
                 "is weighed against the number of training pairs, and a stream has no length. "
                 "Give strength_num_pairs."
             )
-        if self.args.weight_column is not None:
-            # Weights say how many pairs a pair stands for.
-            return float(sum(self.train_dataset[self.args.weight_column]))
         return len(self.train_dataset)
 
     def _step_strength(self) -> None:
@@ -501,7 +506,8 @@ def last_checkpoint(folder: str | os.PathLike[str]) -> str | None:
     Warns
     -----
     DataWarning
-        If a newer one is incomplete, as a process leaves it that was killed while saving.
+        If a newer one is incomplete, as a process leaves it that was killed while saving, or
+        holds a model alone.
 
     Examples
     --------
@@ -514,23 +520,22 @@ def last_checkpoint(folder: str | os.PathLike[str]) -> str | None:
         if path.is_dir() and number.isdigit():
             found.append((int(number), path))
     for _, path in sorted(found, reverse=True):
-        if _is_complete(path):
+        lacks = _lacks(path)
+        if lacks is None:
             return str(path)
-        warnings.warn(
-            f"{path} is not complete and is passed over. It may be deleted.",
-            DataWarning,
-            stacklevel=2,
-        )
+        warnings.warn(f"{path} {lacks}; it is passed over.", DataWarning, stacklevel=2)
     return None
 
 
-def _is_complete(checkpoint: Path) -> bool:
-    """Whether its last file was written whole; transformers writes the state of a run last."""
-    try:
+def _lacks(checkpoint: Path) -> str | None:
+    """What keeps a run from going on from a checkpoint."""
+    try:  # transformers writes the state of a run last
         json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False
-    return (checkpoint / STATE_NAME).is_file()
+        return "is not complete"
+    if not (checkpoint / STATE_NAME).is_file():
+        return f"has no {STATE_NAME} (save_only_model=True, or another trainer's)"
+    return None
 
 
 # -- at the door -----------------------------------------------------------------------------------
