@@ -205,6 +205,18 @@ def test_a_box_far_too_wide_is_cut_down_to_the_posterior():
     assert 2.0 < np.median(sigma[:, 1]) < 8.0
 
 
+def test_a_gaussian_so_wide_that_parameters_overflow():
+    # A coefficient of variation of 5: some draws of the Gaussian at the mode have a shape of 0.
+    from benchmarks.calibration import configurations
+    from prefstrength.replicates import Replicates
+
+    model, design = configurations()["Gamma-groups"]
+    _, choices = Replicates.of(model, design, 0, 2000, 99, None).simulate(88)
+    found = sample_population(model, choices, seed=0)
+    assert found.error < 0.01
+    assert np.isfinite(found.variables["reward_shape"]).all()
+
+
 def test_methods_and_options_are_checked_at_the_door(choices):
     with pytest.raises(InputError, match="Expected method to be one of .*; got 'mcmc'"):
         sample_population(MODEL, choices, method="mcmc")

@@ -92,7 +92,7 @@ class Prepared:
         """
         assert self.box is not None
         assert self.summary is not None
-        location, dispersion = _cell_values(self.problem, flat)
+        location, dispersion = _finite(*_cell_values(self.problem, flat))
         box = _grown(self.box.of(location, dispersion), _shrunk(self.box))
         return _on_box(self.problem, self.data, self.summary, box, self.mode)
 
@@ -223,7 +223,7 @@ def _posterior_box(problem: Problem, mode: Mode, unit: float, widest: Box) -> Bo
     rng = np.random.default_rng(0)
     factor = np.linalg.cholesky(mode.covariance)
     draws = np.r_[[mode.at], mode.at + rng.standard_normal((200, problem.size)) @ factor.T]
-    location, dispersion = _cell_values(problem, draws)
+    location, dispersion = _finite(*_cell_values(problem, draws))
     centre = location[0]
     sd = _robust_sd(location) + 1e-3 * unit
     low, high = centre - _REACH * sd, centre + _REACH * sd
@@ -313,6 +313,16 @@ def _cell_values(problem: Problem, flat: np.ndarray) -> tuple[np.ndarray, np.nda
     if law.dispersion is None:
         return location, None
     return location, np.asarray(law.dispersion).reshape(len(flat), -1)
+
+
+def _finite(
+    location: np.ndarray, dispersion: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Without the points so far out that a parameter overflows, such as a shape of 1e-320."""
+    if dispersion is None:
+        return location, None
+    fine = (np.isfinite(location) & np.isfinite(dispersion)).all(axis=1)
+    return location[fine], dispersion[fine]
 
 
 def _stacked(problem: Problem, flat: np.ndarray) -> tuple[CellLaws, ...]:
