@@ -1,6 +1,6 @@
 """Log-likelihoods at many laws at once, in NumPy: nothing to compile."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.polynomial import chebyshev
@@ -8,7 +8,7 @@ from scipy.interpolate import CubicSpline
 
 from prefstrength.compress import PanelRows, normal_nodes
 from prefstrength.kernel import Library, log_probability
-from prefstrength.mixing import Mixing, PointMass
+from prefstrength.mixing import Gamma, InverseGaussian, Mixing, PointMass
 from prefstrength.quantiles import coefficient_at, law
 
 __all__ = ["NUMPY", "draws_by_chooser", "log_probabilities", "pairs_by_cell", "panels_by_chooser"]
@@ -210,13 +210,18 @@ def _integrands(
         if family is not PointMass:
             z, log_weight = normal_nodes(float(step), float(reach))
         by_cell = [(c, mine[rows.cell[mine] == c]) for c in np.unique(rows.cell[mine])]
+        coefficients = {
+            c: _coefficients(
+                family, z, location[:, c], None if dispersion is None else dispersion[:, c]
+            )
+            for c, _ in by_cell
+        }
         size = max(1, _BLOCK // (len(members) * len(z)))
         for start in range(0, laws, size):
             part = slice(start, min(start + size, laws))
             values = None
             for c, own in by_cell:
-                spread = None if dispersion is None else dispersion[part, c, None]
-                beta = coefficient_at(family, z[None, :], location[part, c, None], spread)
+                beta = coefficients[c](part)
                 at_nodes = np.broadcast_to(beta, (len(beta), len(z))).ravel()
                 polynomials, ends = rows.basis(at_nodes, precision)
                 found = rows.table[own, -2:] @ ends
@@ -231,6 +236,27 @@ def _integrands(
                 values[at] += found
             assert values is not None
             yield part, members, z, log_weight, values.reshape(len(members), -1, len(z))
+
+
+def _coefficients(
+    family: type[Mixing], z: np.ndarray, location: np.ndarray, dispersion: np.ndarray | None
+) -> Callable[[slice], np.ndarray]:
+    """Coefficients at the nodes for parts of the laws (law, node).
+
+    The quantile function of a Gamma law is dear. Laws on a grid have few dispersions, and for
+    each it is evaluated once.
+    """
+    if family in (Gamma, InverseGaussian) and dispersion is not None:
+        distinct, which = np.unique(dispersion, return_inverse=True)
+        if 2 * len(distinct) <= len(dispersion):
+            unit = coefficient_at(family, z[None, :], np.zeros(1), distinct[:, None])
+            return lambda part: unit[which[part]] * np.exp(location[part, None])
+
+    def directly(part: slice) -> np.ndarray:
+        spread = None if dispersion is None else dispersion[part, None]
+        return coefficient_at(family, z[None, :], location[part, None], spread)
+
+    return directly
 
 
 def log_probabilities(
