@@ -8,6 +8,7 @@ from scipy import stats
 
 import prefstrength as ps
 from prefstrength.errors import InputError
+from prefstrength.inference import sample_population
 from prefstrength.quantiles import coefficient_at
 
 TRUTH = ps.InverseGaussian(mu=1.2, shape=3.0)
@@ -100,10 +101,14 @@ def test_priors_are_those_of_gamma():
     assert tables[0].equals(tables[1])
 
 
-def test_choosers_of_other_families_are_not_sampled():
+def test_choosers_of_every_family_can_be_sampled():
     choices = ps.simulate(TRUTH, choosers=20, situations=5, seed=0)
-    with pytest.raises(InputError, match="expects PointMass, Normal or LogNormal; got InverseG"):
-        ps.MixedLogit({"reward": ps.InverseGaussian()}).fit(choices, method="latent")
+    model = ps.MixedLogit({"reward": ps.InverseGaussian()})
+    found = sample_population(model, choices, method="latent", draws=100, warmup=200, chains=2)
+    assert found.variables["_chooser_draws"].shape == (2, 100, 20, 1)
+    exact = sample_population(model, choices, seed=0)
+    mean, sd = (float(f(exact.variables["reward_location"])) for f in (np.mean, np.std))
+    assert found.variables["reward_location"].mean() == pytest.approx(mean, abs=0.6 * sd)
 
 
 @pytest.mark.parametrize(
