@@ -114,9 +114,20 @@ def evaluate_preferences(
 
     Examples
     --------
-    >>> done = evaluate_preferences(
-    ...     "runs/prism", "EleutherAI/pythia-2.8b", held_out, strength, groups=["region"]
-    ... )  # doctest: +SKIP
+    >>> import tempfile
+    >>> from prefstrength.mixing import PointMass
+    >>> from prefstrength.mixdpo.tiny import make_tiny_model
+    >>> texts = [("Say hello.", "hello there"), ("Say goodbye.", "good bye")]
+    >>> data = pd.DataFrame(
+    ...     {"prompt": ["Say hello. "], "chosen": ["hello there"], "rejected": ["good bye"]}
+    ... )
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = make_tiny_model(texts, folder, steps=0)
+    ...     done = evaluate_preferences(
+    ...         folder, folder, data, PointMass(value=0.1), progress=False
+    ...     )
+    >>> done.metrics.loc[0, ["accuracy", "margin"]].tolist()  # the policy is its reference
+    [0.5, 0.0]
     """
     table = _checked(data, groups)
     policy, kept = _loaded(model, "model"), None
