@@ -205,6 +205,28 @@ def test_a_box_far_too_wide_is_cut_down_to_the_posterior():
     assert 2.0 < np.median(sigma[:, 1]) < 8.0
 
 
+def test_the_covariance_at_a_mode_can_be_factored_whatever_the_curvature():
+    from prefstrength.inference.mode import find_mode
+
+    class Steep:
+        """One direction as steep as next to an overflow, one flat, askew."""
+
+        size, start = 2, np.zeros(2)
+        spreads = np.zeros(2, dtype=bool)
+        hessian = np.array([[1.0, 0.6], [-0.6, 1.0]]) @ np.diag([1e22, 1e-8])
+        hessian = hessian @ np.array([[1.0, -0.6], [0.6, 1.0]])
+
+        def value_and_gradient(self, flat):
+            return float(flat @ self.hessian @ flat) / 2, self.hessian @ flat
+
+        def gradients(self, flat):
+            return flat @ self.hessian
+
+    mode = find_mode(Steep())
+    factor = np.linalg.cholesky(mode.covariance)
+    np.testing.assert_allclose(factor @ factor.T, mode.covariance, rtol=1e-6)
+
+
 def test_a_gaussian_so_wide_that_parameters_overflow():
     # A coefficient of variation of 5: some draws of the Gaussian at the mode have a shape of 0.
     from benchmarks.calibration import configurations

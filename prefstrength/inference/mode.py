@@ -11,6 +11,8 @@ __all__ = ["Mode", "find_mode", "not_ruled_out"]
 
 # Smallest curvature believed: the priors alone curve the unconstrained density about this much.
 _LEAST_CURVATURE = 0.1
+# Largest: beyond, at the side of a box or by an overflow, a covariance cannot be factored.
+_MOST_CURVATURE = 1e12
 # How far, in nats of a spread's logarithm, the search may stray from the prior's median: with
 # centred shifts the density has no mode, but rises without bound as a spread goes to 0.
 _STRAY = 3.0
@@ -52,7 +54,7 @@ def find_mode(problem: Problem, start: np.ndarray | None = None) -> Mode:
     up, down = np.split(problem.gradients(np.r_[mode + step, mode - step]), 2)
     hessian = (up - down) / 2e-4
     values, vectors = np.linalg.eigh((hessian + hessian.T) / 2 + np.diag(hold))
-    curvature = np.maximum(values, _LEAST_CURVATURE)
+    curvature = np.clip(values, _LEAST_CURVATURE, _MOST_CURVATURE)
     return Mode(at=mode, covariance=(vectors / curvature) @ vectors.T)
 
 
