@@ -1,6 +1,7 @@
 """The objectives by name: their formulas, in the trainer, with columns, weights and checkpoints."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,6 +36,7 @@ from tests.test_mixdpo_trainer import (  # noqa: E402
     LOGNORMAL,
     arguments,
     assert_same,
+    log_probabilities,
     lora,
     model_path,
     one_thread,
@@ -121,6 +123,13 @@ def test_gradients_reach_delta_and_every_parameter(law):
 def test_the_mean_of_a_law_made_of_laws_is_not_guessed():
     with pytest.raises(InputError, match="whose mean the objective takes; got ZeroMass"):
         odpo_loss(DELTA, ZeroMass(PointMass(value=0.1), share=0.5), REWARD)
+
+
+def test_every_objective_has_its_page():
+    page = Path(__file__).parents[1].joinpath("docs", "paper_index.md").read_text(encoding="utf-8")
+    for name, objective in OBJECTIVES.items():
+        assert f"arxiv.org/abs/{objective.paper}" in page
+        assert name == "mixdpo" or f'objective="{name}"' in page
 
 
 # -- the paper's estimator ---------------------------------------------------------------------
@@ -224,14 +233,9 @@ def trainer_of(folder, model, dataset, peft_config=None, eval_dataset=None, **ch
 
 
 def delta_of(trainer, batch, normalized=False):
-    def log_ratios(model):
-        logits = model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1]
-        each = logits.log_softmax(-1).gather(-1, batch["input_ids"][:, 1:, None])[..., 0]
-        return (each * batch["completion_mask"][:, 1:]).sum(1)
-
     with torch.no_grad():
-        base = log_ratios(trainer.ref_model)
-    ratio = log_ratios(trainer.model) - base
+        base = log_probabilities(trainer.ref_model, batch)
+    ratio = log_probabilities(trainer.model, batch) - base
     if normalized:
         ratio = ratio / batch["completion_mask"].sum(1)
     chosen, rejected = ratio.chunk(2)

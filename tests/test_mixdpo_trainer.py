@@ -148,6 +148,13 @@ def lora():
     return LoraConfig(task_type="CAUSAL_LM", r=4, target_modules=["q_proj", "v_proj"])
 
 
+def log_probabilities(model, batch):
+    """Of every response (2 pair,), without anything of TRL."""
+    logits = model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1]
+    each = logits.log_softmax(-1).gather(-1, batch["input_ids"][:, 1:, None])[..., 0]
+    return (each * batch["completion_mask"][:, 1:]).sum(1)
+
+
 def trained_parameters(trainer):
     return {n: p.detach().clone() for n, p in trainer.model.named_parameters() if p.requires_grad}
 
@@ -454,14 +461,9 @@ def test_the_gradient_is_that_of_the_objective(tmp_path, model_path, pairs, prio
     some = trainer.model.model.layers[0].mlp.up_proj.weight
     got = torch.autograd.grad(loss, [*learned, some])
 
-    def log_ratios(model):
-        logits = model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1]
-        each = logits.log_softmax(-1).gather(-1, batch["input_ids"][:, 1:, None])[..., 0]
-        return (each * batch["completion_mask"][:, 1:]).sum(1)
-
     with torch.no_grad():
-        base = log_ratios(trainer.ref_model)
-    chosen, rejected = (log_ratios(trainer.model) - base).chunk(2)
+        base = log_probabilities(trainer.ref_model, batch)
+    chosen, rejected = (log_probabilities(trainer.model, batch) - base).chunk(2)
     # The prior weighs one part in N = 32 pairs, whatever the batch.
     objective = (
         mixdpo_loss(chosen - rejected, trainer.strength.mixing()).mean()

@@ -17,7 +17,7 @@ from prefstrength.mixdpo.objectives import (
 )
 from prefstrength.mixing import Mixing
 
-__all__ = ["OBJECTIVES", "REWARDS", "Objective", "Running"]
+__all__ = ["OBJECTIVES", "REWARDS", "Batch", "Objective", "Running"]
 
 #: Columns of the rewards of both responses.
 REWARDS = ("reward_chosen", "reward_rejected")
@@ -43,15 +43,52 @@ class Running:
 
 
 @dataclass(frozen=True)
+class Batch:
+    """What an objective sees.
+
+    Parameters
+    ----------
+    delta : torch.Tensor, shape (pair,)
+        Log-ratio differences, in nats.
+    columns : mapping
+        Columns of numbers by name, each (pair,).
+    mixing : Mixing
+        Law of strength, with gradients.
+    arguments : MixDPOConfig
+    running : Running
+    learning : bool
+        False in evaluation.
+    """
+
+    delta: torch.Tensor
+    columns: Mapping[str, torch.Tensor]
+    mixing: Mixing
+    arguments: Any
+    running: Running
+    learning: bool
+
+    @property
+    def reward_difference(self) -> torch.Tensor:
+        """Reward of the chosen minus that of the rejected response."""
+        return self.columns["reward_chosen"] - self.columns["reward_rejected"]
+
+    def share(self, of_pairs: torch.Tensor) -> float:
+        """Share of the pairs, over all processes."""
+        return self.running.mean(of_pairs.float().mean()).item()
+
+
+#: Loss of every pair, and numbers to be logged.
+Found = tuple[torch.Tensor, dict[str, float]]
+
+
+@dataclass(frozen=True)
 class Objective:
     """An objective by name.
 
     Parameters
     ----------
     loss : callable
-        ``loss(delta, columns, mixing, arguments, running, learning)``: loss of every pair (pair,)
-        and numbers to be logged. ``columns`` holds the columns by name, ``arguments`` are those
-        of the trainer, ``learning`` is false in evaluation.
+        Of a :class:`Batch`: loss of every pair (pair,), and numbers to be logged.
     columns : tuple of str
         Columns of numbers that every pair must have.
     paper : str
@@ -60,87 +97,45 @@ class Objective:
         Whether the loss is no likelihood of the choice, so that strength cannot be learned.
     """
 
-    loss: Callable[..., tuple[torch.Tensor, dict[str, float]]]
+    loss: Callable[[Batch], Found]
     paper: str
     columns: tuple[str, ...] = ()
     regression: bool = False
 
 
-Columns = Mapping[str, torch.Tensor]
-
-
-def _difference(columns: Columns) -> torch.Tensor:
-    return columns["reward_chosen"] - columns["reward_rejected"]
-
-
-def _mixdpo(
-    delta: torch.Tensor,
-    columns: Columns,
-    mixing: Mixing,
-    arguments: Any,
-    running: Running,
-    learning: bool,
-) -> tuple[torch.Tensor, dict[str, float]]:
+def _mixdpo(batch: Batch) -> Found:
     # The paper's draws are for training; what is reported in evaluation is exact.
-    estimator = arguments.estimator if learning else "exact"
-    return mixdpo_loss(delta, mixing, estimator=estimator, samples=arguments.samples), {}
+    estimator = batch.arguments.estimator if batch.learning else "exact"
+    samples = batch.arguments.samples
+    return mixdpo_loss(batch.delta, batch.mixing, estimator=estimator, samples=samples), {}
 
 
-def _odpo(
-    delta: torch.Tensor,
-    columns: Columns,
-    mixing: Mixing,
-    arguments: Any,
-    running: Running,
-    learning: bool,
-) -> tuple[torch.Tensor, dict[str, float]]:
-    difference = _difference(columns)
-    guarded = running.mean((difference < LEAST_REWARD_DIFFERENCE).float().mean()).item()
-    loss = odpo_loss(delta, mixing, difference, alpha=arguments.odpo_alpha)
-    return loss, {"guarded_share": guarded}
+def _odpo(batch: Batch) -> Found:
+    difference, alpha = batch.reward_difference, batch.arguments.odpo_alpha
+    loss = odpo_loss(batch.delta, batch.mixing, difference, alpha=alpha)
+    return loss, {"guarded_share": batch.share(difference < LEAST_REWARD_DIFFERENCE)}
 
 
-def _beta_dpo(
-    delta: torch.Tensor,
-    columns: Columns,
-    mixing: Mixing,
-    arguments: Any,
-    running: Running,
-    learning: bool,
-) -> tuple[torch.Tensor, dict[str, float]]:
+def _beta_dpo(batch: Batch) -> Found:
+    delta, running, a = batch.delta, batch.running, batch.arguments.beta_dpo_a
     mean = running.mean(delta.detach().mean())
-    if learning:
+    if batch.learning:
         before = running.threshold
         running.threshold = _MOMENTUM * before + (1 - _MOMENTUM) * mean.cpu().to(before)
     threshold = running.threshold.to(delta.dtype).to(delta.device)
-    scale = beta_dpo_scale(mean, threshold, a=arguments.beta_dpo_a)
-    loss = beta_dpo_loss(delta, mixing, threshold, a=arguments.beta_dpo_a, batch_mean=mean)
+    scale = beta_dpo_scale(mean, threshold, a=a)
+    loss = beta_dpo_loss(delta, batch.mixing, threshold, a=a, batch_mean=mean)
     return loss, {"scale": scale.item(), "threshold": running.threshold.item()}
 
 
-def _smpo(
-    delta: torch.Tensor,
-    columns: Columns,
-    mixing: Mixing,
-    arguments: Any,
-    running: Running,
-    learning: bool,
-) -> tuple[torch.Tensor, dict[str, float]]:
-    difference = _difference(columns)
-    contradicted = running.mean((difference < 0).float().mean()).item()
-    loss = smpo_loss(delta, mixing, difference, gamma=arguments.smpo_gamma)
-    return loss, {"contradicted_share": contradicted}
+def _smpo(batch: Batch) -> Found:
+    difference, gamma = batch.reward_difference, batch.arguments.smpo_gamma
+    loss = smpo_loss(batch.delta, batch.mixing, difference, gamma=gamma)
+    return loss, {"contradicted_share": batch.share(difference < 0)}
 
 
-def _capo(
-    delta: torch.Tensor,
-    columns: Columns,
-    mixing: Mixing,
-    arguments: Any,
-    running: Running,
-    learning: bool,
-) -> tuple[torch.Tensor, dict[str, float]]:
-    return capo_loss(delta, mixing, _difference(columns)), {}
+def _capo(batch: Batch) -> Found:
+    return capo_loss(batch.delta, batch.mixing, batch.reward_difference), {}
 
 
 #: Name -> objective.

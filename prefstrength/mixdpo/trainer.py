@@ -33,7 +33,7 @@ from prefstrength.mixdpo.columns import (
 )
 from prefstrength.mixdpo.config import MixDPOConfig
 from prefstrength.mixdpo.metrics import group_means
-from prefstrength.mixdpo.registry import OBJECTIVES, Running
+from prefstrength.mixdpo.registry import OBJECTIVES, Batch, Running
 
 __all__ = ["MixDPOTrainer", "last_checkpoint"]
 
@@ -192,13 +192,9 @@ class MixDPOTrainer(DPOTrainer):
         logged: dict[str, float] = {}
 
         def pair_loss(delta: torch.Tensor) -> torch.Tensor:
+            law, learning = self.strength.mixing(), mode == "train"
             loss, found = self._objective.loss(
-                delta,
-                columns,
-                self.strength.mixing(),
-                self.args,
-                self._running,
-                mode == "train",
+                Batch(delta, columns, law, self.args, self._running, learning)
             )
             logged.update(found)
             if mode == "train" and self.args.weight_column is not None:
