@@ -92,6 +92,10 @@ class Population:
                 numpyro.deterministic(f"{name}_{parameter}", value if self.factors else value[0])
         return tuple(laws)
 
+    def centring_of(self, factor: str, what: str) -> float:
+        """How far shifts of locations or dispersions are centred; on these the data say less."""
+        return self.centring[factor] * (1.0 if what == "location" else 0.5)
+
     def _shifted(
         self, name: str, what: str, base: jax.Array, prior: Mapping[str, dist.Distribution]
     ) -> jax.Array:
@@ -101,8 +105,7 @@ class Population:
             sd = numpyro.sample(f"{name}_{what}_sd_{factor}", prior[f"{name}_{what}_sd_{factor}"])
             # Partly centred: raw ~ ZeroSumNormal(sd^c), shift = sd^(1-c) raw, the same law for
             # every c. Papaspiliopoulos, Roberts, Skoeld (2007).
-            # The data say less on dispersions than on locations.
-            c = self.centring[factor] * (1.0 if what == "location" else 0.5)
+            c = self.centring_of(factor, what)
             raw = numpyro.sample(
                 f"{name}_{what}_raw_{factor}", dist.ZeroSumNormal(sd**c, (levels,))
             )

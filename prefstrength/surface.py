@@ -26,6 +26,8 @@ __all__ = ["Box", "CellSurfaces"]
 
 #: The coefficients are kept in a square of this side, so that compiled code suits every surface.
 SIDE = 24
+# Penalty of a point half a box beyond a side, in nats, and the farthest that any is.
+_STEEPNESS, _FAR = 200.0, 1e6
 
 #: Log-likelihood of every cell (node, cell) at locations and dispersions (node, cell).
 ByCell = Callable[[np.ndarray, np.ndarray | None], np.ndarray]
@@ -77,8 +79,9 @@ class Box:
 class CellSurfaces:
     """Chebyshev series of every cell's log-likelihood in location and log(dispersion² + a).
 
-    Outside of its box a surface is continued by its value at the edge and a steep penalty:
-    there a sampler turns back, and draws from there are not to be used.
+    Outside of its box a surface is continued by its tangent and a quadratic penalty: smooth, so
+    that a sampler that comes there keeps its step size and turns back. Draws from there are not
+    to be used, but say where a better box would be.
     """
 
     series: jax.Array  # (cell, SIDE, SIDE)
@@ -144,27 +147,29 @@ class CellSurfaces:
         """Log-likelihood of each cell."""
         (law,) = laws
         half = (self.high - self.low) / 2
-        t = (law.location - self.low) / half - 1
-        penalty = _beyond(t)
-        basis = chebyshev_basis(jnp.clip(t, -1.0, 1.0), SIDE - 1)
+        basis, penalty = _continued((law.location - self.low) / half - 1)
         if not self.random:
             return jnp.einsum("ck,ck->c", basis, self.series[:, :, 0]) - penalty
         assert law.dispersion is not None
         least, most, a = self.along
         u = 2 * (jnp.log(law.dispersion**2 + a) - least) / (most - least) - 1
-        penalty = penalty + _beyond(u)
-        other = chebyshev_basis(jnp.clip(u, -1.0, 1.0), SIDE - 1)
-        return jnp.einsum("ck,ckm,cm->c", basis, self.series, other) - penalty
+        other, more = _continued(u)
+        return jnp.einsum("ck,ckm,cm->c", basis, self.series, other) - penalty - more
 
     def total(self, laws: tuple[CellLaws, ...]) -> jax.Array:
         """Log-likelihood of all data."""
         return jnp.sum(self.by_cell(laws))
 
 
-def _beyond(t: jax.Array) -> jax.Array:
-    """Penalty outside of [-1, 1]."""
-    outside = jnp.clip(jnp.abs(t) - 1.0, 0.0, 1e6)
-    return 200.0 * outside
+def _continued(t: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Chebyshev polynomials at t, continued by their tangents beyond [-1, 1], and a penalty."""
+    inside = jnp.clip(t, -1.0, 1.0)
+    outside = jnp.clip(t - inside, -_FAR, _FAR)
+    order = np.arange(SIDE)
+    # T_n'(1) = n², and T_n is even or odd.
+    slope = order**2 * jnp.where(t[..., None] < 0, (-1.0) ** (order + 1), 1.0)
+    basis = chebyshev_basis(inside, SIDE - 1) + outside[..., None] * slope
+    return basis, _STEEPNESS * outside**2
 
 
 def _transform(nodes: int) -> np.ndarray:

@@ -28,6 +28,8 @@ STATISTICS = {
     "adapt_state.step_size": "step_size",
 }
 _TARGET = 0.95
+#: Where the round coordinates have their centre, and the factor of the covariance there.
+Place = tuple[jax.Array, jax.Array]
 # Transitions between two looks at the progress bar and at an interruption.
 _CHUNK = 50
 
@@ -43,12 +45,16 @@ class ChainDraws:
 def nuts_sample(
     problem: Problem, mode: Mode, draws: int, warmup: int, chains: int, seed: int, progress: bool
 ) -> ChainDraws:
-    """Run NUTS from around the mode, in the metric of the curvature there.
+    """Run NUTS from around the mode, in coordinates that the curvature there makes round.
+
+    In these a scale for each direction is learned. A whole covariance would have to be learned
+    from fewer draws than it has rows, once there are a dozen groups.
 
     One program is compiled for a structure of models and shapes of data, and runs the chains on
     as many threads as there are cores.
     """
-    starts = _starts(problem, mode, chains, np.random.default_rng(seed))
+    factor = np.linalg.cholesky(mode.covariance)
+    starts = _starts(problem, mode, factor, chains, np.random.default_rng(seed))
     keys = jax.random.split(jax.random.PRNGKey(seed), chains)
     stop = threading.Event()
     total = -(-(warmup + draws) // _CHUNK) * _CHUNK  # whole chunks; what is too much is cut off
@@ -57,7 +63,8 @@ def nuts_sample(
     def one(chain: int) -> dict[str, np.ndarray]:
         parts = []
         with jax.enable_x64(True):  # the setting is the thread's own
-            data = (problem.numbers, problem.likelihood, jnp.asarray(mode.covariance))
+            place = (jnp.asarray(mode.at), jnp.asarray(factor))
+            data = (problem.numbers, problem.likelihood, place)
             state = _first(
                 problem.structure, warmup, keys[chain], jnp.asarray(starts[chain]), *data
             )
@@ -80,33 +87,34 @@ def nuts_sample(
     return ChainDraws(statistics.pop("flat"), _with_depth(statistics))
 
 
-def _starts(problem: Problem, mode: Mode, chains: int, rng: np.random.Generator) -> np.ndarray:
-    """Points around the mode that the posterior does not rule out, one for each chain.
+def _starts(
+    problem: Problem, mode: Mode, factor: np.ndarray, chains: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Round coordinates of points that the posterior does not rule out, one for each chain.
 
     Where the posterior is no Gaussian, some points of the Gaussian at the mode lie so far out
     that a chain started there would never move.
     """
-    factor = np.linalg.cholesky(mode.covariance)
     found = np.empty((0, problem.size))
     for narrower in (1.0, 0.5, 0.25, 0.125, 0.0):
-        noise = rng.standard_normal((8 * chains, problem.size))
-        points = mode.at + narrower * noise @ factor.T
-        kept = points[not_ruled_out(problem, mode, points)]
+        points = narrower * rng.standard_normal((8 * chains, problem.size))
+        kept = points[not_ruled_out(problem, mode, mode.at + points @ factor.T)]
         found = np.concatenate([found, kept])[:chains]
         if len(found) == chains:
             break
     return found
 
 
-def _kernel(
-    structure: Structure, numbers: dict[str, Any], likelihood: Any, covariance: jax.Array
-) -> NUTS:
-    return NUTS(
-        potential_fn=lambda flat: potential(structure, flat, numbers, likelihood),
-        inverse_mass_matrix=covariance,
-        dense_mass=True,
-        target_accept_prob=_TARGET,
-    )
+def _kernel(structure: Structure, numbers: dict[str, Any], likelihood: Any, place: Place) -> NUTS:
+    def round_potential(round_: jax.Array) -> jax.Array:
+        return potential(structure, _flat(round_, place), numbers, likelihood)
+
+    return NUTS(potential_fn=round_potential, target_accept_prob=_TARGET)
+
+
+def _flat(round_: jax.Array, place: Place) -> jax.Array:
+    at, factor = place
+    return at + factor @ round_
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -117,9 +125,9 @@ def _first(
     start: jax.Array,
     numbers: dict[str, Any],
     likelihood: Any,
-    covariance: jax.Array,
+    place: Place,
 ) -> HMCState:
-    kernel = _kernel(structure, numbers, likelihood, covariance)
+    kernel = _kernel(structure, numbers, likelihood, place)
     return kernel.init(key, warmup, start, (), {})
 
 
@@ -130,16 +138,16 @@ def _advance(
     state: HMCState,
     numbers: dict[str, Any],
     likelihood: Any,
-    covariance: jax.Array,
+    place: Place,
 ) -> tuple[HMCState, dict[str, jax.Array]]:
     """A chunk of transitions; ``state`` counts them, so that the kernel knows its phase."""
-    kernel = _kernel(structure, numbers, likelihood, covariance)
+    kernel = _kernel(structure, numbers, likelihood, place)
     kernel.init(state.rng_key, warmup, state.z, (), {})  # sets the kernel up; its state is unused
 
     def step(state: HMCState, _: None) -> tuple[HMCState, dict[str, jax.Array]]:
         state = kernel.sample(state, (), {})
         shown = {
-            "flat": state.z,
+            "flat": _flat(state.z, place),
             "diverging": state.diverging,
             "energy": state.energy,
             "n_steps": state.num_steps,

@@ -28,7 +28,7 @@ _BELIEVED = 1.0
 # Half of a box, in posterior standard deviations.
 _REACH = 7.0
 # Of a box around draws, on each side, in parts of what they span.
-_MARGIN = 0.4
+_MARGIN = 0.8
 # What no posterior under the default priors leaves, in units of the prior's scale.
 _FARTHEST_LOCATION = 8.0
 _LARGEST_DISPERSION = 6.0
@@ -61,16 +61,18 @@ class Prepared:
     error: float
     how: str
 
-    def suits(self, flat: np.ndarray) -> tuple[bool, float]:
-        """Whether draws (draw, parameter) lie well inside the box, and the surfaces' error there.
+    def suits(self, flat: np.ndarray, well: bool = False) -> tuple[bool, float]:
+        """Whether draws (draw, parameter) lie inside the box, and the surfaces' error there.
 
-        Away from surfaces always ``(True, 0.0)``.
+        With ``well`` they must keep away from its sides: more draws may go farther. Away from
+        surfaces always ``(True, 0.0)``.
         """
         if self.box is None:
             return True, 0.0
         assert self.summary is not None
         location, dispersion = _cell_values(self.problem, flat)
-        inside = bool(_shrunk(self.box).holds(location, dispersion).all())
+        box = _shrunk(self.box) if well else self.box
+        inside = bool(box.holds(location, dispersion).all())
         some = np.linspace(0, len(flat) - 1, min(12, len(flat))).astype(int)
         spread = None if dispersion is None else dispersion[some]
         exact = self.summary.total(location[some], spread)

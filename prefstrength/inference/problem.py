@@ -6,6 +6,7 @@ summary) and not for each data set: scales, cells, priors and the likelihood are
 
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from typing import Any
 
 import jax
@@ -21,7 +22,7 @@ from prefstrength.models import Population
 from prefstrength.quantiles import CellLaws, location_dispersion
 from prefstrength.surface import CellSurfaces
 
-__all__ = ["Problem", "Structure", "laws_of", "potential", "prior_draws"]
+__all__ = ["Problem", "Shifts", "Structure", "laws_of", "potential", "prior_draws"]
 
 Likelihood = Any  # anything with .total(laws), as a JAX pytree
 
@@ -150,6 +151,23 @@ def _prior(
     return jax.vmap(one)(jax.random.split(key, draws))
 
 
+@dataclass(frozen=True)
+class Shifts:
+    """Where the flat vector holds the shifts of a factor, and the logarithm of their sd.
+
+    Parameters
+    ----------
+    log_sd : int
+    raw : numpy.ndarray of int, shape (shift,)
+    centring : float
+        A shift is sd^(1 - centring) times the number in the flat vector.
+    """
+
+    log_sd: int
+    raw: np.ndarray
+    centring: float
+
+
 def structure_of(population: Population) -> Structure:
     """What compiled code depends on."""
     return Structure(tuple(population.families.items()), tuple(population.factors.items()))
@@ -184,6 +202,22 @@ class Problem:
         flags = _spreads(self.structure, self.numbers)
         #: Which numbers are logarithms of spreads: towards 0 spread the density may only rise.
         self.spreads = np.asarray(ravel_pytree(flags)[0]) > 0
+        #: Of every factor of the groups, for locations and for dispersions.
+        self.shifts = self._shifts()
+
+    def _shifts(self) -> list[Shifts]:
+        places = _unravel(self.structure, self.numbers, jnp.arange(self.size))
+        found = []
+        for name, factor, what in product(
+            self.population.families, self.population.factors, ("location", "dispersion")
+        ):
+            sd = places.get(f"{name}_{what}_sd_{factor}")
+            # A prior of the user's own may have bounds; its unconstrained number is no logarithm.
+            if sd is not None and self.spreads[int(sd)]:
+                raw = np.asarray(places[f"{name}_{what}_raw_{factor}"]).ravel()
+                c = self.population.centring_of(factor, what)
+                found.append(Shifts(int(sd), raw, c))
+        return found
 
     def value_and_gradient(self, flat: np.ndarray) -> tuple[float, np.ndarray]:
         """Potential and its gradient."""

@@ -200,7 +200,7 @@ def _settled(prepared: Prepared, warmup: int, seed: int) -> Prepared:
             return prepared
         pilot = nuts_sample(prepared.problem, prepared.mode, _PILOT, warmup, 2, seed, False)
         flat = pilot.flat.reshape(-1, prepared.problem.size)
-        inside, error = prepared.suits(flat)
+        inside, error = prepared.suits(flat, well=True)
         if inside and error < TOLERANCE / 2:
             return prepared
         prepared = prepared.moved(flat)
