@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from prefstrength.errors import DataWarning, InputError, SamplingWarning
     from prefstrength.fit import Fit, load_fit
     from prefstrength.learned import LearnedStrength
+    from prefstrength.measurement import RewardError, attenuation, measurement_error
     from prefstrength.mixed import choice_score, log_choice_probability
     from prefstrength.mixing import Gamma, InverseGaussian, LogNormal, Normal, PointMass
     from prefstrength.models import MixedLogit
@@ -58,6 +59,7 @@ _HOMES = {
     "errors": ("DataWarning", "InputError", "SamplingWarning"),
     "fit": ("Fit", "load_fit"),
     "learned": ("LearnedStrength",),
+    "measurement": ("RewardError", "attenuation", "measurement_error"),
     "mixed": ("choice_score", "log_choice_probability"),
     "mixing": ("Gamma", "InverseGaussian", "LogNormal", "Normal", "PointMass"),
     "models": ("MixedLogit",),

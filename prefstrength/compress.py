@@ -18,8 +18,10 @@ The cost of an evaluation no longer depends on the number of situations.
 """
 
 import itertools
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -33,12 +35,19 @@ from prefstrength.quantiles import CellLaws, chebyshev_basis
 
 __all__ = [
     "DEGREE",
+    "Evaluator",
     "PairSketch",
     "PanelRows",
     "PanelTables",
+    "Rows",
     "changing_beyond",
+    "information_of",
     "normal_nodes",
+    "trapezoid_rules",
 ]
+
+#: Log-likelihood of rows at coefficients: (node,) -> (row, node).
+Evaluator = Callable[[np.ndarray], np.ndarray]
 
 #: Degree of the series of a chooser's log-likelihood, unless more is asked for.
 DEGREE = 80
@@ -86,11 +95,18 @@ class PairSketch:
 
     @classmethod
     def build(
-        cls, x: np.ndarray, cell: np.ndarray, weight: np.ndarray, scale: float, nodes: int = 256
+        cls,
+        x: np.ndarray,
+        cell: np.ndarray,
+        weight: np.ndarray,
+        scale: float,
+        nodes: int = 256,
+        x0: float = _X0,
     ) -> "PairSketch":
         """Compress differences ``x`` (situation,) with cell codes and weights.
 
-        A cell with no more than ``nodes`` distinct differences is kept as it is.
+        A cell with no more than ``nodes`` distinct differences is kept as it is. Around 0, in
+        ``x0`` of the scale, nodes are even.
         """
         parts: list[tuple[np.ndarray, int, np.ndarray]] = []
         compressed = False
@@ -99,7 +115,7 @@ class PairSketch:
             values, index = np.unique(x[mine], return_inverse=True)
             weights = np.bincount(index, weights=weight[mine])
             if len(values) > nodes:
-                values, weights = _chebyshev_weights(values, weights, _X0 * scale, nodes)
+                values, weights = _chebyshev_weights(values, weights, x0 * scale, nodes)
                 compressed = True
             parts.append((values, int(c), weights))
         how = (
@@ -139,6 +155,30 @@ def _chebyshev_weights(
 
 
 # -- panels ------------------------------------------------------------------------------------
+
+
+class Rows(Protocol):
+    """Every chooser's log-likelihood in every cell as a function of the coefficient.
+
+    :class:`PanelRows` where the differences are known, and
+    :class:`~prefstrength.splines.SplineRows` where they are measured with error.
+    """
+
+    @property
+    def chooser(self) -> np.ndarray: ...
+    @property
+    def cell(self) -> np.ndarray: ...
+    @property
+    def information(self) -> np.ndarray: ...
+    @property
+    def scale(self) -> float: ...
+    @property
+    def positive(self) -> bool: ...
+    @property
+    def size(self) -> int: ...
+    def steps(self, family: type[Mixing], dispersion: float) -> tuple[np.ndarray, np.ndarray]: ...
+    def evaluator(self, own: np.ndarray, precision: type = ...) -> Evaluator: ...
+    def joined(self) -> "Rows": ...
 
 
 @dataclass(frozen=True)
@@ -188,7 +228,7 @@ class PanelRows:
             table=_table(x[order], weight[order], starts, scale, degree, positive),
             chooser=keys // cells,
             cell=keys % cells,
-            information=np.bincount(chooser, weights=weight * _information(x / scale)),
+            information=np.bincount(chooser, weights=weight * information_of(x / scale)),
             scale=float(scale),
             positive=positive,
         )
@@ -203,14 +243,36 @@ class PanelRows:
 
         Fine and wide enough for dispersions up to the given one.
         """
-        if family is PointMass:
-            return np.ones(len(self.information)), np.zeros(len(self.information))
-        unit = 1.0 if self.positive else 1.0 / self.scale
-        information = self.information * (dispersion / unit) ** 2
-        steps = _step(information, dispersion / unit if family is LogNormal else 1.0)
-        reaches = _reaches(self, dispersion)
-        # Every class is compiled: do not split the few unusual choosers by step as well.
-        return np.where(reaches > _REACHES[0], np.minimum(steps, 0.25), steps), reaches
+        return trapezoid_rules(self, family, dispersion)
+
+    @property
+    def size(self) -> int:
+        """Numbers kept for each row."""
+        return self.table.shape[1]
+
+    def evaluator(self, own: np.ndarray, precision: type = np.float32) -> Evaluator:
+        """Log-likelihood of some rows as a function of coefficients: (node,) -> (row, node)."""
+        grown = self.table[own, -2:]
+        series: np.ndarray = self.table[own, :-2].astype(precision)
+
+        def evaluate(beta: np.ndarray) -> np.ndarray:
+            polynomials, ends = self.basis(beta, precision)
+            found: np.ndarray = grown @ ends
+            found += series @ polynomials
+            return found
+
+        return evaluate
+
+    def joined(self) -> "PanelRows":
+        """One row for each chooser, as if all cells were one."""
+        table = np.zeros((len(self.information), self.table.shape[1]))
+        np.add.at(table, self.chooser, self.table)
+        choosers = np.arange(len(table))
+        return replace(self, table=table, chooser=choosers, cell=np.zeros_like(choosers))
+
+    def tables(self, family: type[Mixing], dispersion: float) -> "PanelTables":
+        """The same in JAX."""
+        return PanelTables.of(self, family, dispersion)
 
     def basis(
         self, beta: np.ndarray, precision: type = np.float32
@@ -337,7 +399,7 @@ class PanelTables:
         return jnp.sum(self.by_unit(laws))
 
 
-def _information(v: np.ndarray) -> np.ndarray:
+def information_of(v: np.ndarray) -> np.ndarray:
     """Information of one choice on log strength, at the strength where it is largest."""
     best = np.zeros_like(v)
     for strength in (0.5, 1.0, 2.0):
@@ -553,33 +615,41 @@ def _ends(beta: jax.Array, scale: float, positive: bool) -> tuple[jax.Array, jax
     return jnp.stack([finite, second], axis=-1), jnp.stack([ones, slope], axis=-1)
 
 
-def _reaches(rows: "PanelRows", dispersion: float) -> np.ndarray:
+def trapezoid_rules(
+    rows: Rows, family: type[Mixing], dispersion: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Step and reach for each chooser, fine and wide enough for dispersions up to the given one."""
+    if family is PointMass:
+        return np.ones(len(rows.information)), np.zeros(len(rows.information))
+    unit = 1.0 if rows.positive else 1.0 / rows.scale
+    information = rows.information * (dispersion / unit) ** 2
+    steps = _step(information, dispersion / unit if family is LogNormal else 1.0)
+    reaches = _reaches(rows, dispersion)
+    # Every class is compiled: do not split the few unusual choosers by step as well.
+    return np.where(reaches > _REACHES[0], np.minimum(steps, 0.25), steps), reaches
+
+
+def _reaches(rows: Rows, dispersion: float) -> np.ndarray:
     """How far the nodes of each chooser must reach, from a look at the integrand.
 
     It is looked at around the coefficient that suits the median chooser (not all choices
     together: most of them may be an unusual chooser's own), at the given dispersion and at a
     smaller one, under which an unusual chooser lies further out.
     """
-    table = np.zeros((len(rows.information), rows.table.shape[1]))
-    np.add.at(table, rows.chooser, rows.table)
-
-    def values(of: np.ndarray, beta: np.ndarray) -> np.ndarray:
-        polynomials, ends = rows.basis(beta)
-        return of[:, :-2].astype(np.float32) @ polynomials + of[:, -2:] @ ends
-
+    each, count = rows.joined(), len(rows.information)
     low, high = _interval(rows.scale, rows.positive)
     grid = np.geomspace(low, high, 401) if rows.positive else np.linspace(low / 50, high / 50, 401)
-    some = table[:: 1 + len(table) // 2000]
-    location = float(np.median(grid[np.argmax(values(some, grid), axis=1)]))
+    some = each.evaluator(np.arange(0, count, 1 + count // 2000))
+    location = float(np.median(grid[np.argmax(some(grid), axis=1)]))
     z = np.arange(-1.5 * _REACHES[-1], 1.5 * _REACHES[-1] + 0.25, 0.5)
-    out = np.full(len(table), _REACHES[0])
+    out = np.full(count, _REACHES[0])
     for sd in dispersion * np.array([1.0, 0.5]):
         # Beyond e^100 every choice is certain already, and exp would overflow.
         wide = np.exp(np.clip(sd * z, -100.0, 100.0)) if rows.positive else sd * z
         beta = location * wide if rows.positive else location + wide
-        for start in range(0, len(table), 4096):
-            part = slice(start, start + 4096)
-            log_mass = values(table[part], beta) - z**2 / 2
+        for start in range(0, count, 4096):
+            part = np.arange(start, min(start + 4096, count))
+            log_mass = each.evaluator(part)(beta) - z**2 / 2
             mass = np.exp(log_mass - log_mass.max(axis=1, keepdims=True))
             for reach, next_reach in itertools.pairwise(_REACHES):
                 beyond = mass[:, np.abs(z) >= reach - 0.5].sum(axis=1) > 1e-8 * mass.sum(axis=1)

@@ -87,6 +87,11 @@ class Fit:
             )
         return attribute
 
+    @property
+    def errors(self) -> dict[str, dict[str, Any]]:
+        """What is known of the errors of each attribute that is measured with error, by name."""
+        return dict(self.spec.get("errors", {}))
+
     def summary(self) -> "pd.DataFrame":
         """Posterior mean, sd, interval and convergence of every population-level variable.
 
@@ -135,6 +140,11 @@ class Fit:
             f"  method:     {self.method} ({self.reason})",
             f"  likelihood: {self.spec['likelihood']['how']}"
             + (f"; error below {error:.1g} nats" if error else ""),
+            *(
+                f"  errors:     {name} is measured with error, sd {error['sd']:.3g}; reliability "
+                f"of its differences {error['reliability_here']:.2f}, corrected for"
+                for name, error in self.errors.items()
+            ),
             f"  draws:      {dict(self.posterior.sizes)['chain']} chains of "
             f"{dict(self.posterior.sizes)['draw']}",
         ]

@@ -289,6 +289,13 @@ def _normal_lower_tail(lib: Library, mean: Array, sd: Array) -> Array:
     """Log E[sigmoid(u)], u ~ Normal(mean, sd), mean <= 0."""
     xp = lib.xp
     narrow = sd <= 1
+    if xp is np:
+        # No gradient and nothing to trace: each branch where it is needed.
+        mean, sd, narrow = np.broadcast_arrays(mean, sd, narrow)
+        out = np.empty(mean.shape, dtype=mean.dtype)
+        out[narrow] = _narrow_normal_lower_tail(lib, mean[narrow], sd[narrow])
+        out[~narrow] = _wide_normal_lower_tail(lib, mean[~narrow], sd[~narrow])
+        return out
     # Each branch sees only arguments it can digest, so that no NaN enters the gradient.
     one = lib.constant(1.0, mean)
     by_quadrature = _narrow_normal_lower_tail(lib, mean, xp.where(narrow, sd, one))

@@ -1,6 +1,6 @@
 """Choose the cheapest exact likelihood for given data, and certify it against the direct one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import jax
@@ -20,8 +20,9 @@ from prefstrength.direct import DirectLikelihood
 from prefstrength.errors import InputError
 from prefstrength.kernel import log_probability
 from prefstrength.mixed import JAX
-from prefstrength.mixing import Mixing, PointMass
+from prefstrength.mixing import LogNormal, Mixing, PointMass
 from prefstrength.quantiles import CellLaws, coefficient_at
+from prefstrength.true_difference import TrueDifferences
 
 if TYPE_CHECKING:
     from prefstrength.choices import Choices
@@ -64,6 +65,8 @@ class LikelihoodData:
     units: int
     panel: bool
     scales: tuple[float, ...]
+    #: Where the differences are measured with error: what is known of the true ones.
+    truth: TrueDifferences | None = field(default=None, kw_only=True)
 
     @classmethod
     def of(
@@ -94,6 +97,14 @@ class LikelihoodData:
             scales=tuple(choices.scale(name) for name in attributes),
         )
 
+    def measured_with(self, sd: float, name: str) -> "LikelihoodData":
+        """The same where the differences carry errors of standard deviation ``sd``.
+
+        The scale becomes that of the true differences.
+        """
+        truth = TrueDifferences.fit(self.differences(), self.weight, self.cell, sd, name)
+        return replace(self, truth=truth, scales=(float(np.sqrt(self.scales[0] ** 2 - sd**2)),))
+
     @property
     def scalar(self) -> bool:
         """Whether the data enter through one difference for each situation."""
@@ -107,9 +118,26 @@ class LikelihoodData:
 
     def panel_rows(self, positive: bool, degree: int) -> PanelRows:
         """Every chooser's log-likelihood as a series in the coefficient, for scalar data."""
+        self.refuse_errors()
         return PanelRows.of(
             self.differences(), self.unit, self.cell, self.weight, self.scales[0], positive, degree
         )
+
+    @property
+    def reliability(self) -> float:
+        """Share of the observed differences' variance that is the true differences'."""
+        if self.truth is None:
+            return 1.0
+        return float(self.scales[0] ** 2 / (self.scales[0] ** 2 + self.truth.sd**2))
+
+    def refuse_errors(self) -> None:
+        """Refuse where the differences are measured with error and that would be ignored."""
+        if self.truth is not None:
+            raise InputError(
+                "Expected differences that are known; got differences measured with error, which "
+                "this likelihood would ignore. Fit with the methods that know of errors: "
+                '"auto", "importance", "nuts", "laplace" or "latent".'
+            )
 
     def cells_of_units(self) -> tuple[np.ndarray, np.ndarray]:
         """Unit and cell (2, row) of all that occur together, and their situations (row,)."""
@@ -130,6 +158,7 @@ class LikelihoodData:
             units=len(units),
             panel=self.panel,
             scales=self.scales,
+            truth=self.truth,
         )
 
 
@@ -152,6 +181,7 @@ def build_likelihood(
     refine : int
         How many times nodes are to be increased beyond the default.
     """
+    data.refuse_errors()
     if dispersions is None:
         dispersions = tuple(
             1.0 if family.positive else 1.0 / scale
@@ -233,6 +263,7 @@ def likelihood_error(
     for all of the rest; the worst of the laws. Random signs make the error of the sum smaller
     than that.
     """
+    data.refuse_errors()
     worst = 0.0
     if isinstance(likelihood, PairSketch):
         # A sketch has no units left: compare sums over all data, or over a large sample's own.
@@ -321,33 +352,57 @@ def exact_panels(data: LikelihoodData, laws: tuple[CellLaws, ...]) -> np.ndarray
     x, out = data.differences(), np.empty(data.units)
     for unit in range(data.units):
         mine = data.unit == unit
-        own = x[mine], data.cell[mine], data.weight[mine]
+        own = x[mine], data.cell[mine], data.weight[mine], data.truth
         if laws[0].family is PointMass:
             out[unit] = _log_integrand(*own, laws[0], np.zeros(1))[0]
             continue
-        coarse = np.arange(-36.0, 36.25, 0.25)
+        coarse = np.arange(-36.0, 36.25, 0.25 if data.truth is None else 1.0)
         values = _log_integrand(*own, laws[0], coarse) - coarse**2 / 2
         there = coarse[values > values.max() - 40.0]
         step = 0.05 / np.sqrt(1 + 0.5 * data.weight[mine].sum())
+        if data.truth is not None:
+            step = _coarser(step, laws[0])
         if not laws[0].family.positive:
             # A choice is a step in z, as sharp as the utility's spread is wide.
             spread = np.max(np.abs(x[mine])) * np.max(np.asarray(laws[0].dispersion))
             step = min(step, 0.3 / float(spread))
-        z = np.arange(there[0] - 0.25, there[-1] + 0.25, step)
+        margin = coarse[1] - coarse[0]
+        z = np.arange(there[0] - margin, there[-1] + margin, step)
         values = _log_integrand(*own, laws[0], z) - z**2 / 2
         top = values.max()
         out[unit] = top + np.log(np.exp(values - top).sum() * step / np.sqrt(2 * np.pi))
     return out
 
 
+def _coarser(step: float, law: CellLaws) -> float:
+    """As few nodes as give seven digits, for choices that are dear to evaluate.
+
+    Ten times the step is enough for a Gaussian integrand, and that the poles of the logit, of a
+    LogNormal law pi/(2 sigma) off the real axis, are told apart.
+    """
+    if law.family is LogNormal:
+        return min(10 * step, 0.4 / float(np.max(np.asarray(law.dispersion))))
+    return min(10 * step, 0.1) if law.family.positive else 10 * step
+
+
 def _log_integrand(
-    x: np.ndarray, cell: np.ndarray, weight: np.ndarray, law: CellLaws, z: np.ndarray
+    x: np.ndarray,
+    cell: np.ndarray,
+    weight: np.ndarray,
+    truth: TrueDifferences | None,
+    law: CellLaws,
+    z: np.ndarray,
 ) -> np.ndarray:
     """Log probability of one chooser's choices at draws z."""
     total = np.zeros(len(z))
     for c in np.unique(cell):
         dispersion = None if law.dispersion is None else np.asarray(law.dispersion[c])
         beta = coefficient_at(law.family, z, np.asarray(law.location[c]), dispersion)
+        if truth is not None:
+            mine = cell == c
+            beta = np.broadcast_to(beta, z.shape)
+            total += weight[mine] @ truth.log_probability(x[mine], cell[mine], beta)
+            continue
         for part in np.array_split(np.flatnonzero(cell == c), 1 + len(x) * len(z) // 2_000_000):
             total += weight[part] @ log_sigmoid(x[part][:, None] * beta)
     return total

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from scipy.interpolate import CubicSpline
 
-from prefstrength.compress import PanelRows, normal_nodes
+from prefstrength.compress import Rows, normal_nodes
 from prefstrength.kernel import Library, log_probability
 from prefstrength.mixing import Gamma, InverseGaussian, Mixing, PointMass
 from prefstrength.quantiles import coefficient_at, law
@@ -114,7 +114,7 @@ def _directly(
 
 
 def panels_by_chooser(
-    rows: PanelRows,
+    rows: Rows,
     family: type[Mixing],
     location: np.ndarray,
     dispersion: np.ndarray | None,
@@ -126,7 +126,7 @@ def panels_by_chooser(
 
     Parameters
     ----------
-    rows : PanelRows
+    rows : PanelRows or SplineRows
     family : type
         Family of the coefficient.
     location, dispersion : numpy.ndarray, shape (law, cell)
@@ -156,7 +156,7 @@ def panels_by_chooser(
 
 
 def draws_by_chooser(
-    rows: PanelRows,
+    rows: Rows,
     family: type[Mixing],
     location: np.ndarray,
     dispersion: np.ndarray | None,
@@ -191,7 +191,7 @@ def draws_by_chooser(
 
 
 def _integrands(
-    rows: PanelRows,
+    rows: Rows,
     family: type[Mixing],
     location: np.ndarray,
     dispersion: np.ndarray | None,
@@ -201,7 +201,6 @@ def _integrands(
 ) -> Iterator[tuple[slice, np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
     """Parts of the laws, choosers, nodes, log weights, log-likelihoods (chooser, law, node)."""
     laws, choosers = len(location), len(rows.information)
-    series: np.ndarray = rows.table[:, :-2].astype(precision)
     for step, reach in sorted(set(zip(steps, reaches, strict=True))):
         members = np.flatnonzero((steps == step) & (reaches == reach))
         place = np.full(choosers, -1)
@@ -217,6 +216,7 @@ def _integrands(
             )
             for c, _ in by_cell
         }
+        evaluators = {c: rows.evaluator(own, precision) for c, own in by_cell}
         size = max(1, _BLOCK // (len(members) * len(z)))
         for start in range(0, laws, size):
             part = slice(start, min(start + size, laws))
@@ -224,9 +224,7 @@ def _integrands(
             for c, own in by_cell:
                 beta = coefficients[c](part)
                 at_nodes = np.broadcast_to(beta, (len(beta), len(z))).ravel()
-                polynomials, ends = rows.basis(at_nodes, precision)
-                found = rows.table[own, -2:] @ ends
-                found += series[own] @ polynomials
+                found = evaluators[c](at_nodes)
                 # A chooser has one row in a cell, so that no index repeats.
                 at = place[rows.chooser[own]]
                 if len(by_cell) == 1 and np.array_equal(at, np.arange(len(members))):

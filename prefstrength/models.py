@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from prefstrength.choices import Choices
     from prefstrength.fit import Fit
+    from prefstrength.measurement import RewardError
     from prefstrength.streaming.compressed import CompressedChoices
 
 __all__ = ["MixedLogit", "Population"]
@@ -147,11 +148,16 @@ class MixedLogit:
     priors : dict, optional
         NumPyro distributions by variable name, in place of the defaults that
         :meth:`prior_table` shows.
+    errors : dict, optional
+        Attribute name to :class:`~prefstrength.RewardError`: the attribute's differences are
+        measured with error, and the true ones are integrated out (errors in variables). For
+        models of pairs with one attribute.
 
     Raises
     ------
     InputError
-        If a mixing distribution carries parameters, or nothing is given.
+        If a mixing distribution carries parameters, nothing is given, or errors are given for
+        something else than the model's one attribute.
 
     Notes
     -----
@@ -177,6 +183,7 @@ class MixedLogit:
     coefficients: Mapping[str, Mixing]
     groups: Sequence[str] = ()
     priors: Mapping[str, dist.Distribution] | None = None
+    errors: Mapping[str, "RewardError"] | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.groups, str):
@@ -206,6 +213,30 @@ class MixedLogit:
                 )
         if len(set(self.groups)) != len(self.groups):
             raise InputError(f"Expected each group once; got {list(self.groups)}.")
+        if self.errors:
+            self._check_errors()
+
+    def _check_errors(self) -> None:
+        from prefstrength.measurement import RewardError
+
+        assert self.errors is not None
+        if len(self.coefficients) > 1 or set(self.errors) != set(self.coefficients):
+            raise InputError(
+                "Expected errors of the model's one attribute; got errors of "
+                f"{list(self.errors)} and attributes {list(self.coefficients)}. Leave the other "
+                "attributes out, or fit without errors."
+            )
+        for name, error in self.errors.items():
+            if not isinstance(error, RewardError):
+                raise TypeError(
+                    f"Expected a RewardError for {name!r}, such as measurement_error gives or "
+                    f"RewardError(sd=0.5); got {error!r}."
+                )
+
+    @property
+    def error_sd(self) -> dict[str, float]:
+        """Standard deviation of the errors of each attribute that has any."""
+        return {name: error.sd for name, error in (self.errors or {}).items() if error.sd > 0}
 
     def population(self, choices: "Choices | CompressedChoices") -> Population:
         """Population level of this model on the given data."""
@@ -243,11 +274,14 @@ class MixedLogit:
                 f"Expected groups with at least two levels; got one level in {lonely}. "
                 "A group of one level explains nothing: leave it out."
             )
+        scales = {name: choices.scale(name) for name in self.coefficients}
+        for name, sd in self.error_sd.items():
+            scales[name] = _true_scale(choices, name, sd)
         cells, _ = cell_codes(choices, self.groups)
         families = {name: type(mixing) for name, mixing in self.coefficients.items()}
         population = Population(
             families=families,
-            scales={name: choices.scale(name) for name in self.coefficients},
+            scales=scales,
             factors=factors,
             cells=cells,
             centring={name: _centring(choices, name) for name in self.groups},
@@ -279,6 +313,7 @@ class MixedLogit:
 
     def numpyro_model(self, choices: "Choices") -> Callable[[Likelihood], None]:
         """The NumPyro model: a function of the likelihood (``prefstrength.likelihood``)."""
+        self.refuse_errors("numpyro_model")
         population = self.population(choices)
 
         def model(likelihood: Likelihood) -> None:
@@ -286,6 +321,14 @@ class MixedLogit:
             numpyro.factor("choices", likelihood.total(laws))
 
         return model
+
+    def refuse_errors(self, what: str) -> None:
+        """Refuse a model with errors in its attribute where they would be ignored."""
+        if self.error_sd:
+            raise InputError(
+                f"{what} expects a model without errors in the rewards, which it would ignore; got "
+                f"errors of {list(self.error_sd)}. Use fit, or leave errors out."
+            )
 
     def prior_table(self, choices: "Choices") -> "pd.DataFrame":
         """The priors, on the scale of the given data.
@@ -313,6 +356,31 @@ class MixedLogit:
         from prefstrength.inference import fit  # inference imports models, not the reverse
 
         return fit(self, choices, method=method, seed=seed, **options)
+
+
+def _true_scale(choices: "Choices | CompressedChoices", name: str, sd: float) -> float:
+    """Root mean square of the true differences."""
+    from prefstrength.choices import Choices
+
+    if not isinstance(choices, Choices):
+        raise InputError(
+            "Errors in the rewards need the choices themselves; got compressed choices, which are "
+            "sums for rewards without error. Fit Choices.from_pairs(...)."
+        )
+    if choices.n_alternatives != 2 or not choices.available.all():
+        raise InputError(
+            "Errors in the rewards need pairs; got situations with up to "
+            f"{choices.n_alternatives} alternatives. Make pairs, or leave errors out."
+        )
+    scale = choices.scale(name)
+    if not sd < scale:
+        raise InputError(
+            f"Expected errors of {name!r} smaller than its differences, whose root mean square is "
+            f"{scale:.4g}; got an error sd of {sd:.4g}, which leaves nothing to be true. Check "
+            "that both are in the same unit: measurement_error(...).combine(pairs) gives the "
+            "rewards that its sd belongs to."
+        )
+    return float(np.sqrt(scale**2 - sd**2))
 
 
 def describe(prior: dist.Distribution) -> str:

@@ -416,6 +416,12 @@ _Assumed = tuple[str, type[Mixing], float, float, Mapping[str, Any] | None]
 
 def _assumed(assumed: Any, spread: float, priors: Mapping[str, Any] | None) -> list[_Assumed]:
     """Label, family, location, dispersion and priors of each law that is taken for true."""
+    if assumed_errors := (isinstance(assumed, Fit | MixedLogit) and assumed.errors):
+        raise InputError(
+            "A plan expects rewards without errors; got errors of "
+            f"{list(assumed_errors)}. Give a known law, such as LogNormal(mu=0, sigma=0.7), and "
+            "take its sizes for the least: errors in the rewards ask for more choices."
+        )
     if isinstance(assumed, Fit):
         attribute = assumed.attributes[0]
         if assumed.groups:

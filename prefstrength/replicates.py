@@ -94,6 +94,7 @@ class Replicates:
         """Check what the user gave, and make it into a design."""
         if not isinstance(model, MixedLogit):
             raise TypeError(f"Expected a MixedLogit; got {type(model).__name__}.")
+        model.refuse_errors("Simulated calibration")
         # The package's own samplers want 50 draws of each chain.
         fewest = 50 * _CHAINS if sampler is None else 100
         for name, value, least in (("draws", draws, fewest), ("thinned", thinned, 9)):

@@ -353,7 +353,8 @@ def _quantile(laws: _Laws, share: np.ndarray, q: float) -> np.ndarray:
 
 def _differences(fit: Fit, attribute: str) -> np.ndarray | None:
     constant = fit.tree["constant_data"]
-    name = f"{attribute}_difference"
+    name = f"{attribute}_true_difference"  # where differences are measured with error
+    name = name if name in constant else f"{attribute}_difference"
     return np.abs(np.asarray(constant[name])) if name in constant else None
 
 

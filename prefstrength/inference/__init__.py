@@ -99,7 +99,25 @@ def sample_population(
 def _of(model: MixedLogit, choices: Choices | CompressedChoices) -> tuple[Any, LikelihoodData]:
     population = model.population(choices)
     _, codes = cell_codes(choices, model.groups)
-    return population, LikelihoodData.of(choices, tuple(model.coefficients), codes)
+    data = LikelihoodData.of(choices, tuple(model.coefficients), codes)
+    for name, sd in model.error_sd.items():
+        data = data.measured_with(sd, name)
+    return population, data
+
+
+def _errors(model: MixedLogit, data: LikelihoodData) -> dict[str, Any]:
+    """What a fit keeps of the errors in its attribute; nothing where there are none."""
+    if data.truth is None:
+        return {}
+    (name,) = model.coefficients
+    error = (model.errors or {})[name]
+    kept = {
+        **error.as_json(),
+        "reliability_here": data.reliability,
+        "shares": data.truth.shares.tolist(),
+        "variances": data.truth.variances.tolist(),
+    }
+    return {"errors": {name: kept}}
 
 
 def _fit(
@@ -122,6 +140,7 @@ def _fit(
         "cells": cell_labels(population, choices),
         "priors": {name: describe(prior) for name, prior in population.prior().items()},
         "scales": population.scales,
+        **_errors(model, data),
         "method": found.method,
         "reason": found.reason,
         "likelihood": {"how": found.how, "error": found.error, "tolerance": TOLERANCE},

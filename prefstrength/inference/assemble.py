@@ -21,7 +21,7 @@ from prefstrength.models import Population
 from prefstrength.quantiles import CellLaws, coefficient_at, location_dispersion
 from prefstrength.streaming.compressed import CompressedChoices
 from prefstrength.streaming.data import CompressedData
-from prefstrength.summaries import PairSummary, PanelSummary, summarise
+from prefstrength.summaries import MeasuredPairs, PanelSummary, Summary, summarise
 
 __all__ = ["assemble", "cell_labels"]
 
@@ -140,7 +140,7 @@ def _prior_draws(population: Population, seed: int, draws: int = 4000) -> dict[s
 
 def _evaluator(
     population: Population, data: LikelihoodData, sampled: Sampled
-) -> PairSummary | PanelSummary | DirectLikelihood | None:
+) -> Summary | DirectLikelihood | None:
     """What the data were turned into; ``None`` where the coefficients cannot be integrated out."""
     prepared = sampled.prepared
     if prepared is not None:
@@ -187,7 +187,7 @@ def _log_likelihood(
     population: Population,
     choices: AnyChoices,
     data: LikelihoodData,
-    evaluator: PairSummary | PanelSummary | DirectLikelihood | None,
+    evaluator: Summary | DirectLikelihood | None,
     variables: dict[str, np.ndarray],
 ) -> xr.Dataset | None:
     if isinstance(data, CompressedData) and not data.panel:
@@ -209,6 +209,8 @@ def _log_likelihood(
         location, dispersion = _location_dispersion(name, evaluator.family, flat)
         if isinstance(evaluator, PanelSummary):
             values = evaluator.by_draw(location, dispersion)
+        elif isinstance(evaluator, MeasuredPairs):
+            values = evaluator.by_pair(data, location, dispersion)
         else:
             values = _pointwise_pairs(data, evaluator.family, location, dispersion)
     unit = "chooser" if data.panel else "situation"
@@ -288,6 +290,12 @@ def _predict(
     flat = _flat_parameters(population, thinned)
     total = chains * draws
     _, unit = np.unique(data.unit[rows], return_inverse=True)
+    values = np.broadcast_to(data.values[rows], (total, *data.values[rows].shape))
+    if data.truth is not None:
+        # True differences given the observed ones alone: the choice is what is predicted.
+        observed = data.values[rows][:, 0, 0] - data.values[rows][:, 1, 0]
+        true = data.truth.draw(observed, data.cell[rows], rng, total)
+        values = np.stack([true, np.zeros_like(true)], axis=2)[..., None]
     utility = np.zeros((total, len(rows), data.values.shape[1]))
     for a, (name, family) in enumerate(population.families.items()):
         z = rng.standard_normal((total, unit.max() + 1))[:, unit]
@@ -298,7 +306,7 @@ def _predict(
             location[:, data.cell[rows]],
             None if dispersion is None else dispersion[:, data.cell[rows]],
         )
-        utility += beta[:, :, None] * data.values[rows][None, :, :, a]
+        utility += beta[:, :, None] * values[:, :, :, a]
     utility += rng.gumbel(size=utility.shape)
     utility = np.where(data.available[rows], utility, -np.inf)
     simulated = np.argmax(utility, axis=2)
@@ -330,6 +338,11 @@ def _constant_data(
             column = data.values[:, :, a]
             difference = column[rows, data.chosen] - column[rows, 1 - data.chosen]
             variables[f"{name}_difference"] = ("situation", difference)
+            if data.truth is not None:
+                # One draw of each, so that together they are spread as the true ones are.
+                rng = np.random.default_rng(0)
+                (true,) = data.truth.draw(difference, data.cell, rng, 1)
+                variables[f"{name}_true_difference"] = ("situation", true)
     if population.factors:
         variables["group_situations"] = ("group", np.bincount(data.cell, minlength=len(cells)))
         coords["group"] = cells
@@ -343,7 +356,7 @@ def _chooser_level(
     population: Population,
     choices: AnyChoices,
     data: LikelihoodData,
-    evaluator: PairSummary | PanelSummary | DirectLikelihood | None,
+    evaluator: Summary | DirectLikelihood | None,
     variables: dict[str, np.ndarray],
     rng: np.random.Generator,
 ) -> xr.Dataset | None:

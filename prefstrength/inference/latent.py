@@ -47,12 +47,18 @@ def latent_sample(
     values, chosen = jnp.asarray(data.values), jnp.asarray(data.chosen)
     available, weight = jnp.asarray(data.available), jnp.asarray(data.weight)
     cell, unit = jnp.asarray(data.cell), jnp.asarray(data.unit)
+    # With errors in the rewards the true differences are integrated out, given each strength.
+    measured = None if data.truth is None else data.truth.in_jax(data.differences(), data.cell)
 
     def model() -> None:
         laws = population.sample()
         z = numpyro.sample(
             "_chooser_draws", dist.Normal(0.0, 1.0).expand([data.units, len(random)]).to_event(2)
         )
+        if measured is not None:
+            (taste,) = tastes(laws, z)
+            numpyro.factor("choices", weight @ measured(taste[unit, cell]))
+            return
         utility = jnp.zeros(values.shape[:2])
         for a, taste in enumerate(tastes(laws, z)):
             utility = utility + taste[unit, cell][:, None] * values[:, :, a]

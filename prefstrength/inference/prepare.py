@@ -13,7 +13,7 @@ from prefstrength.likelihood import LikelihoodData, build_likelihood, likelihood
 from prefstrength.mixing import Mixing, PointMass
 from prefstrength.models import Population
 from prefstrength.quantiles import CellLaws
-from prefstrength.summaries import PairSummary, PanelSummary, summarise
+from prefstrength.summaries import PairSummary, PanelSummary, Summary, summarise
 from prefstrength.surface import SIDE, Box, CellSurfaces
 
 __all__ = ["TOLERANCE", "Prepared", "prepare"]
@@ -43,7 +43,7 @@ class Prepared:
     problem : Problem
     mode : Mode
     data : LikelihoodData
-    summary : PairSummary, PanelSummary or None
+    summary : Summary or None
         ``None`` where the data cannot be compressed.
     box : Box or None
         Where the surfaces are valid, if the problem's likelihood is one of surfaces.
@@ -56,7 +56,7 @@ class Prepared:
     problem: Problem
     mode: Mode
     data: LikelihoodData
-    summary: PairSummary | PanelSummary | None
+    summary: Summary | None
     box: Box | None
     error: float
     how: str
@@ -120,9 +120,7 @@ def prepare(
 # -- surfaces ------------------------------------------------------------------------------------
 
 
-def _separable(
-    population: Population, data: LikelihoodData, summary: PairSummary | PanelSummary
-) -> Prepared:
+def _separable(population: Population, data: LikelihoodData, summary: Summary) -> Prepared:
     unit = 1.0 if summary.family.positive else 1.0 / data.scales[0]
     problem, mode, box = _located(population, data, summary, unit)
     return _on_box(problem, data, summary, box, mode)
@@ -131,7 +129,7 @@ def _separable(
 def _on_box(
     problem: Problem,
     data: LikelihoodData,
-    summary: PairSummary | PanelSummary,
+    summary: Summary,
     box: Box,
     mode: Mode,
 ) -> Prepared:
@@ -139,7 +137,7 @@ def _on_box(
     unit = 1.0 if summary.family.positive else 1.0 / data.scales[0]
     error, best = np.inf, summary
     for refine in range(_MOST_REFINEMENTS + 1):
-        if isinstance(summary, PanelSummary):
+        if not isinstance(summary, PairSummary):
             largest = max(box.most, 0.3 * unit) * 1.5**refine
             summary = replace(summary, dispersion=largest)
         laws = _laws_in(problem, box, summary.family)
@@ -157,7 +155,7 @@ def _on_box(
 def _surfaces(
     problem: Problem,
     data: LikelihoodData,
-    summary: PairSummary | PanelSummary,
+    summary: Summary,
     box: Box,
     mode: Mode,
     error: float,
@@ -183,7 +181,7 @@ def _surfaces(
 def _located(
     population: Population,
     data: LikelihoodData,
-    summary: PairSummary | PanelSummary,
+    summary: Summary,
     unit: float,
 ) -> tuple[Problem, Mode, Box]:
     """The box of the posterior, by zooming in from all that the priors allow."""

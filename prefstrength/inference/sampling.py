@@ -133,6 +133,11 @@ def _with_choosers(
             f'method="{method}" needs the choices themselves; got compressed choices, of which '
             "sums are left. Use another method, or fit Choices."
         )
+    if method == "svi" and data.truth is not None:
+        raise InputError(
+            'method="svi" expects rewards without errors; got a model with errors. '
+            'Use "auto", "nuts" or "latent".'
+        )
     extra: dict[str, Any] = {}
     if method == "latent":
         variables, statistics = latent_sample(

@@ -89,7 +89,9 @@ def plot_choice_curve(
     curves = choice_curve(fit, by=by, attribute=attribute, prob=prob)
     levels = list(dict.fromkeys(curves["level"]))
     seen = None
-    if f"{attribute}_difference" in fit.tree["constant_data"]:
+    # Of differences measured with error the true ones are not seen, and the curve is over those.
+    measured = attribute in fit.errors
+    if f"{attribute}_difference" in fit.tree["constant_data"] and not measured:
         seen = observed(fit, attribute, by)
         counts = [float(np.sum(seen.level == seen.levels.index(lv))) if by else 1 for lv in levels]
         levels = top_levels(levels, counts, _MOST_PANELS)
@@ -147,6 +149,8 @@ def plot_choice_curve(
             ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
             ax.set_xlim(0, x[-1])
         x_label = difference_label(attribute, fit.spec["scales"][attribute])
+        if measured:
+            x_label = f"true {x_label}"
         y_label = f"higher {short(attribute, 14)} chosen"
         if together:
             drawn[0].set_xlabel(x_label)

@@ -133,7 +133,15 @@ def _of_strength(facts: Facts, common: dict[str, Any]) -> list[Plan]:
         "strength for all; where strength varies, the data rise faster than it at small "
         f"differences and stay below it at large ones.{true}"
     )
+    if facts.attribute in fit.errors:
+        curve = (
+            f"How often the higher {attribute} is chosen, by the size of the true difference: the "
+            "model (line, band). The differences are measured with error, and true ones are not "
+            f"seen: there are no points to compare with.{true}"
+        )
     seen = "A curve that rises from one half at no difference; the model's band follows the points."
+    if facts.attribute in fit.errors:
+        seen = "A curve that rises from one half at no difference."
     return [
         (
             "strength", "strength", "How strength is distributed", caption, alt,

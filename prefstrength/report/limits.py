@@ -23,7 +23,7 @@ class Limit:
 
 def limits(facts: Facts) -> list[Limit]:
     """Limits that apply, the gravest for these data first."""
-    found = [*_evidence(facts), _scale(facts), *_reward(facts)]
+    found = [*_evidence(facts), _scale(facts), *_reward(facts), *_errors(facts)]
     found += [*_training(facts), *_length(facts), *_family(facts), *_groups(facts)]
     return [*found, *_left_out(facts)]
 
@@ -107,9 +107,12 @@ def _scale(facts: Facts) -> Limit:
 
 def _reward(facts: Facts) -> list[Limit]:
     name = (facts.reward or {}).get("name")
+    corrected = facts.attribute in facts.fit.errors
     error = (
-        " Errors of the reward model make all choosers look weaker than they are, and choosers "
-        "or groups that it fits badly weaker than others."
+        ""
+        if corrected
+        else " Errors of the reward model make all choosers look weaker than they are, and "
+        "choosers or groups that it fits badly weaker than others."
     )
     if name == "TextReward":
         folds = (facts.reward or {}).get("settings", {}).get("folds")
@@ -132,6 +135,21 @@ def _reward(facts: Facts) -> list[Limit]:
             "trained on these choices, strength is inflated: use one that saw other data."
         )
     return [Limit("Where the rewards come from", text + error)]
+
+
+def _errors(facts: Facts) -> list[Limit]:
+    error = facts.fit.errors.get(facts.attribute)
+    if error is None:
+        return []
+    text = (
+        "The rewards are measured with error, and the model accounts for it: the error of a "
+        f"difference is taken to have a standard deviation of {error['sd']:.3g}, which leaves "
+        f"the differences a reliability of {fixed(error['reliability_here'])}. That number is "
+        "taken for known. Errors that the reward models of an ensemble share cannot be seen in "
+        "it: the true reliability may be lower, never higher for that reason, and the strengths "
+        "larger still."
+    )
+    return [Limit("Errors in the rewards", text)]
 
 
 def _reward_name(reward: dict[str, Any]) -> str:

@@ -1,0 +1,440 @@
+r"""How well rewards are measured: the error of an ensemble's mean, and what it does to strength.
+
+Rewards are estimates. Where several reward models (or heads, or seeds) score the same pairs, they
+agree on what they measure and differ by their errors. After each member's differences are put on
+root mean square 1, member j is :math:`w_j = \ell_j x + e_j` with x of variance 1 (one factor); the
+mean of the K members measures x with reliability
+
+.. math:: \omega = \frac{(\sum_j \ell_j)^2}{(\sum_j \ell_j)^2 + \sum_j (1 - \ell_j^2)},
+
+McDonald's omega. With K = 2 the loadings are not identified and are taken for equal, which makes
+it Spearman and Brown's 2r/(1 + r). Differences have no orientation of their own (which response
+is named first is arbitrary), so all moments are about 0.
+
+References
+----------
+.. [1] McDonald (1999), Test Theory: A Unified Treatment, ch. 6.
+.. [2] Fuller (1987), Measurement Error Models.
+.. [3] Carroll, Ruppert, Stefanski, Crainiceanu (2006), Measurement Error in Nonlinear Models.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from prefstrength._words import listed, nearest
+from prefstrength.errors import InputError
+
+if TYPE_CHECKING:
+    from prefstrength.fit import Fit
+
+__all__ = ["RewardError", "attenuation", "measurement_error"]
+
+_BOOTSTRAP = 1000
+_FEWEST = 10
+
+
+@dataclass(frozen=True)
+class RewardError:
+    """Error of an attribute's differences, for ``MixedLogit(errors=...)``.
+
+    Parameters
+    ----------
+    sd : float
+        Standard deviation of the error of the difference of a pair, in units of the attribute;
+        0 for none.
+    reliability, reliability_low, reliability_high : float, optional
+        Share of the variance of the differences that is true, where it was estimated, and its
+        bootstrap interval.
+    members : tuple of str
+        Rewards of the ensemble that it was estimated from; ``combine`` averages them.
+    units : tuple of float
+        Root mean square of each member's differences, by which they are divided.
+    loadings : tuple of float
+        How each member, in units of its root mean square, loads on what all measure.
+    pairs : int
+        Pairs that it was estimated from.
+    prob : float
+        Probability of the interval.
+
+    Raises
+    ------
+    InputError
+        If ``sd`` is negative or not finite.
+
+    Notes
+    -----
+    The error is taken to be normal, equally large for all pairs and to have nothing to do with
+    the choice once the true difference is known. Errors that the members share are invisible:
+    the reliability is an upper bound, and ``sd`` a lower one.
+
+    Examples
+    --------
+    >>> RewardError(sd=0.5).sd
+    0.5
+    """
+
+    sd: float
+    reliability: float | None = None
+    reliability_low: float | None = None
+    reliability_high: float | None = None
+    members: tuple[str, ...] = ()
+    units: tuple[float, ...] = ()
+    loadings: tuple[float, ...] = ()
+    pairs: int = 0
+    prob: float = 0.9
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.sd) and self.sd >= 0):
+            raise InputError(
+                "Expected the sd of an error as a number of at least 0, in units of the reward; "
+                f"got {self.sd}."
+            )
+
+    def combine(self, rewards: Any, attribute: str = "reward") -> Any:
+        """The mean of the ensemble's members, each in units of its root mean square.
+
+        This is the reward that ``sd`` belongs to.
+
+        Parameters
+        ----------
+        rewards : pandas.DataFrame or array, shape (pair, member)
+            A table with columns ``<member>_chosen`` and ``<member>_rejected``, or differences.
+        attribute : str
+            Name of the mean in the table that is returned.
+
+        Returns
+        -------
+        pandas.DataFrame or numpy.ndarray, shape (pair,)
+            The table with columns ``<attribute>_chosen`` and ``<attribute>_rejected`` added, or
+            the differences.
+
+        Raises
+        ------
+        InputError
+            If this error was given and not estimated, or a member is missing.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> true = rng.normal(size=(500, 1))
+        >>> error = measurement_error(true + rng.normal(size=(500, 2)))
+        >>> error.combine(np.array([[1.5, 1.4]])).round(1).tolist()
+        [1.0]
+        """
+        if not self.units:
+            raise InputError(
+                "Expected an error that measurement_error estimated from an ensemble; got one "
+                "that was given, which has no members to combine."
+            )
+        units = np.array(self.units)
+        if not isinstance(rewards, pd.DataFrame):
+            differences = np.asarray(rewards, dtype=float)
+            if differences.ndim != 2 or differences.shape[1] != len(units):
+                raise InputError(
+                    f"Expected differences of shape (pair, {len(units)}), one column for each "
+                    f"member; got shape {differences.shape}."
+                )
+            return (differences / units).mean(axis=1)
+        out = rewards.copy()
+        for side in ("chosen", "rejected"):
+            columns = _columns(rewards, self.members, side)
+            out[f"{attribute}_{side}"] = (columns / units).mean(axis=1)
+        return out
+
+    def as_json(self) -> dict[str, Any]:
+        """Fields as a fit's file holds them."""
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+
+    def __str__(self) -> str:
+        if self.reliability is None:
+            return f"error of a difference: sd {self.sd:.3g}"
+        return (
+            f"error of a difference of the mean of {len(self.units)} rewards: sd {self.sd:.3g}; "
+            f"reliability {self.reliability:.2f}, {self.prob:.0%} interval "
+            f"{self.reliability_low:.2f} to {self.reliability_high:.2f}, from {self.pairs:,} "
+            "pairs. Errors that the rewards share are not seen: the reliability is an upper bound."
+        )
+
+
+def measurement_error(
+    rewards: Any,
+    members: Sequence[str] | None = None,
+    prompt: str | None = None,
+    prob: float = 0.9,
+    seed: int = 0,
+) -> RewardError:
+    """Error of the mean of an ensemble of rewards, from how far its members disagree.
+
+    Parameters
+    ----------
+    rewards : pandas.DataFrame or array, shape (pair, member)
+        A table of pairs with columns ``<member>_chosen`` and ``<member>_rejected`` for every
+        member, or the differences chosen minus rejected (in any orientation, the same for all
+        members). Two members at least: reward models, heads of one, or seeds of one.
+    members : sequence of str, optional
+        Names of the members in a table, such as ``["reward_1", "reward_2"]``.
+    prompt : str, optional
+        Column of the table that says which pairs share a prompt: the bootstrap then draws
+        prompts, as pairs of one prompt are alike. Pairs are drawn when left out.
+    prob : float
+        Probability of the bootstrap interval of the reliability.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    RewardError
+        Of the mean of the members, each divided by the root mean square of its differences;
+        :meth:`RewardError.combine` computes that mean.
+
+    Raises
+    ------
+    InputError
+        For fewer than two members, missing columns, numbers that are not finite, a member that
+        never differs, or members that have nothing in common.
+
+    Notes
+    -----
+    With three or more members each has a loading of its own (a congeneric, one-factor model,
+    fitted by unweighted least squares to the correlations); with two, both are taken to be
+    equally reliable, which cannot be checked.
+
+    What cannot be known from an ensemble: errors that all members share, because they were
+    trained on the same data or share a bias for length, look like truth. The reliability is an
+    upper bound.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> true = rng.normal(size=(2000, 1))
+    >>> error = measurement_error(true + rng.normal(size=(2000, 2)))
+    >>> round(error.reliability, 1)  # 2 members of reliability 1/2
+    0.7
+    """
+    if not 0 < prob < 1:
+        raise InputError(f"Expected prob between 0 and 1; got {prob}.")
+    differences, names = _differences(rewards, members)
+    clusters = None
+    if prompt is not None:
+        if not isinstance(rewards, pd.DataFrame) or prompt not in rewards.columns:
+            raise InputError(
+                f"Expected the column {prompt!r} in a table of pairs; got "
+                + (
+                    f"columns {listed(rewards.columns)}."
+                    if isinstance(rewards, pd.DataFrame)
+                    else "an array. Leave `prompt` out."
+                )
+            )
+        clusters, _ = pd.factorize(rewards[prompt], use_na_sentinel=False)
+    products = differences[:, :, None] * differences[:, None, :]
+    moments = products.mean(axis=0)
+    loadings, reliability, variance = _of_moments(moments)
+    if not reliability > 0:
+        raise InputError(
+            "Expected rewards that measure something in common; got correlations of their "
+            f"differences of {_correlations(moments)}. Check that all score the same pairs in the "
+            "same orientation, and that higher is better in each."
+        )
+    rng = np.random.default_rng(seed)
+    drawn = np.array([_of_moments(m)[1] for m in _resampled(products, clusters, rng)])
+    low, high = np.quantile(drawn, [(1 - prob) / 2, (1 + prob) / 2])
+    return RewardError(
+        sd=float(np.sqrt((1 - reliability) * variance)),
+        reliability=float(reliability),
+        reliability_low=float(low),
+        reliability_high=float(high),
+        members=names,
+        units=tuple(float(v) for v in np.sqrt(np.diag(moments))),
+        loadings=tuple(float(v) for v in loadings),
+        pairs=len(differences),
+        prob=prob,
+    )
+
+
+def _differences(rewards: Any, members: Sequence[str] | None) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Differences (pair, member), checked, and names."""
+    if isinstance(rewards, pd.DataFrame):
+        if members is None or isinstance(members, str):
+            raise InputError(
+                "Expected the names of the rewards in the table, such as "
+                f'members=["reward_1", "reward_2"]; got {members!r}.'
+            )
+        names = tuple(members)
+        sides = [_columns(rewards, names, side) for side in ("chosen", "rejected")]
+        differences = sides[0] - sides[1]
+    else:
+        if members is not None:
+            raise InputError("Expected `members` with a table of pairs only; got an array.")
+        differences = np.asarray(rewards, dtype=float)
+        if differences.ndim != 2:
+            raise InputError(
+                f"Expected differences of shape (pair, member); got shape {differences.shape}."
+            )
+        names = tuple(f"reward_{j + 1}" for j in range(differences.shape[1]))
+    if len(set(names)) != len(names) or len(names) < 2:
+        raise InputError(
+            f"Expected at least two different rewards; got {list(names)}. One reward alone does "
+            "not tell its error: score again with another seed, head or model."
+        )
+    if len(differences) < _FEWEST:
+        raise InputError(f"Expected at least {_FEWEST} pairs; got {len(differences)}.")
+    wrong = ~np.isfinite(differences)
+    if wrong.any():
+        rows = np.flatnonzero(wrong.any(axis=1))
+        raise InputError(
+            f"Expected finite rewards; got {len(rows):,} of {len(differences):,} pairs with "
+            f"others (first: {', '.join(map(str, rows[:3]))}). Drop them, or score them again."
+        )
+    flat = [name for name, d in zip(names, differences.T, strict=True) if not np.any(d)]
+    if flat:
+        raise InputError(
+            f"Expected rewards that differ within pairs; got only differences of 0 in {flat}."
+        )
+    return differences, names
+
+
+def _columns(frame: pd.DataFrame, members: Sequence[str], side: str) -> np.ndarray:
+    names = [f"{member}_{side}" for member in members]
+    missing = [name for name in names if name not in frame.columns]
+    if missing:
+        close = nearest(missing[0], frame.columns)
+        hint = f" Did you mean {close!r}?" if close else ""
+        raise InputError(
+            f"Expected columns {listed(names)}; got none called {listed(missing)}.{hint} A reward "
+            "of a pair is two columns, <name>_chosen and <name>_rejected."
+        )
+    return frame[names].to_numpy(dtype=float)
+
+
+def _correlations(moments: np.ndarray) -> str:
+    sd = np.sqrt(np.diag(moments))
+    correlation = (moments / np.outer(sd, sd))[np.triu_indices(len(sd), 1)]
+    return ", ".join(f"{value:.2f}" for value in correlation[:6])
+
+
+def _of_moments(moments: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """Loadings, reliability and variance of the mean of the standardised members."""
+    sd = np.sqrt(np.diag(moments))
+    correlation = moments / np.outer(sd, sd)
+    count = len(sd)
+    variance = float(correlation.mean())
+    if count == 2:
+        r = float(correlation[0, 1])
+        loading = np.full(2, np.sqrt(max(r, 0.0)))
+    else:
+        loading = _one_factor(correlation)
+    common = float(loading.sum() ** 2) / count**2
+    noise = float((1 - loading**2).sum()) / count**2
+    return loading, common / (common + noise), variance
+
+
+def _one_factor(correlation: np.ndarray) -> np.ndarray:
+    """Loadings of one factor by least squares on the correlations off the diagonal (minres)."""
+    values, vectors = np.linalg.eigh(correlation)
+    loading = vectors[:, -1] * np.sqrt(values[-1])
+    loading = np.clip(loading * np.sign(loading.sum()), -1.0, 1.0)
+    off = correlation - np.diag(np.diag(correlation))
+    for _ in range(500):
+        before = loading.copy()
+        for j in range(len(loading)):  # each given the others: a regression without intercept
+            rest = np.delete(loading, j)
+            total = float(rest @ rest)
+            if total > 0:
+                loading[j] = np.clip(float(np.delete(off[j], j) @ rest) / total, -1.0, 1.0)
+        if np.max(np.abs(loading - before)) < 1e-10:
+            break
+    return loading * np.sign(loading.sum() or 1.0)
+
+
+def _resampled(
+    products: np.ndarray, clusters: np.ndarray | None, rng: np.random.Generator
+) -> np.ndarray:
+    """Second moments of bootstrap samples of pairs or clusters, (sample, member, member)."""
+    size = products.shape[1]
+    flat, counts = products.reshape(len(products), -1), np.ones(len(products))
+    if clusters is not None:
+        counts = np.bincount(clusters).astype(float)
+        flat = np.stack([np.bincount(clusters, weights=column) for column in flat.T], axis=1)
+    out = np.empty((_BOOTSTRAP, size, size))
+    for sample in range(_BOOTSTRAP):
+        times = np.bincount(rng.integers(0, len(flat), len(flat)), minlength=len(flat))
+        out[sample] = (times @ flat / (times @ counts)).reshape(size, size)
+    return out
+
+
+def attenuation(naive: "Fit", corrected: "Fit", prob: float = 0.9) -> pd.DataFrame:
+    """What errors in the rewards did to the estimates: a fit that ignores them and one that not.
+
+    Parameters
+    ----------
+    naive : Fit
+        Of the model without ``errors``.
+    corrected : Fit
+        Of the same model with ``errors``, on the same choices.
+    prob : float
+        Probability of the (equal-tailed) intervals.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row for each quantity of :func:`prefstrength.heterogeneity` (overall): mean, median,
+        cv, sd_log. Columns quantity, naive and corrected, each with ``_low`` and ``_high``,
+        ratio (naive over corrected) and reliability (of the observed differences: the ratio that
+        a linear regression would have).
+
+    Raises
+    ------
+    InputError
+        If the first fit has errors, the second none, or they differ in data or model.
+
+    Examples
+    --------
+    >>> import prefstrength as ps
+    >>> choices = ps.simulate(ps.LogNormal(mu=0.0, sigma=0.7), choosers=60, situations=10)
+    >>> law = {"reward": ps.LogNormal()}
+    >>> naive = ps.MixedLogit(law).fit(choices, progress=False)
+    >>> error = {"reward": ps.RewardError(sd=0.7)}
+    >>> corrected = ps.MixedLogit(law, errors=error).fit(choices, progress=False)
+    >>> table = ps.attenuation(naive, corrected)
+    >>> bool((table["ratio"] < 1).all())
+    True
+    """
+    from prefstrength.strength import heterogeneity
+
+    if naive.errors or not corrected.errors:
+        raise InputError(
+            "Expected a fit without errors and one with; got "
+            f"{_with(naive)} and {_with(corrected)}. Give attenuation(naive, corrected)."
+        )
+    for what, of in (("data", "hash"), ("coefficients", None), ("groups", None)):
+        first, second = naive.spec[what], corrected.spec[what]
+        if of is not None:
+            first, second = first[of], second[of]
+        if first != second:
+            raise InputError(
+                f"Expected two fits of the same model and data; got different {what}. Fit the "
+                "same MixedLogit to the same choices with and without errors."
+            )
+    tables = [heterogeneity(fit, prob=prob).iloc[0] for fit in (naive, corrected)]
+    (error,) = corrected.errors.values()
+    rows = []
+    for quantity in ("mean", "median", "cv", "sd_log"):
+        row: dict[str, Any] = {"quantity": quantity}
+        for name, table in zip(("naive", "corrected"), tables, strict=True):
+            for end in ("", "_low", "_high"):
+                row[f"{name}{end}"] = float(table[f"{quantity}{end}"])
+        row["ratio"] = row["naive"] / row["corrected"] if row["corrected"] else float("nan")
+        row["reliability"] = error["reliability_here"]
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _with(fit: "Fit") -> str:
+    errors: Mapping[str, Any] = fit.errors
+    return f"one with errors of {list(errors)}" if errors else "one without errors"

@@ -1,0 +1,389 @@
+"""Errors in the rewards: the likelihood, its certificate, the posterior, and what is refused."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import special, stats
+
+import prefstrength as ps
+from prefstrength.inference import _of
+from prefstrength.likelihood import LikelihoodData
+from prefstrength.mixing import Gamma, LogNormal, Normal, PointMass
+from prefstrength.quantiles import CellLaws, coefficient_at
+from prefstrength.summaries import summarise
+from prefstrength.true_difference import TrueDifferences
+
+FAMILIES = [PointMass, Normal, LogNormal, Gamma]
+LAW = {"reward": ps.LogNormal()}
+
+
+def measured(
+    choosers, situations, sd=1.0, mu=0.0, sigma=0.7, seed=0, heavy=False, groups=0, repeat=True
+):
+    """Choices whose rewards carry errors of the given sd; true differences of variance 1."""
+    rng = np.random.default_rng(seed)
+    strength = np.exp(mu + sigma * rng.standard_normal(choosers))
+    true = rng.standard_normal((choosers, situations))
+    if heavy:
+        true = rng.standard_t(5, true.shape) / np.sqrt(5 / 3)
+    chosen = rng.random(true.shape) < special.expit(strength[:, None] * true)
+    seen = true + sd * rng.standard_normal(true.shape)
+    frame = pd.DataFrame(
+        {
+            "annotator": np.repeat([f"c{a:04d}" for a in range(choosers)], situations),
+            "reward_chosen": np.where(chosen, seen, -seen).ravel(),
+            "reward_rejected": 0.0,
+        }
+    )
+    names = []
+    if groups:
+        frame["topic"] = [f"g{k}" for k in rng.integers(0, groups, len(frame))]
+        names = ["topic"]
+    return ps.Choices.from_pairs(frame, chooser="annotator" if repeat else None, groups=names)
+
+
+def data_of(choices, sd, groups=()):
+    cell = choices.groups[groups[0]].codes if groups else np.zeros(choices.n_situations, int)
+    return LikelihoodData.of(choices, ("reward",), cell).measured_with(sd, "reward")
+
+
+def brute_probability(truth, w, beta, cell=0):
+    """E[sigmoid(beta x) | w] by Bayes' rule on a dense grid of x, in another way altogether."""
+    x = np.linspace(-14, 14, 5601)
+    sds = np.sqrt(np.maximum(truth.variances[cell], 1e-300))
+    before = sum(
+        p * stats.norm.pdf(x, 0, sd) for p, sd in zip(truth.shares[cell], sds, strict=True) if p
+    )
+    density = before * stats.norm.pdf(w - x, 0, truth.sd)
+    return (special.expit(np.multiply.outer(beta, x)) @ density) / density.sum()
+
+
+# -- the law of the true differences -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("heavy", [False, True])
+def test_the_law_of_the_true_differences_is_found_from_the_observed(heavy):
+    data = data_of(measured(200, 50, heavy=heavy), 1.0)
+    truth = data.truth
+    assert float(truth.shares.sum()) == pytest.approx(1.0)
+    assert float((truth.shares * truth.variances).sum()) == pytest.approx(1.0, abs=0.06)
+    assert (truth.shares.shape[1] > 1) == heavy
+    assert data.reliability == pytest.approx(0.5, abs=0.02)
+    assert data.scales[0] == pytest.approx(1.0, abs=0.03)
+
+
+def test_the_law_of_the_true_differences_does_not_see_the_choices():
+    """The sign of an observed difference is the choice: the law must not depend on it."""
+    choices = measured(100, 20)
+    x = choices.differences("reward")
+    arguments = np.ones(len(x)), np.zeros(len(x), int), 1.0, "reward"
+    flip = np.random.default_rng(1).choice([-1.0, 1.0], len(x))
+    one, other = (TrueDifferences.fit(d, *arguments) for d in (x, flip * x))
+    np.testing.assert_array_equal(one.variances, other.variances)
+    np.testing.assert_array_equal(one.shares, other.shares)
+    # Both orientations of a pair are complementary outcomes.
+    cell, beta = np.zeros(7, int), np.array([0.3, 2.0, 50.0])
+    w = np.linspace(0, 4, 7)
+    p = np.exp(one.log_probability(w, cell, beta)) + np.exp(one.log_probability(-w, cell, beta))
+    np.testing.assert_allclose(p, 1.0, atol=1e-12)
+
+
+def test_levels_of_a_group_have_laws_of_their_own():
+    rng = np.random.default_rng(0)
+    spread = np.array([0.5, 2.0])
+    cell = rng.integers(0, 2, 20000)
+    w = spread[cell] * rng.standard_normal(20000) + rng.standard_normal(20000)
+    truth = TrueDifferences.fit(w, np.ones(20000), cell, 1.0, "reward")
+    found = (truth.shares * truth.variances).sum(axis=1)
+    np.testing.assert_allclose(found, spread**2, rtol=0.2)
+
+
+# -- the probability of a choice -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("beta", [1e-3, 0.3, 2.0, 25.0])
+def test_probability_of_a_choice_equals_brute_force(beta):
+    truth = TrueDifferences(0.8, np.array([[0.7, 0.3]]), np.array([[0.4, 2.5]]))
+    w = np.array([-4.0, -1.2, 0.0, 0.7, 5.0])
+    found = truth.log_probability(w, np.zeros(5, int), np.array([beta, -beta]))
+    for row, value in zip(found, w, strict=True):
+        wanted = np.log(brute_probability(truth, value, np.array([beta, -beta])))
+        np.testing.assert_allclose(row, wanted, rtol=1e-8, atol=1e-10)
+
+
+def test_probability_levels_off_at_the_probability_that_the_sign_is_right():
+    truth = TrueDifferences(0.8, np.ones((1, 1)), np.array([[1.5]]))
+    w = np.array([-6.0, -1.0, 2.0])
+    reliability = 1.5 / (1.5 + 0.64)
+    found = truth.log_probability(w, np.zeros(3, int), np.array([1e7]))[:, 0]
+    wanted = special.log_ndtr(np.sqrt(reliability) * w / 0.8)
+    np.testing.assert_allclose(found, wanted, rtol=1e-9)
+
+
+def test_without_error_the_probability_is_the_logit():
+    w, beta = np.array([-3.0, -0.2, 0.0, 1.0, 8.0]), np.array([0.01, 1.0, 6.0])
+    wanted = special.log_expit(np.multiply.outer(w, beta))
+    for sd in (1e-4, 1e-6):
+        truth = TrueDifferences(sd, np.ones((1, 1)), np.array([[1.3]]))
+        found = truth.log_probability(w, np.zeros(5, int), beta)
+        np.testing.assert_allclose(found, wanted, rtol=50 * sd**2, atol=1e-12 + 50 * sd**2)
+
+
+def test_interpolated_and_jax_probabilities_equal_the_direct_ones():
+    rng = np.random.default_rng(3)
+    truth = TrueDifferences(
+        1.0, np.array([[0.6, 0.4], [1.0, 0.0]]), np.array([[0.3, 3.0], [0.8, 0.0]])
+    )
+    w, cell = 2 * rng.standard_normal(400), rng.integers(0, 2, 400)
+    beta = np.array([-3.0, 0.0, 0.02, 1.0, 7.0, 1e4])
+    direct = truth.log_probability(w, cell, beta)
+    np.testing.assert_allclose(np.stack(truth.at_every(w, cell, beta), 1), direct, atol=2e-8)
+    with jax.enable_x64(True):
+        at = truth.in_jax(w, cell)
+        for column, each in zip(direct.T, beta, strict=True):
+            np.testing.assert_allclose(at(jnp.full(400, each)), column, atol=1e-9)
+        slopes = jax.grad(lambda b: at(b).sum())(jnp.full(400, 1.0))
+        step = 1e-5
+        up, down = (at(jnp.full(400, 1.0 + s)) for s in (step, -step))
+        np.testing.assert_allclose(slopes, (up - down) / (2 * step), atol=1e-7)
+
+
+# -- the likelihood ------------------------------------------------------------------------------
+
+
+def brute_panels(data, family, location, dispersion):
+    """Log-likelihood of every chooser by two nested quadratures (double: x and z)."""
+    z = np.linspace(-9, 9, 181)
+    prior = stats.norm.pdf(z)
+    out = np.empty(data.units)
+    x = data.differences()
+    for unit in range(data.units):
+        log_p = np.zeros(len(z))
+        for i in np.flatnonzero(data.unit == unit):
+            c = data.cell[i]
+            beta = coefficient_at(
+                family, z, np.asarray(location[c]), None if dispersion is None else dispersion[c]
+            )
+            beta = np.broadcast_to(beta, z.shape)
+            log_p += data.weight[i] * np.log(brute_probability(data.truth, x[i], beta, c))
+        out[unit] = np.log((np.exp(log_p) * prior).sum() / prior.sum())
+    return out
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_likelihood_of_panels_equals_two_nested_quadratures(family):
+    data = data_of(measured(5, 9, groups=2, seed=4), 0.7, groups=["topic"])
+    location = np.array([0.2, -0.4])
+    dispersion = None if family is PointMass else np.array([0.6, 0.9])
+    wanted = brute_panels(data, family, location, dispersion)
+    summary = summarise(data, family, 1.0, refine=3)
+    spread = None if dispersion is None else dispersion[None]
+    found = summary.by_chooser(location[None], spread)[0]
+    np.testing.assert_allclose(found, wanted, atol=1e-8)
+    with jax.enable_x64(True):
+        law = CellLaws(family, jnp.asarray(location), spread if spread is None else spread[0])
+        in_jax = np.asarray(summary.likelihood().by_unit((law,)))
+    np.testing.assert_allclose(in_jax, wanted, atol=1e-8)
+
+
+@pytest.mark.parametrize("family", [Normal, LogNormal])
+def test_likelihood_of_pairs_equals_two_nested_quadratures(family):
+    data = data_of(measured(600, 1, repeat=False, heavy=True), 0.9)
+    assert not data.panel
+    location, dispersion = np.array([0.3]), np.array([0.8])
+    wanted = brute_panels(data.take(np.arange(0, 600, 60)), family, location, dispersion)
+    summary = summarise(data, family, 1.0, refine=0)
+    pointwise = summary.by_pair(data, location[None], dispersion[None])[0]
+    np.testing.assert_allclose(pointwise[::60], wanted, atol=2e-6)
+    total = float(summary.total(location[None], dispersion[None])[0])
+    assert total == pytest.approx(pointwise.sum(), abs=2e-4)
+    with jax.enable_x64(True):
+        law = CellLaws(family, jnp.asarray(location), jnp.asarray(dispersion))
+        assert float(summary.likelihood().total((law,))) == pytest.approx(total, abs=1e-6)
+
+
+def test_many_pairs_are_compressed_and_the_certificate_holds():
+    data = data_of(measured(3000, 1, repeat=False, heavy=True), 0.9)
+    summary = summarise(data, LogNormal)
+    assert len(summary.weight) == 256
+    laws = [(CellLaws(LogNormal, np.array([0.2]), np.array([s])),) for s in (0.3, 0.9)]
+    assert summary.error(data, laws) < 1e-4
+    for (law,) in laws:
+        at = law.location[None], law.dispersion[None]
+        exact = summary.by_pair(data, *at).sum()
+        assert float(summary.total(*at)[0]) == pytest.approx(exact, abs=1e-4)
+
+
+@pytest.mark.parametrize("panel", [True, False])
+def test_the_certificate_sees_tables_of_another_error(panel):
+    """A planted fault: the summary made with the wrong sd, or from w in the place of x given w."""
+    choices = measured(40, 10) if panel else measured(400, 1, repeat=False)
+    data = data_of(choices, 1.0)
+    laws = [(CellLaws(LogNormal, np.array([0.0]), np.array([0.7])),)]
+    assert summarise(data, LogNormal).error(data, laws) < 1e-3
+    for truth in (
+        replace(data.truth, sd=0.9),
+        replace(data.truth, variances=1e6 * data.truth.variances),  # lambda forgotten: x about w
+    ):
+        wrong = summarise(replace(data, truth=truth), LogNormal)
+        assert wrong.error(data, laws) > 0.1
+
+
+def test_a_vanishing_error_gives_the_likelihood_without_error():
+    choices = measured(30, 8, sd=1e-6)
+    plain = LikelihoodData.of(choices, ("reward",), np.zeros(choices.n_situations, int))
+    at = np.array([[0.1], [-0.5]]), np.array([[0.4], [1.0]])
+    wanted = summarise(plain, LogNormal, 1.0, refine=3).by_chooser(*at)
+    found = summarise(plain.measured_with(1e-3, "reward"), LogNormal, 1.0, refine=3)
+    np.testing.assert_allclose(found.by_chooser(*at), wanted, atol=3e-5)
+    found = summarise(plain.measured_with(1e-5, "reward"), LogNormal, 1.0, refine=3)
+    np.testing.assert_allclose(found.by_chooser(*at), wanted, atol=1e-8)
+
+
+def test_differences_that_are_nearly_all_error_say_nothing():
+    """The observed difference moves the likelihood by its reliability, which goes to 0."""
+    data = data_of(measured(30, 8, sd=0.5), 1.0)
+    truth = replace(data.truth, shares=np.ones((1, 1)), variances=np.array([[1e-12]]))
+    summary = summarise(replace(data, truth=truth), LogNormal)
+    at = np.array([[-2.0], [0.0], [2.0]]), np.array([[0.5], [0.5], [1.5]])
+    np.testing.assert_allclose(summary.by_chooser(*at), 8 * np.log(0.5), atol=1e-4)
+
+
+# -- the posterior -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def two_fits():
+    choices = measured(150, 20)
+    error = {"reward": ps.RewardError(sd=1.0)}
+    return (
+        choices,
+        ps.MixedLogit(LAW).fit(choices, progress=False),
+        ps.MixedLogit(LAW, errors=error).fit(choices, progress=False),
+    )
+
+
+def test_the_fit_finds_the_truth_that_the_naive_one_misses(two_fits):
+    _, naive, corrected = two_fits
+    mu, sigma = (corrected.posterior[f"reward_{p}"].values.ravel() for p in ("mu", "sigma"))
+    assert abs(mu.mean()) < 2 * mu.std()
+    assert abs(sigma.mean() - 0.7) < 2 * sigma.std()
+    naive_mu = naive.posterior["reward_mu"].values
+    assert naive_mu.mean() < -5 * naive_mu.std()
+    table = ps.attenuation(naive, corrected).set_index("quantity")
+    assert (table["ratio"] < 0.9).all()
+    assert table.loc["mean", "reliability"] == pytest.approx(0.5, abs=0.03)
+    assert corrected.spec["likelihood"]["error"] < 0.01
+
+
+def test_the_fit_holds_what_a_fit_without_errors_holds(two_fits, tmp_path):
+    choices, naive, corrected = two_fits
+    assert set(corrected.tree.children) == set(naive.tree.children)
+    log_likelihood = corrected.tree["log_likelihood"]["choices"].values
+    assert log_likelihood.shape == naive.tree["log_likelihood"]["choices"].values.shape
+    # The pointwise values are those of the model with errors.
+    data = data_of(choices, 1.0)
+    first = {p: corrected.posterior[f"reward_{p}"].values[0, 0] for p in ("mu", "sigma")}
+    at = np.array([[first["mu"]]]), np.array([[first["sigma"]]])
+    wanted = summarise(data, LogNormal, 1.5).by_chooser(*at)[0]
+    np.testing.assert_allclose(log_likelihood[0, 0], wanted, atol=1e-3)
+    # Predictions agree with the data as often as the data do: they know of the error.
+    seen = corrected.tree["observed_data"]["agreement"].values.mean()
+    predicted = corrected.tree["posterior_predictive"]["agreement"].values.mean()
+    assert predicted == pytest.approx(seen, abs=0.02)
+    # True differences are less spread than the observed.
+    constant = corrected.tree["constant_data"]
+    spread = [constant[f"reward_{d}difference"].values.std() for d in ("", "true_")]
+    assert spread[1] == pytest.approx(1.0, abs=0.1)
+    assert spread[0] > 1.3
+    strengths = corrected.tree["chooser_level"]["reward_strength"].values
+    assert strengths.mean() == pytest.approx(
+        float(ps.heterogeneity(corrected)["mean"].iloc[0]), rel=0.3
+    )
+    again = ps.load_fit(corrected.save(tmp_path / "fit"))
+    assert again.errors == corrected.errors
+    assert again.errors["reward"]["sd"] == 1.0
+    assert "measured with error, sd 1" in repr(again)
+    assert "errors" not in repr(naive)
+
+
+@pytest.mark.slow
+def test_nuts_with_latent_choosers_finds_the_same_posterior(two_fits):
+    """Nothing is shared with the tables: probabilities by JAX, choosers sampled."""
+    choices, _, corrected = two_fits
+    model = ps.MixedLogit(LAW, errors={"reward": ps.RewardError(sd=1.0)})
+    some = choices.subset(np.asarray(choices.chooser) < 40)
+    quick = model.fit(some, progress=False)
+    latent = model.fit(some, method="latent", draws=150, warmup=150, chains=2, progress=False)
+    for name in ("reward_mu", "reward_sigma"):
+        one, other = (f.posterior[name].values.ravel() for f in (quick, latent))
+        assert one.mean() == pytest.approx(other.mean(), abs=0.5 * one.std())
+        assert one.std() == pytest.approx(other.std(), rel=0.4)
+
+
+def test_an_error_of_zero_is_the_model_without_errors():
+    choices = measured(20, 10)
+    fits = [
+        ps.MixedLogit(LAW, errors=errors).fit(choices, progress=False, draws=50)
+        for errors in (None, {"reward": ps.RewardError(sd=0.0)})
+    ]
+    assert fits[0].posterior.equals(fits[1].posterior)
+    assert fits[1].errors == {}
+
+
+@pytest.mark.parametrize("groups", [[], ["topic"]])
+def test_pairs_and_crossed_groups_fit(groups):
+    """Pairs without choosers; choosers with choices in several cells."""
+    choices = measured(40, 12, groups=2 if groups else 0, repeat=bool(groups))
+    model = ps.MixedLogit(LAW, groups=groups, errors={"reward": ps.RewardError(sd=1.0)})
+    fit = model.fit(choices, method="laplace", draws=50, progress=False)
+    assert fit.spec["likelihood"]["error"] < 0.01
+    assert np.isfinite(fit.tree["log_likelihood"]["choices"].values).all()
+
+
+# -- what is refused -----------------------------------------------------------------------------
+
+
+def test_what_does_not_know_of_errors_refuses(two_fits):
+    choices, naive, corrected = two_fits
+    model = ps.MixedLogit(LAW, errors={"reward": ps.RewardError(sd=1.0)})
+    with pytest.raises(ps.InputError, match='"svi" expects rewards without errors'):
+        model.fit(choices, method="svi")
+    with pytest.raises(ps.InputError, match="numpyro_model expects a model without errors"):
+        model.numpyro_model(choices)
+    with pytest.raises(ps.InputError, match="Simulated calibration expects a model without"):
+        ps.calibrate(model, choices)
+    for assumed in (model, corrected):
+        with pytest.raises(ps.InputError, match="A plan expects rewards without errors"):
+            ps.plan(assumed)
+    with pytest.raises(ps.InputError, match="this likelihood would ignore"):
+        data_of(choices, 1.0).panel_rows(True, 80)
+    with pytest.raises(ps.InputError, match="a fit without errors and one with"):
+        ps.attenuation(corrected, naive)
+    with pytest.raises(ps.InputError, match="same model and data"):
+        ps.attenuation(ps.MixedLogit(LAW).fit(measured(20, 5), progress=False), corrected)
+
+
+def test_errors_that_make_no_sense_are_refused(tmp_path):
+    choices = measured(20, 10)
+    with pytest.raises(ps.InputError, match="leaves nothing to be true"):
+        ps.MixedLogit(LAW, errors={"reward": ps.RewardError(sd=5.0)}).fit(choices)
+    with pytest.raises(ps.InputError, match="number of at least 0"):
+        ps.RewardError(sd=-1.0)
+    with pytest.raises(ps.InputError, match="the model's one attribute"):
+        ps.MixedLogit(LAW, errors={"length": ps.RewardError(sd=1.0)})
+    with pytest.raises(TypeError, match="Expected a RewardError"):
+        ps.MixedLogit(LAW, errors={"reward": 1.0})
+    long = ps.Choices(np.random.default_rng(0).normal(size=(20, 3, 1)), [0] * 20, ["reward"])
+    with pytest.raises(ps.InputError, match="need pairs"):
+        ps.MixedLogit(LAW, errors={"reward": ps.RewardError(sd=0.1)}).fit(long)
+    frame = pd.DataFrame({"reward_chosen": [1.0, 2.0, 0.5], "reward_rejected": [0.0, 2.5, 0.1]})
+    model = ps.MixedLogit(LAW, errors={"reward": ps.RewardError(sd=0.1)})
+    with pytest.raises(ps.InputError, match="compressed choices, which are sums"):
+        frame.to_parquet(tmp_path / "pairs.parquet")
+        model.fit(ps.compress_choices(tmp_path / "pairs.parquet", progress=False))
+    assert _of(model, choices)[1].truth is not None
