@@ -17,8 +17,8 @@ so that a chooser of strength b chooses as observed with probability
 Normal law at a utility difference of b (:mod:`prefstrength.kernel`).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -153,19 +153,11 @@ class TrueDifferences:
             out[part] = _mixed(NUMPY, *of_each, beta)
         return out
 
-    def in_jax(self, difference: np.ndarray, cell: np.ndarray) -> Any:
-        """The same as a JAX function of one strength for each pair."""
+    def in_jax(self, difference: np.ndarray, cell: np.ndarray) -> Callable[[jax.Array], jax.Array]:
+        """The same as a JAX function of one strength for each pair, and a pytree."""
         log_share, mean, sd = (jnp.asarray(v) for v in self.given(difference, cell))
         # A component without a share adds nothing: not -inf, whose gradient is NaN.
-        log_share = jnp.maximum(log_share, -1e4)
-
-        def log_probability_at(beta: jax.Array) -> jax.Array:
-            parts = log_probability(
-                JAX, jnp.broadcast_to(beta, mean.shape), Normal(mu=mean, sigma=sd + _TINY)
-            )
-            return jax.scipy.special.logsumexp(log_share + parts, axis=0)
-
-        return log_probability_at
+        return jax.tree_util.Partial(_in_jax, jnp.maximum(log_share, -1e4), mean, sd)
 
     def at_every(
         self, difference: np.ndarray, cell: np.ndarray, beta: np.ndarray
@@ -188,6 +180,12 @@ class TrueDifferences:
             for values, each in zip(out, _curves(centre, width, beta), strict=True):
                 values[mine] = np.logaddexp(values[mine], share + each)
         return out
+
+
+def _in_jax(log_share: jax.Array, mean: jax.Array, sd: jax.Array, beta: jax.Array) -> jax.Array:
+    law = Normal(mu=mean, sigma=sd + _TINY)
+    parts = log_probability(JAX, jnp.broadcast_to(beta, mean.shape), law)
+    return jax.scipy.special.logsumexp(log_share + parts, axis=0)
 
 
 # The kernel divides by the sd; where a component's is 0 this stands for it.

@@ -135,6 +135,27 @@ def test_the_hundredth_fit_compiles_nothing(exact):
     assert [function._cache_size() for function in functions] == before
 
 
+def test_latent_choosers_share_compiled_chains_and_agree(exact, choices):
+    from prefstrength.inference import nuts
+
+    def run(seed):
+        return sample_population(
+            MODEL, choices, method="latent", warmup=200, draws=300, chains=2, seed=seed
+        )
+
+    found = run(1)
+    before = nuts._advance._cache_size(), nuts._first._cache_size()
+    again = run(2)
+    assert (nuts._advance._cache_size(), nuts._first._cache_size()) == before
+    assert found.variables["_chooser_draws"].shape == (2, 150, 150, 1)
+    assert found.statistics["n_steps"].shape == (2, 300)
+    for name in ("reward_mu", "reward_sigma"):
+        mean, sd = moments(exact, name)
+        both = np.concatenate([each.variables[name].ravel() for each in (found, again)])
+        assert both.mean() == pytest.approx(mean, abs=0.25 * sd)
+        assert both.std() == pytest.approx(sd, rel=0.25)
+
+
 def test_groups_of_choosers_have_surfaces_of_their_own():
     parts = [choices_of(seed=s, sigma=sigma) for s, sigma in ((1, 0.2), (2, 1.0))]
     frame = pd.concat(

@@ -383,7 +383,8 @@ def test_errors_that_make_no_sense_are_refused(tmp_path):
         ps.MixedLogit(LAW, errors={"reward": ps.RewardError(sd=0.1)}).fit(long)
     frame = pd.DataFrame({"reward_chosen": [1.0, 2.0, 0.5], "reward_rejected": [0.0, 2.5, 0.1]})
     model = ps.MixedLogit(LAW, errors={"reward": ps.RewardError(sd=0.1)})
+    frame.to_parquet(tmp_path / "pairs.parquet")
+    compressed = ps.compress_choices(tmp_path / "pairs.parquet", progress=False)
     with pytest.raises(ps.InputError, match="compressed choices, which are sums"):
-        frame.to_parquet(tmp_path / "pairs.parquet")
-        model.fit(ps.compress_choices(tmp_path / "pairs.parquet", progress=False))
+        model.fit(compressed)
     assert _of(model, choices)[1].truth is not None

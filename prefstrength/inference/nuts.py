@@ -10,23 +10,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpyro.infer import MCMC, NUTS
+from numpyro.infer import NUTS
 from numpyro.infer.hmc import HMCState
 from tqdm.auto import tqdm
 
 from prefstrength.inference.mode import Mode, not_ruled_out
 from prefstrength.inference.problem import Problem, Structure, potential
 
-__all__ = ["STATISTICS", "ChainDraws", "nuts_sample", "sample_statistics"]
+__all__ = ["ChainDraws", "nuts_sample"]
 
-#: NumPyro's fields and the names that ArviZ gives them.
-STATISTICS = {
-    "diverging": "diverging",
-    "energy": "energy",
-    "num_steps": "n_steps",
-    "accept_prob": "acceptance_rate",
-    "adapt_state.step_size": "step_size",
-}
 _TARGET = 0.95
 #: Where the round coordinates have their centre, and the factor of the covariance there.
 Place = tuple[jax.Array, jax.Array]
@@ -36,28 +28,53 @@ _CHUNK = 50
 
 @dataclass(frozen=True)
 class ChainDraws:
-    """Draws (chain, draw, parameter) and the sampler's statistics, each (chain, draw)."""
+    """Draws (chain, draw, parameter) and the sampler's statistics, each (chain, draw).
+
+    ``latent`` (chain, kept draw, number) are draws of what the likelihood leaves to be sampled.
+    """
 
     flat: np.ndarray
     statistics: dict[str, np.ndarray]
+    latent: np.ndarray
 
 
 def nuts_sample(
-    problem: Problem, mode: Mode, draws: int, warmup: int, chains: int, seed: int, progress: bool
+    problem: Problem,
+    mode: Mode,
+    draws: int,
+    warmup: int,
+    chains: int,
+    seed: int,
+    progress: bool,
+    kept: slice = slice(0),
 ) -> ChainDraws:
     """Run NUTS from around the mode, in coordinates that the curvature there makes round.
 
     In these a scale for each direction is learned. A whole covariance would have to be learned
-    from fewer draws than it has rows, once there are a dozen groups.
+    from fewer draws than it has rows, once there are a dozen groups. Numbers that the likelihood
+    leaves to be sampled, such as those of latent choosers, are standard Normal a priori, and
+    round as they are.
 
     One program is compiled for a structure of models and shapes of data, and runs the chains on
     as many threads as there are cores.
+
+    Parameters
+    ----------
+    problem, mode
+    draws, warmup, chains, seed, progress
+    kept : slice
+        Draws of a chain of which the likelihood's own numbers are kept, with a step.
     """
     factor = np.linalg.cholesky(mode.covariance)
-    starts = _starts(problem, mode, factor, chains, np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    starts = _starts(problem, mode, factor, chains, rng)
+    z = getattr(problem.likelihood, "z", None)
+    if z is not None:
+        starts = np.concatenate([starts, 0.1 * rng.standard_normal((chains, z.size))], axis=1)
     keys = jax.random.split(jax.random.PRNGKey(seed), chains)
     stop = threading.Event()
     total = -(-(warmup + draws) // _CHUNK) * _CHUNK  # whole chunks; what is too much is cut off
+    keep = np.arange(draws)[kept] + warmup
     bar = tqdm(total=chains * total, desc="NUTS", disable=not progress)
 
     def one(chain: int) -> dict[str, np.ndarray]:
@@ -68,10 +85,12 @@ def nuts_sample(
             state = _first(
                 problem.structure, warmup, keys[chain], jnp.asarray(starts[chain]), *data
             )
-            for _ in range(total // _CHUNK):
+            for first in range(0, total, _CHUNK):
                 if stop.is_set():
                     break
                 state, part = _advance(problem.structure, warmup, state, *data)
+                some = keep[(keep >= first) & (keep < first + _CHUNK)] - first
+                part["latent"] = part["latent"][some]
                 parts.append({name: np.asarray(value) for name, value in part.items()})
                 bar.update(_CHUNK)
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -82,9 +101,10 @@ def nuts_sample(
         except BaseException:
             stop.set()  # so that an interruption does not wait for the chains' ends
             raise
-    kept = slice(warmup, warmup + draws)
-    statistics = {name: np.stack([part[name][kept] for part in found]) for name in found[0]}
-    return ChainDraws(statistics.pop("flat"), _with_depth(statistics))
+    latent = np.stack([part.pop("latent") for part in found])
+    after = slice(warmup, warmup + draws)
+    statistics = {name: np.stack([part[name][after] for part in found]) for name in found[0]}
+    return ChainDraws(statistics.pop("flat"), _with_depth(statistics), latent)
 
 
 def _starts(
@@ -107,14 +127,17 @@ def _starts(
 
 def _kernel(structure: Structure, numbers: dict[str, Any], likelihood: Any, place: Place) -> NUTS:
     def round_potential(round_: jax.Array) -> jax.Array:
-        return potential(structure, _flat(round_, place), numbers, likelihood)
+        flat, latent = _split(round_, place)
+        at = likelihood.at(latent) if len(latent) else likelihood
+        return potential(structure, flat, numbers, at)
 
     return NUTS(potential_fn=round_potential, target_accept_prob=_TARGET)
 
 
-def _flat(round_: jax.Array, place: Place) -> jax.Array:
+def _split(round_: jax.Array, place: Place) -> tuple[jax.Array, jax.Array]:
+    """The flat vector of the population level, and the likelihood's own numbers."""
     at, factor = place
-    return at + factor @ round_
+    return at + factor @ round_[: len(at)], round_[len(at) :]
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -146,8 +169,10 @@ def _advance(
 
     def step(state: HMCState, _: None) -> tuple[HMCState, dict[str, jax.Array]]:
         state = kernel.sample(state, (), {})
+        flat, latent = _split(state.z, place)
         shown = {
-            "flat": _flat(state.z, place),
+            "flat": flat,
+            "latent": latent,
             "diverging": state.diverging,
             "energy": state.energy,
             "n_steps": state.num_steps,
@@ -157,12 +182,6 @@ def _advance(
         return state, shown
 
     return jax.lax.scan(step, state, length=_CHUNK)
-
-
-def sample_statistics(sampler: MCMC) -> dict[str, np.ndarray]:
-    """Statistics of a finished run under ArviZ's names, with the tree depth."""
-    fields = sampler.get_extra_fields(group_by_chain=True)
-    return _with_depth({ours: np.asarray(fields[theirs]) for theirs, ours in STATISTICS.items()})
 
 
 def _with_depth(statistics: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
