@@ -91,6 +91,8 @@ class Objective:
         Of a :class:`Batch`: loss of every pair (pair,), and numbers to be logged.
     columns : tuple of str
         Columns of numbers that every pair must have.
+    arguments : tuple of str
+        Those of ``MixDPOConfig`` on which the loss depends.
     paper : str
         arXiv number.
     regression : bool
@@ -100,6 +102,7 @@ class Objective:
     loss: Callable[[Batch], Found]
     paper: str
     columns: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
     regression: bool = False
 
 
@@ -140,9 +143,9 @@ def _capo(batch: Batch) -> Found:
 
 #: Name -> objective.
 OBJECTIVES: dict[str, Objective] = {
-    "mixdpo": Objective(_mixdpo, "2601.06180"),
-    "odpo": Objective(_odpo, "2402.10571", REWARDS),
-    "beta-dpo": Objective(_beta_dpo, "2407.08639"),
-    "smpo": Objective(_smpo, "2506.02698", REWARDS),
+    "mixdpo": Objective(_mixdpo, "2601.06180", arguments=("estimator", "samples")),
+    "odpo": Objective(_odpo, "2402.10571", REWARDS, ("odpo_alpha",)),
+    "beta-dpo": Objective(_beta_dpo, "2407.08639", arguments=("beta_dpo_a",)),
+    "smpo": Objective(_smpo, "2506.02698", REWARDS, ("smpo_gamma",)),
     "capo": Objective(_capo, "2502.02588", REWARDS, regression=True),
 }

@@ -103,7 +103,8 @@ class MixDPOTrainer(DPOTrainer):
     step, of more than 10,000 steps for every k-th with the least k that suffices, and for every
     checkpoint; those of groups for every log and checkpoint, of the 200 with the most pairs.
     ``save_model`` and each checkpoint write ``learned_strength.json``; a resumed run continues with
-    the same strength and the same state of its optimizer and schedule. In training ``loss`` is the
+    the same strength and the same state of its optimizer and schedule, and stops where an argument
+    on which the objective depends is another than before. In training ``loss`` is the
     objective, prior included; in evaluation ``eval_loss`` is the mean loss of the pairs alone,
     weights and prior apart (for the default objective the mixed negative log-likelihood), and the
     strength is not touched. With ``group_columns``, evaluations hold ``eval_accuracy``,
@@ -176,7 +177,6 @@ class MixDPOTrainer(DPOTrainer):
         self._columns = tuple(dict.fromkeys((*rewards, *weights, *self._levels, *covariates)))
         self._evaluated: list[Any] = []
         self.strength.model_name = name
-        self.strength.delta = _delta_settings(args)
         self._max_length = args.max_length
         super().__init__(
             model=model,
@@ -198,7 +198,9 @@ class MixDPOTrainer(DPOTrainer):
                 covariates,
                 rewards,
             )
-        self._prior_weight = 1 / self._num_pairs() if self.strength.held else 0.0
+        num_pairs = self._num_pairs() if self.strength.held and self.strength.learns else None
+        self._prior_weight = 0.0 if num_pairs is None else 1 / num_pairs
+        self.strength.delta = _delta_settings(args, num_pairs)
         self._learned_parameters = [p for p in self.strength.parameters() if p.requires_grad]
         self.strength_optimizer = (
             torch.optim.Adam(self._learned_parameters, lr=args.strength_learning_rate)
@@ -279,7 +281,7 @@ class MixDPOTrainer(DPOTrainer):
             self._metrics[mode][f"objective/{key}"].append(value)
         self._require_finite(hosted.delta, loss, inputs, mode)
         if mode == "train":
-            if self._prior_weight and self.strength.learns:
+            if self._prior_weight:
                 prior = self.strength.negative_log_prior() * self._prior_weight
                 loss = loss + prior.to(device=loss.device, dtype=loss.dtype)
         else:
@@ -371,8 +373,6 @@ class MixDPOTrainer(DPOTrainer):
         if self.args.strength_num_pairs is not None:
             return self.args.strength_num_pairs
         if isinstance(self.train_dataset, IterableDataset):
-            if not self.strength.learns:
-                return 1
             raise InputError(
                 "Expected strength_num_pairs with a streaming train_dataset; got none. The prior "
                 "is weighed against the number of training pairs, and a stream has no length. "
@@ -693,14 +693,21 @@ def _lacks(checkpoint: Path, strength: bool) -> str | None:
 # -- at the door -----------------------------------------------------------------------------------
 
 
-def _delta_settings(args: MixDPOConfig) -> DeltaSettings:
+def _delta_settings(args: MixDPOConfig, num_pairs: int | None) -> DeltaSettings:
     losses: Any = args.loss_type  # one, as the config makes sure
+    names = [*OBJECTIVES[args.objective].arguments, "weight_column", "use_weighting"]
+    if args.estimator == "exact" and "samples" in names:
+        names.remove("samples")
+    arguments = {name: getattr(args, name) for name in names}
+    if num_pairs is not None:  # that the prior is weighed against
+        arguments["strength_num_pairs"] = num_pairs
     return DeltaSettings(
         losses if isinstance(losses, str) else losses[0],
         args.truncation_mode,
         args.max_length,
         args.ld_alpha,
         args.objective,
+        arguments,
     )
 
 
