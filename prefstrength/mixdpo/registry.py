@@ -36,10 +36,21 @@ class Running:
         β-DPO's M0 in nats (float64, CPU).
     mean : callable
         Mean of a number over all processes.
+    process : int
+        Number of this process.
     """
 
     threshold: torch.Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
     mean: Callable[[torch.Tensor], torch.Tensor] = lambda value: value
+    process: int = 0
+
+    def generator(self, device: torch.device) -> torch.Generator:
+        """Draws of this process alone: trainers seed torch's own generator alike in all.
+
+        Its seed comes from that one, whose state is saved with every checkpoint.
+        """
+        seed = int(torch.randint(2**62, ()).item()) + self.process
+        return torch.Generator(device).manual_seed(seed)
 
 
 @dataclass(frozen=True)
@@ -108,9 +119,16 @@ class Objective:
 
 def _mixdpo(batch: Batch) -> Found:
     # The paper's draws are for training; what is reported in evaluation is exact.
-    estimator = batch.arguments.estimator if batch.learning else "exact"
-    samples = batch.arguments.samples
-    return mixdpo_loss(batch.delta, batch.mixing, estimator=estimator, samples=samples), {}
+    if not batch.learning or batch.arguments.estimator == "exact":
+        return mixdpo_loss(batch.delta, batch.mixing), {}
+    loss = mixdpo_loss(
+        batch.delta,
+        batch.mixing,
+        estimator=batch.arguments.estimator,
+        samples=batch.arguments.samples,
+        generator=batch.running.generator(batch.delta.device),
+    )
+    return loss, {}
 
 
 def _odpo(batch: Batch) -> Found:

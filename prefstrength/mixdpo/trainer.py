@@ -187,7 +187,10 @@ class MixDPOTrainer(DPOTrainer):
             eval_dataset=eval_dataset,
             **kwargs,
         )
-        self._running = Running(mean=lambda value: self.accelerator.reduce(value, "mean"))
+        self._running = Running(
+            mean=lambda value: self.accelerator.reduce(value, "mean"),
+            process=self.accelerator.process_index,
+        )
         if self._columns:
             collator: Any = self.data_collator  # type: ignore[has-type]
             self.data_collator = CarriedColumns(
