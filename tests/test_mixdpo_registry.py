@@ -15,6 +15,7 @@ pytest.importorskip("trl")
 
 from datasets import Dataset, concatenate_datasets  # noqa: E402
 from torch.nn.functional import logsigmoid  # noqa: E402
+from transformers import TrainerCallback  # noqa: E402
 
 from prefstrength.compound import ZeroMass  # noqa: E402
 from prefstrength.errors import InputError  # noqa: E402
@@ -434,6 +435,15 @@ def test_a_dataset_given_to_evaluate_is_looked_at(tmp_path, model_path, pairs):
     )
     with pytest.raises(InputError, match="columns reward_chosen, reward_rejected in eval_dataset"):
         trainer.evaluate(Dataset.from_list(rows(4)))
+    for dataset, error, text in (
+        (pairs.select([]), InputError, "preference pairs in eval_dataset; got none"),
+        (pairs.remove_columns("chosen"), InputError, "in eval_dataset; got no chosen among"),
+        (pairs.to_pandas(), TypeError, "eval_dataset as a datasets.Dataset or Iter.*DataFrame"),
+        ({"a": pairs, "b": pairs.select([])}, InputError, r"pairs in eval_dataset\['b'\]; got"),
+    ):
+        with pytest.raises(error, match=text):
+            trainer.evaluate(dataset)
+    assert math.isfinite(trainer.evaluate(trainer.eval_dataset)["eval_loss"])  # is tokenized
     empty = pairs.remove_columns("weight").add_column("weight", [None] * 32)
     assert math.isfinite(trainer.evaluate(empty)["eval_loss"])
 
@@ -459,6 +469,40 @@ def test_the_threshold_of_beta_dpo_is_resumed(tmp_path, model_path, pairs):
     assert whole._running.threshold.item() != 0
     assert again._running.threshold.item() == pytest.approx(whole._running.threshold.item())
     assert_same(trained_parameters(whole), trained_parameters(again), 1e-6)
+
+
+def test_the_best_checkpoint_brings_its_threshold(tmp_path, model_path, pairs):
+    class Worse(TrainerCallback):
+        """Makes every evaluation after the first look worse."""
+
+        best: float | None = None
+
+        def on_evaluate(self, args, state, control, metrics, **kwargs):
+            if self.best is None:
+                self.best = metrics["eval_loss"]
+            else:
+                metrics["eval_loss"] = float(state.global_step)
+
+    trainer = trainer_of(
+        tmp_path,
+        model_path,
+        pairs,
+        eval_dataset=pairs,
+        objective="beta-dpo",
+        max_steps=6,
+        eval_strategy="steps",
+        eval_steps=2,
+        save_strategy="steps",
+        save_steps=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="eval_loss",
+    )
+    worse = Worse()
+    trainer.add_callback(worse)
+    trainer.train()
+    trainer.remove_callback(worse)
+    assert trainer.state.best_global_step == 2
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(worse.best, rel=1e-6)
 
 
 def test_the_papers_estimator_trains(tmp_path, model_path, pairs):

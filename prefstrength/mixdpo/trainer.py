@@ -301,6 +301,8 @@ class MixDPOTrainer(DPOTrainer):
     def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> Any:
         given = eval_dataset if not isinstance(eval_dataset, str) else None
         for label, dataset in _named(given):
+            if not _is_tokenized(dataset):
+                _check_pairs(dataset, label)
             check_columns(dataset, label, self._objective.columns, ())
             self._check_strength_columns(dataset, label)
             check_levels(dataset, label, self._levels)
@@ -544,6 +546,9 @@ class MixDPOTrainer(DPOTrainer):
         whole, of_groups = self.strength.trajectory, self.strength.group_trajectories
         self.strength.restore(LearnedStrength.load(best), best)
         self.strength.trajectory, self.strength.group_trajectories = whole, of_groups
+        path = Path(best) / STATE_NAME
+        if path.is_file():  # save_only_model=True keeps no state
+            self._running.threshold = load_file(path)[_THRESHOLD]
 
 
 class _HostedStrength:
@@ -782,6 +787,12 @@ def _named(dataset: Any) -> list[tuple[str, Any]]:
     if isinstance(dataset, dict):
         return [(f"eval_dataset[{key!r}]", value) for key, value in dataset.items()]
     return [("eval_dataset", dataset)]
+
+
+def _is_tokenized(dataset: Any) -> bool:
+    """Whether a dataset went through TRL's preparation, as those of a trainer have."""
+    columns = getattr(dataset, "column_names", None)
+    return columns is not None and "prompt_ids" in columns
 
 
 def _check_pairs(dataset: Any, label: str) -> None:
