@@ -310,6 +310,15 @@ Mode = Annotated[
         rich_help_panel=_TRAINING,
     ),
 ]
+StrengthGroup = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="Column of the pairs of which each level gets a strength of its own, shrunk to the "
+        "common one; it starts where the fit has it if the column is one of its groups.",
+        rich_help_panel=_TRAINING,
+    ),
+]
 LearningRate = Annotated[
     float, typer.Option(help="Learning rate of the language model.", rich_help_panel=_TRAINING)
 ]
@@ -360,6 +369,7 @@ def run(
     model: Model = None,
     steps: Steps = 200,
     strength_mode: Mode = "joint",
+    strength_group: StrengthGroup = None,
     learning_rate: LearningRate = 1e-6,
     batch_size: BatchSize = 8,
     title: Title = None,
@@ -387,7 +397,7 @@ def run(
         title=title,
         seed=seed,
         sampler={"method": method, "draws": draws, "warmup": warmup, "chains": chains},
-        training=_training(strength_mode, learning_rate, batch_size),
+        training=_training(strength_mode, strength_group, learning_rate, batch_size),
         force=force,
         progress=not quiet,
         tell=context.obj,
@@ -512,6 +522,7 @@ def train(
     ],
     steps: Steps = 200,
     strength_mode: Mode = "joint",
+    strength_group: StrengthGroup = None,
     learning_rate: LearningRate = 1e-6,
     batch_size: BatchSize = 8,
     seed: Seed = 0,
@@ -529,13 +540,16 @@ def train(
         folder,
         model,
         steps=steps,
-        options=_training(strength_mode, learning_rate, batch_size),
+        options=_training(strength_mode, strength_group, learning_rate, batch_size),
         seed=seed,
         force=force,
         progress=not quiet,
         tell=context.obj,
     )
     typer.echo(f"Learned strength: {learned.mixing()!r} after {learned.steps} steps")
+    for level, group in learned.groups.items():
+        law = learned.of_group(level).mixing()
+        typer.echo(f"  {learned.group_column}={level}: {law!r} ({group.pairs} pairs)")
     typer.echo(f"Model: {folder / 'train'}")
 
 
@@ -737,11 +751,15 @@ def _reading(
     )
 
 
-def _training(mode: str, learning_rate: float, batch_size: int) -> dict[str, Any]:
+def _training(
+    mode: str, group: str | None, learning_rate: float, batch_size: int
+) -> dict[str, Any]:
     return {
         "strength_mode": mode,
         "learning_rate": learning_rate,
         "per_device_train_batch_size": batch_size,
+        # The settings of runs without it stay what they were.
+        **({} if group is None else {"strength_group_column": group}),
     }
 
 

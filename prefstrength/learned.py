@@ -16,6 +16,7 @@ from prefstrength.mixing import MIXINGS, Mixing
 from prefstrength.prior import (
     StrengthPrior,
     _check_number,
+    _plain,
     build_record,
     location_dispersion,
     mixing_from,
@@ -52,6 +53,9 @@ class DeltaSettings:
         [1]_); ``None`` where all count alike.
     objective : str
         As of ``MixDPOConfig``.
+    arguments : dict
+        The further arguments of ``MixDPOConfig`` on which what was minimised depends, by name;
+        empty in records from before they were written down.
 
     References
     ----------
@@ -68,6 +72,7 @@ class DeltaSettings:
     max_length: int | None = 1024
     ld_alpha: float | None = None
     objective: str = "mixdpo"
+    arguments: dict[str, float | str | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, known in (("loss_type", LOSS_TYPES), ("truncation_mode", TRUNCATION_MODES)):
@@ -88,6 +93,7 @@ class DeltaSettings:
                 raise InputError(f"Expected ld_alpha between 0 and 1; got {self.ld_alpha}.")
         if not isinstance(self.objective, str):
             raise TypeError(f"Expected objective as a name; got {self.objective!r}.")
+        object.__setattr__(self, "arguments", _plain("arguments of an objective", self.arguments))
 
 
 @dataclass(frozen=True)

@@ -426,7 +426,7 @@ def train(
     settings = {"model": str(model), "steps": steps, "seed": seed, **options}
 
     def work(clear: Callable[[], None]) -> Any:
-        dataset = _training_pairs(_scored(out))
+        dataset = _training_pairs(_scored(out), options.get("strength_group_column"))
         mixdpo = _mixdpo()
         from prefstrength.mixdpo.session import machine_arguments, show_progress
 
@@ -643,7 +643,7 @@ def run(
     score(pairs, out, reading, reward, seed=seed, progress=progress, **again)
     if model is not None:
         # A prompt that is missing should not come to light after an hour of sampling.
-        _training_pairs(_scored(out))
+        _training_pairs(_scored(out), dict(training or {}).get("strength_group_column"))
     fitted = fit(
         out,
         family,
@@ -978,8 +978,11 @@ def _check_training_arguments(model: str | os.PathLike[str], steps: int) -> None
     _mixdpo()
 
 
-def _training_pairs(frame: pd.DataFrame) -> Any:
-    """TRL's preference columns of the pairs that prefer one of two different responses."""
+def _training_pairs(frame: pd.DataFrame, group: str | None = None) -> Any:
+    """TRL's preference columns of the pairs that prefer one of two different responses.
+
+    With a column of groups, a level of it for each as well.
+    """
     from prefstrength.rewards.score import ties
 
     missing = [name for name in ("prompt", "chosen", "rejected") if name not in frame.columns]
@@ -988,6 +991,11 @@ def _training_pairs(frame: pd.DataFrame) -> Any:
             f"Training expects the columns prompt, chosen and rejected; got none named "
             f"{', '.join(missing)}. Rewards alone are enough for the analysis: leave --model out, "
             "or add the texts."
+        )
+    if group is not None and group not in frame.columns:
+        raise InputError(
+            f"Expected a column {group} in the pairs, of which each level is to have a strength; "
+            f"got {', '.join(map(str, frame.columns))}. Correct --strength-group."
         )
     texts = frame[["prompt", "chosen", "rejected"]]
     keep = np.array([a != b for a, b in zip(texts["chosen"], texts["rejected"], strict=True)])
@@ -999,7 +1007,15 @@ def _training_pairs(frame: pd.DataFrame) -> Any:
         )
     from datasets import Dataset
 
-    return Dataset.from_pandas(texts[keep], preserve_index=False)
+    if group is None:
+        return Dataset.from_pandas(texts[keep], preserve_index=False)
+    from prefstrength.mixdpo.columns import group_sizes
+
+    # Levels as they are, where a categorical column would become numbers.
+    levels = frame[group].astype(object)
+    dataset = Dataset.from_pandas(texts.assign(**{group: levels})[keep], preserve_index=False)
+    group_sizes(dataset, group)  # a level for every pair, or it stops here
+    return dataset
 
 
 def _mixdpo() -> Any:

@@ -1,6 +1,8 @@
 """The command line: what it writes, what it keeps, and how it answers mistakes."""
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +16,7 @@ import prefstrength as ps
 from prefstrength import pipeline
 from prefstrength.cli import app
 from prefstrength.demo_data import make_demo_data
+from prefstrength.learned import LearnedStrength
 
 COMMANDS = ("run", "score", "fit", "train", "compare", "report", "demo", "plan", "calibrate")
 STAGES_WITHOUT_TRAINING = ("score", "fit", "report")
@@ -410,6 +413,26 @@ def test_training_without_texts_is_refused_before_sampling(
     assert quick.calls == 0
 
 
+@pytest.mark.parametrize(
+    ("column", "text"),
+    [
+        ("continent", "Expected a column continent in the pairs, of which each level"),
+        ("region", "a level in column region of every pair in train_dataset; got none in row 3"),
+    ],
+)
+def test_a_group_of_strength_is_looked_at_before_sampling(
+    quick, frame: pd.DataFrame, tmp_path: Path, column: str, text: str
+) -> None:
+    path = tmp_path / "pairs.parquet"
+    frame["region"] = [None if row == 3 else "north" for row in range(len(frame))]
+    frame.to_parquet(path)
+    command = ["run", path, "--out", tmp_path / "out", "--model", "some/model"]
+    result = call(*command, "--strength-group", column)
+    assert result.exit_code == 2
+    assert text in " ".join(result.stderr.split())
+    assert quick.calls == 0
+
+
 def test_comparison_needs_something_learned(quick, pairs: Path, out: Path) -> None:
     assert call("run", pairs, "--out", out).exit_code == 0
     result = call("compare", out)
@@ -448,3 +471,17 @@ def test_run_for_real(pairs: Path, frame: pd.DataFrame, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert (other / "comparison.csv").read_bytes() == (out / "comparison.csv").read_bytes()
     assert call("report", other).exit_code == 0
+
+    # A strength for each group, which starts where the prior has it.
+    sizes = frame["region"].value_counts().to_dict()
+    prior = ps.StrengthPrior.load(out / "strength_prior.json")
+    relative = {level: 0.8 + 0.1 * k for k, level in enumerate(sizes)}
+    groups = {f"region={level}": {"relative_mean": value} for level, value in relative.items()}
+    replace(prior, groups=groups).save(out / "strength_prior.json")
+    result = call("train", out, *training, "--strength-group", "region", "--force", "--quiet")
+    assert result.exit_code == 0, result.output
+    learned = LearnedStrength.load(out / "train")
+    assert {level: group.pairs for level, group in learned.groups.items()} == sizes
+    for level, value in relative.items():
+        assert learned.groups[level].shift.location == pytest.approx(math.log(value))
+        assert f"region={level}: {learned.of_group(level).mixing()!r}" in result.stdout

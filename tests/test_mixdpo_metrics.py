@@ -26,6 +26,7 @@ from prefstrength.mixdpo import (  # noqa: E402
     preference_metrics,
 )
 from prefstrength.mixdpo import evaluate as evaluate_module  # noqa: E402
+from prefstrength.mixdpo.intervals import _variance  # noqa: E402
 from prefstrength.mixdpo.stages import evaluate_policy  # noqa: E402
 from prefstrength.mixing import LogNormal, PointMass  # noqa: E402
 from tests.test_mixdpo_trainer import (  # noqa: E402
@@ -168,6 +169,32 @@ def test_intervals_count_clusters():
     assert min(coverage(draw, truth).values()) > 0.84
     alone = coverage(lambda rng: (*draw(rng)[:2], None), truth)
     assert max(alone.values()) < 0.8  # the same pairs, taken for independent
+
+
+def test_intervals_cover_where_one_annotator_gave_most_of_the_pairs():
+    who = np.repeat(np.arange(8), [1, 1, 2, 2, 3, 3, 8, 40])
+    truth = {("all", "accuracy"): stats.norm.cdf(6 / np.hypot(7, 7)), ("all", "margin"): 0.6}
+
+    def draw(rng):
+        return rng.normal(6.0 + rng.normal(0, 7.0, 8)[who], 7.0), 0 * who, who
+
+    # With the degrees of freedom of eight clusters of one size they hold 0.56 and 0.52.
+    assert min(coverage(draw, truth).values()) > 0.76
+
+
+def test_degrees_of_freedom_are_those_of_bell_and_mccaffrey():
+    """Of the quadratic form itself, for independent rows: (tr B)^2 / tr B^2."""
+    sizes = np.array([1, 2, 5, 12])
+    cluster = np.repeat(np.arange(4), sizes)
+    share = sizes / sizes.sum()
+    root = np.sqrt(1 - share)
+    form = (np.diag(sizes) - np.outer(sizes, sizes) / sizes.sum()) / np.outer(root, root)
+    variance, freedom = _variance(np.arange(20.0), cluster)
+    assert freedom == pytest.approx(np.trace(form) ** 2 / np.trace(form @ form))
+    off = np.arange(20.0) - 9.5
+    want = sum(off[cluster == g].sum() ** 2 / (1 - share[g]) for g in range(4)) / 20**2
+    assert variance == pytest.approx(want)
+    assert _variance(np.arange(20.0), np.arange(20) % 5)[1] == pytest.approx(4)
 
 
 def test_the_same_pairs_again_say_nothing_more():

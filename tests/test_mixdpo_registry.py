@@ -1,7 +1,11 @@
 """The objectives by name: their formulas, in the trainer, with columns, weights and checkpoints."""
 
+import json
 import math
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +15,7 @@ pytest.importorskip("trl")
 
 from datasets import Dataset, concatenate_datasets  # noqa: E402
 from torch.nn.functional import logsigmoid  # noqa: E402
+from transformers import TrainerCallback  # noqa: E402
 
 from prefstrength.compound import ZeroMass  # noqa: E402
 from prefstrength.errors import InputError  # noqa: E402
@@ -24,7 +29,8 @@ from prefstrength.mixdpo import (  # noqa: E402
     smpo_loss,
 )
 from prefstrength.mixdpo.columns import CarriedColumns, split_columns  # noqa: E402
-from prefstrength.mixdpo.registry import OBJECTIVES  # noqa: E402
+from prefstrength.mixdpo.objectives import _draws  # noqa: E402
+from prefstrength.mixdpo.registry import OBJECTIVES, Batch, Running  # noqa: E402
 from prefstrength.mixing import (  # noqa: E402
     Gamma,
     InverseGaussian,
@@ -34,6 +40,7 @@ from prefstrength.mixing import (  # noqa: E402
 )
 from tests.test_mixdpo_trainer import (  # noqa: E402
     LOGNORMAL,
+    USUAL,
     arguments,
     assert_same,
     log_probabilities,
@@ -178,13 +185,46 @@ def test_monte_carlo_gradients_tend_to_the_exact_ones(law):
         assert mine.item() == pytest.approx(other.item(), rel=0.03, abs=2e-3)
 
 
-def test_monte_carlo_draws_from_the_generator_it_is_given():
-    law, delta = LAWS[2], DELTA
-    one, two = (
-        mixdpo_loss(delta, law, estimator="monte-carlo", generator=torch.Generator().manual_seed(5))
-        for _ in range(2)
+@pytest.mark.parametrize("law", LAWS[1:4], ids=lambda law: law.family)
+def test_monte_carlo_draws_from_the_generator_it_is_given(law):
+    one, two, other = (
+        mixdpo_loss(DELTA, law, estimator="monte-carlo", generator=torch.Generator().manual_seed(k))
+        for k in (5, 5, 6)
     )
     assert torch.equal(one, two)
+    assert not torch.equal(one, other)
+
+
+def test_gamma_is_drawn_as_torchs_own_is():
+    shape, rate = (torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in (0.3, 4.0))
+    found = []
+    for source in ("ours", "torch's"):
+        torch.manual_seed(2)
+        if source == "ours":
+            draws = _draws(Gamma(shape=shape, rate=rate), (50, 3), torch.zeros(3).double(), None)
+        else:
+            draws = torch.distributions.Gamma(shape, rate).rsample((50, 3))
+        found.append([draws, *torch.autograd.grad(draws.sum(), [shape, rate])])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-14, atol=0.0)
+
+
+def test_every_process_draws_for_itself():
+    """Trainers seed the generators of all processes alike."""
+    arguments = SimpleNamespace(estimator="monte-carlo", samples=4)
+
+    def losses(process, learning=True):
+        torch.manual_seed(0)
+        batch = Batch(DELTA, {}, LAWS[2], arguments, Running(process=process), learning)
+        return [OBJECTIVES["mixdpo"].loss(batch)[0] for _ in range(2)]
+
+    (first, second), again, other = losses(0), losses(0), losses(1)
+    assert torch.equal(first, again[0])
+    assert not torch.equal(first, second)
+    for one in (first, second):
+        assert all(not torch.equal(one, each) for each in other)
+    exact = mixdpo_loss(DELTA, LAWS[2])
+    assert all(torch.equal(each, exact) for each in losses(0, learning=False))
 
 
 def test_what_the_estimators_refuse():
@@ -194,8 +234,6 @@ def test_what_the_estimators_refuse():
         mixdpo_loss(DELTA, LAWS[0], estimator="monte-carlo", samples=0)
     with pytest.raises(InputError, match="got InverseGaussian, of which torch has no draws"):
         mixdpo_loss(DELTA, LAWS[4], estimator="monte-carlo")
-    with pytest.raises(InputError, match="no generator with Gamma"):
-        mixdpo_loss(DELTA, LAWS[3], estimator="monte-carlo", generator=torch.Generator())
 
 
 # -- in the trainer --------------------------------------------------------------------------------
@@ -397,6 +435,15 @@ def test_a_dataset_given_to_evaluate_is_looked_at(tmp_path, model_path, pairs):
     )
     with pytest.raises(InputError, match="columns reward_chosen, reward_rejected in eval_dataset"):
         trainer.evaluate(Dataset.from_list(rows(4)))
+    for dataset, error, text in (
+        (pairs.select([]), InputError, "preference pairs in eval_dataset; got none"),
+        (pairs.remove_columns("chosen"), InputError, "in eval_dataset; got no chosen among"),
+        (pairs.to_pandas(), TypeError, "eval_dataset as a datasets.Dataset or Iter.*DataFrame"),
+        ({"a": pairs, "b": pairs.select([])}, InputError, r"pairs in eval_dataset\['b'\]; got"),
+    ):
+        with pytest.raises(error, match=text):
+            trainer.evaluate(dataset)
+    assert math.isfinite(trainer.evaluate(trainer.eval_dataset)["eval_loss"])  # is tokenized
     empty = pairs.remove_columns("weight").add_column("weight", [None] * 32)
     assert math.isfinite(trainer.evaluate(empty)["eval_loss"])
 
@@ -424,6 +471,40 @@ def test_the_threshold_of_beta_dpo_is_resumed(tmp_path, model_path, pairs):
     assert_same(trained_parameters(whole), trained_parameters(again), 1e-6)
 
 
+def test_the_best_checkpoint_brings_its_threshold(tmp_path, model_path, pairs):
+    class Worse(TrainerCallback):
+        """Makes every evaluation after the first look worse."""
+
+        best: float | None = None
+
+        def on_evaluate(self, args, state, control, metrics, **kwargs):
+            if self.best is None:
+                self.best = metrics["eval_loss"]
+            else:
+                metrics["eval_loss"] = float(state.global_step)
+
+    trainer = trainer_of(
+        tmp_path,
+        model_path,
+        pairs,
+        eval_dataset=pairs,
+        objective="beta-dpo",
+        max_steps=6,
+        eval_strategy="steps",
+        eval_steps=2,
+        save_strategy="steps",
+        save_steps=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="eval_loss",
+    )
+    worse = Worse()
+    trainer.add_callback(worse)
+    trainer.train()
+    trainer.remove_callback(worse)
+    assert trainer.state.best_global_step == 2
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(worse.best, rel=1e-6)
+
+
 def test_the_papers_estimator_trains(tmp_path, model_path, pairs):
     exact, drawn = (
         trainer_of(
@@ -443,6 +524,58 @@ def test_the_papers_estimator_trains(tmp_path, model_path, pairs):
     first, second = (run.state.log_history[1]["loss"] for run in (exact, drawn))
     assert first != second
     assert second == pytest.approx(first, rel=0.02)
+
+
+def test_the_papers_estimator_is_resumed(tmp_path, model_path, pairs):
+    changes = {
+        "strength": LOGNORMAL, "estimator": "monte-carlo", "max_steps": 4,
+        "save_strategy": "steps", "save_steps": 2,
+    }  # fmt: skip
+    whole = trainer_of(tmp_path / "whole", model_path, pairs, **changes)
+    whole.train()
+    again = trainer_of(tmp_path / "again", model_path, pairs, **changes)
+    again.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-2"))
+    assert again.strength.learned() == whole.strength.learned()
+
+
+DRAWING = """
+import json, sys
+from pathlib import Path
+import torch
+from datasets import Dataset
+from prefstrength.mixdpo import MixDPOConfig, MixDPOTrainer, registry
+
+torch.set_num_threads(1)
+model, folder, usual, rows = {model!r}, {folder!r}, {usual!r}, {rows!r}
+drawn, loss = [], registry.mixdpo_loss
+
+def at_one(delta, law, **options):  # what is drawn for the same pair everywhere
+    drawn.append(loss(torch.ones(4).double(), law, **options).tolist())
+    return loss(delta, law, **options)
+
+registry.mixdpo_loss = at_one
+args = MixDPOConfig(folder, strength_family="LogNormal", estimator="monte-carlo", **usual)
+trainer = MixDPOTrainer(model, args=args, train_dataset=Dataset.from_list(rows))
+trainer.train()
+Path(folder, f"{{trainer.accelerator.process_index}}.json").write_text(json.dumps(drawn))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_draw_for_themselves(tmp_path, model_path):
+    script = tmp_path / "drawing.py"
+    usual = USUAL | {"max_steps": 2}
+    script.write_text(
+        DRAWING.format(model=model_path, folder=str(tmp_path), usual=usual, rows=rows())
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", str(script)],
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, two = (json.loads((tmp_path / f"{k}.json").read_text()) for k in range(2))
+    assert len(one) == len(two) == 2
+    assert not set(np.ravel(one)) & set(np.ravel(two))
 
 
 # -- at the door -----------------------------------------------------------------------------------

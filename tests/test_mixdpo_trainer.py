@@ -1177,6 +1177,61 @@ def test_a_run_is_not_resumed_with_another_objective(tmp_path, model_path, pairs
     assert trainer.state.global_step == 2
 
 
+@pytest.mark.filterwarnings("ignore:Strength .* is learned without a prior")
+@pytest.mark.parametrize(
+    ("first", "second", "text"),
+    [
+        ({"objective": "odpo"}, {"odpo_alpha": 0.5}, "same odpo_alpha as this run, 0.5; got 1.0"),
+        ({"objective": "smpo"}, {"smpo_gamma": 2.0}, "same smpo_gamma as this run, 2.0; got 1.0"),
+        ({"objective": "beta-dpo"}, {"beta_dpo_a": 0.1}, "Give beta_dpo_a=0.6, or start anew"),
+        ({}, {"estimator": "monte-carlo"}, "same estimator as this run, 'monte-carlo'; got 'exact"),
+        ({"estimator": "monte-carlo"}, {"samples": 8}, "same samples as this run, 8; got 16"),
+        ({}, {"weight_column": "weight"}, "same weight_column as this run, 'weight'; got None"),
+        ({}, {"use_weighting": True}, "same use_weighting as this run, True; got False"),
+        ({}, {"strength_num_pairs": 64}, "Give strength_num_pairs=32, or start anew"),
+        (
+            {"strength": None, "beta": 0.1},
+            {"beta": 0.2},
+            "same mean of strength as this run, 0.2; got 0.1, .*'frozen'.* Give beta=0.1",
+        ),
+        (
+            {"strength": None, "strength_family": "Gamma", "strength_mode": "anchored"},
+            {"beta": 0.2},
+            "same mean of strength as this run, 0.2; got 0.1, .*'anchored'",
+        ),
+        (
+            {"strength": None, "strength_family": "LogNormal", "strength_mode": "frozen"},
+            {"strength_start_cv": 0.8},
+            "same cv of strength as this run, 0.8; got 0.5, .* Give strength_start_cv=0.5",
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
+)
+def test_a_run_is_not_resumed_with_other_arguments_of_the_loss(
+    tmp_path, model_path, pairs, first, second, text
+):
+    data = pairs
+    for name in ("reward_chosen", "reward_rejected", "weight"):
+        data = data.add_column(name, [1.0 + (name == "reward_chosen")] * len(data))
+    first = {"strength": LOGNORMAL} | first
+    run = trainer_of(tmp_path / "first", model_path, data, **first).strength
+    path = run.learned().save(tmp_path / "learned_strength.json")
+    run.restore(LearnedStrength.load(path), "the checkpoint")
+    other = trainer_of(tmp_path / "second", model_path, data, **{**first, **second}).strength
+    with pytest.raises(InputError, match=text):
+        other.restore(LearnedStrength.load(path), "the checkpoint")
+
+
+@pytest.mark.filterwarnings("ignore:Strength .* is learned without a prior")
+def test_a_learned_mean_may_begin_elsewhere_when_resumed(tmp_path, model_path, pairs):
+    first, again = (
+        trainer_of(tmp_path, model_path, pairs, strength_family="Gamma", beta=beta).strength
+        for beta in (0.1, 0.3)
+    )
+    again.restore(first.learned(), "the checkpoint")
+    assert again.mean == pytest.approx(0.1, rel=1e-12)
+
+
 # -- what of TRL we lean on ------------------------------------------------------------------------
 
 

@@ -85,7 +85,8 @@ def preference_metrics(
     Intervals are about the pairs; levels are taken as they are. Overall and in a level, that of
     the accuracy is Wilson's, with the number of independent pairs that the clusters leave, and
     those of margin and negative log-likelihood are Student's, from the cluster-robust standard
-    error and one degree of freedom less than clusters. Of one cluster nothing tells how it
+    error and one degree of freedom less than clusters, or fewer where some clusters are much larger
+    than others [2]_. Of one cluster nothing tells how it
     varies: where a level has fewer than two, all but the interval of its accuracy are missing
     (NaN), and so are those of macro and worst; merge such levels, or leave them out.
 
@@ -100,6 +101,7 @@ def preference_metrics(
     References
     ----------
     .. [1] Zou, Huang, Zhang (2009), Computational Statistics & Data Analysis 53, 1080-1085.
+    .. [2] Bell, McCaffrey (2002), Survey Methodology 28, 169-181.
 
     Examples
     --------

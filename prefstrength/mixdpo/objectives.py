@@ -132,7 +132,7 @@ def mixdpo_loss(
     samples : int
         Draws for each pair, > 0; the paper has 16.
     generator : torch.Generator, optional
-        Source of the draws; torch's own by default. Gamma draws from torch's own only.
+        Source of the draws; torch's own by default.
 
     Returns
     -------
@@ -187,14 +187,9 @@ def _draws(
         value = mixing.mu + mixing.sigma * z
         return value.exp() if isinstance(mixing, LogNormal) else value
     if isinstance(mixing, Gamma):
-        if generator is not None:
-            raise InputError(
-                "Expected no generator with Gamma, of which torch draws with gradients from its "
-                "own generator only. Leave it out and call torch.manual_seed."
-            )
-        law = torch.distributions.Gamma(mixing.shape, mixing.rate, validate_args=False)
-        whole = torch.broadcast_shapes(shape, law.batch_shape)
-        return law.expand(torch.Size(whole)).rsample()
+        # As torch.distributions.Gamma.rsample, which takes no generator.
+        whole = torch.broadcast_shapes(shape, mixing.shape.shape, mixing.rate.shape)
+        return torch._standard_gamma(mixing.shape.expand(whole), generator=generator) / mixing.rate
     raise InputError(
         f"Expected PointMass, Normal, LogNormal or Gamma with estimator 'monte-carlo'; got "
         f"{mixing.family}, of which torch has no draws with gradients. Take estimator 'exact'."

@@ -36,10 +36,21 @@ class Running:
         β-DPO's M0 in nats (float64, CPU).
     mean : callable
         Mean of a number over all processes.
+    process : int
+        Number of this process.
     """
 
     threshold: torch.Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
     mean: Callable[[torch.Tensor], torch.Tensor] = lambda value: value
+    process: int = 0
+
+    def generator(self, device: torch.device) -> torch.Generator:
+        """Draws of this process alone: trainers seed torch's own generator alike in all.
+
+        Its seed comes from that one, whose state is saved with every checkpoint.
+        """
+        seed = int(torch.randint(2**62, ()).item()) + self.process
+        return torch.Generator(device).manual_seed(seed)
 
 
 @dataclass(frozen=True)
@@ -91,6 +102,8 @@ class Objective:
         Of a :class:`Batch`: loss of every pair (pair,), and numbers to be logged.
     columns : tuple of str
         Columns of numbers that every pair must have.
+    arguments : tuple of str
+        Those of ``MixDPOConfig`` on which the loss depends.
     paper : str
         arXiv number.
     regression : bool
@@ -100,14 +113,22 @@ class Objective:
     loss: Callable[[Batch], Found]
     paper: str
     columns: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
     regression: bool = False
 
 
 def _mixdpo(batch: Batch) -> Found:
     # The paper's draws are for training; what is reported in evaluation is exact.
-    estimator = batch.arguments.estimator if batch.learning else "exact"
-    samples = batch.arguments.samples
-    return mixdpo_loss(batch.delta, batch.mixing, estimator=estimator, samples=samples), {}
+    if not batch.learning or batch.arguments.estimator == "exact":
+        return mixdpo_loss(batch.delta, batch.mixing), {}
+    loss = mixdpo_loss(
+        batch.delta,
+        batch.mixing,
+        estimator=batch.arguments.estimator,
+        samples=batch.arguments.samples,
+        generator=batch.running.generator(batch.delta.device),
+    )
+    return loss, {}
 
 
 def _odpo(batch: Batch) -> Found:
@@ -140,9 +161,9 @@ def _capo(batch: Batch) -> Found:
 
 #: Name -> objective.
 OBJECTIVES: dict[str, Objective] = {
-    "mixdpo": Objective(_mixdpo, "2601.06180"),
-    "odpo": Objective(_odpo, "2402.10571", REWARDS),
-    "beta-dpo": Objective(_beta_dpo, "2407.08639"),
-    "smpo": Objective(_smpo, "2506.02698", REWARDS),
+    "mixdpo": Objective(_mixdpo, "2601.06180", arguments=("estimator", "samples")),
+    "odpo": Objective(_odpo, "2402.10571", REWARDS, ("odpo_alpha",)),
+    "beta-dpo": Objective(_beta_dpo, "2407.08639", arguments=("beta_dpo_a",)),
+    "smpo": Objective(_smpo, "2506.02698", REWARDS, ("smpo_gamma",)),
     "capo": Objective(_capo, "2502.02588", REWARDS, regression=True),
 }

@@ -460,6 +460,7 @@ class Strength(nn.Module):
                 )
         self._require_the_same_delta(learned, where)
         location, dispersion = location_dispersion(learned.mixing())
+        self._require_the_same_constants(location, dispersion, where)
         with torch.no_grad():
             self.location.fill_(location)
             if self.dispersion is not None and dispersion is not None:
@@ -477,12 +478,34 @@ class Strength(nn.Module):
     def _require_the_same_delta(self, learned: LearnedStrength, where: str) -> None:
         if self.delta is None or learned.delta is None:
             return
-        for name in ("objective", "loss_type", "truncation_mode", "max_length", "ld_alpha"):
-            expected, found = getattr(self.delta, name), getattr(learned.delta, name)
+        ours, theirs = (vars(each) | each.arguments for each in (self.delta, learned.delta))
+        names = ["objective", "loss_type", "truncation_mode", "max_length", "ld_alpha"]
+        if learned.delta.arguments:
+            names += sorted(self.delta.arguments | learned.delta.arguments)
+        for name in names:
+            expected, found = ours.get(name), theirs.get(name)
             if expected != found:
                 raise InputError(
                     f"Expected {where} to have been trained with the same {name} as this run, "
                     f"{expected!r}; got {found!r}. Give {name}={found!r}, or start anew."
+                )
+
+    def _require_the_same_constants(
+        self, location: float, dispersion: float | None, where: str
+    ) -> None:
+        """What is not learned stays as the arguments have it, which must be as it was."""
+        own = _summary(self.family, self.location.item(), self._dispersion())
+        found = _summary(self.family, location, dispersion)
+        kept = {"mean": self.location, "cv": self.dispersion}
+        for (name, each), argument in zip(kept.items(), ("beta", "strength_start_cv"), strict=True):
+            if each is None or each.requires_grad:
+                continue
+            if not math.isclose(own[name], found[name], rel_tol=1e-9):
+                raise InputError(
+                    f"Expected {where} to have been trained with the same {name} of strength as "
+                    f"this run, {own[name]:.12g}; got {found[name]:.12g}, and strength_mode "
+                    f"{self.mode!r} does not learn it. Give {argument}={found[name]:.12g}, or "
+                    "start anew."
                 )
 
     def _restore_groups(self, learned: LearnedStrength) -> None:

@@ -103,7 +103,8 @@ class MixDPOTrainer(DPOTrainer):
     step, of more than 10,000 steps for every k-th with the least k that suffices, and for every
     checkpoint; those of groups for every log and checkpoint, of the 200 with the most pairs.
     ``save_model`` and each checkpoint write ``learned_strength.json``; a resumed run continues with
-    the same strength and the same state of its optimizer and schedule. In training ``loss`` is the
+    the same strength and the same state of its optimizer and schedule, and stops where an argument
+    on which the objective depends is another than before. In training ``loss`` is the
     objective, prior included; in evaluation ``eval_loss`` is the mean loss of the pairs alone,
     weights and prior apart (for the default objective the mixed negative log-likelihood), and the
     strength is not touched. With ``group_columns``, evaluations hold ``eval_accuracy``,
@@ -176,7 +177,6 @@ class MixDPOTrainer(DPOTrainer):
         self._columns = tuple(dict.fromkeys((*rewards, *weights, *self._levels, *covariates)))
         self._evaluated: list[Any] = []
         self.strength.model_name = name
-        self.strength.delta = _delta_settings(args)
         self._max_length = args.max_length
         super().__init__(
             model=model,
@@ -187,7 +187,10 @@ class MixDPOTrainer(DPOTrainer):
             eval_dataset=eval_dataset,
             **kwargs,
         )
-        self._running = Running(mean=lambda value: self.accelerator.reduce(value, "mean"))
+        self._running = Running(
+            mean=lambda value: self.accelerator.reduce(value, "mean"),
+            process=self.accelerator.process_index,
+        )
         if self._columns:
             collator: Any = self.data_collator  # type: ignore[has-type]
             self.data_collator = CarriedColumns(
@@ -198,7 +201,9 @@ class MixDPOTrainer(DPOTrainer):
                 covariates,
                 rewards,
             )
-        self._prior_weight = 1 / self._num_pairs() if self.strength.held else 0.0
+        num_pairs = self._num_pairs() if self.strength.held and self.strength.learns else None
+        self._prior_weight = 0.0 if num_pairs is None else 1 / num_pairs
+        self.strength.delta = _delta_settings(args, num_pairs)
         self._learned_parameters = [p for p in self.strength.parameters() if p.requires_grad]
         self.strength_optimizer = (
             torch.optim.Adam(self._learned_parameters, lr=args.strength_learning_rate)
@@ -279,7 +284,7 @@ class MixDPOTrainer(DPOTrainer):
             self._metrics[mode][f"objective/{key}"].append(value)
         self._require_finite(hosted.delta, loss, inputs, mode)
         if mode == "train":
-            if self._prior_weight and self.strength.learns:
+            if self._prior_weight:
                 prior = self.strength.negative_log_prior() * self._prior_weight
                 loss = loss + prior.to(device=loss.device, dtype=loss.dtype)
         else:
@@ -296,6 +301,8 @@ class MixDPOTrainer(DPOTrainer):
     def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> Any:
         given = eval_dataset if not isinstance(eval_dataset, str) else None
         for label, dataset in _named(given):
+            if not _is_tokenized(dataset):
+                _check_pairs(dataset, label)
             check_columns(dataset, label, self._objective.columns, ())
             self._check_strength_columns(dataset, label)
             check_levels(dataset, label, self._levels)
@@ -371,8 +378,6 @@ class MixDPOTrainer(DPOTrainer):
         if self.args.strength_num_pairs is not None:
             return self.args.strength_num_pairs
         if isinstance(self.train_dataset, IterableDataset):
-            if not self.strength.learns:
-                return 1
             raise InputError(
                 "Expected strength_num_pairs with a streaming train_dataset; got none. The prior "
                 "is weighed against the number of training pairs, and a stream has no length. "
@@ -541,6 +546,9 @@ class MixDPOTrainer(DPOTrainer):
         whole, of_groups = self.strength.trajectory, self.strength.group_trajectories
         self.strength.restore(LearnedStrength.load(best), best)
         self.strength.trajectory, self.strength.group_trajectories = whole, of_groups
+        path = Path(best) / STATE_NAME
+        if path.is_file():  # save_only_model=True keeps no state
+            self._running.threshold = load_file(path)[_THRESHOLD]
 
 
 class _HostedStrength:
@@ -693,14 +701,21 @@ def _lacks(checkpoint: Path, strength: bool) -> str | None:
 # -- at the door -----------------------------------------------------------------------------------
 
 
-def _delta_settings(args: MixDPOConfig) -> DeltaSettings:
+def _delta_settings(args: MixDPOConfig, num_pairs: int | None) -> DeltaSettings:
     losses: Any = args.loss_type  # one, as the config makes sure
+    names = [*OBJECTIVES[args.objective].arguments, "weight_column", "use_weighting"]
+    if args.estimator == "exact" and "samples" in names:
+        names.remove("samples")
+    arguments = {name: getattr(args, name) for name in names}
+    if num_pairs is not None:  # that the prior is weighed against
+        arguments["strength_num_pairs"] = num_pairs
     return DeltaSettings(
         losses if isinstance(losses, str) else losses[0],
         args.truncation_mode,
         args.max_length,
         args.ld_alpha,
         args.objective,
+        arguments,
     )
 
 
@@ -772,6 +787,12 @@ def _named(dataset: Any) -> list[tuple[str, Any]]:
     if isinstance(dataset, dict):
         return [(f"eval_dataset[{key!r}]", value) for key, value in dataset.items()]
     return [("eval_dataset", dataset)]
+
+
+def _is_tokenized(dataset: Any) -> bool:
+    """Whether a dataset went through TRL's preparation, as those of a trainer have."""
+    columns = getattr(dataset, "column_names", None)
+    return columns is not None and "prompt_ids" in columns
 
 
 def _check_pairs(dataset: Any, label: str) -> None:
