@@ -24,7 +24,12 @@ from trl import SFTTrainer  # noqa: E402
 
 from prefstrength.errors import DataWarning, InputError  # noqa: E402
 from prefstrength.learned import LearnedStrength  # noqa: E402
-from prefstrength.mixdpo import MixDPOTrainer, WinRate, generate  # noqa: E402
+from prefstrength.mixdpo import (  # noqa: E402
+    MixDPOTrainer,
+    WinRate,
+    generate,
+    preference_metrics,
+)
 from prefstrength.mixdpo.stages import (  # noqa: E402
     judge_policy,
     preference_arguments,
@@ -1028,6 +1033,30 @@ def test_lengths_that_never_differ_leave_a_cell_empty(stage, tmp_path):
     csv, markdown, *_ = results.write_table([tmp_path / "runs"], tmp_path)
     assert np.isnan(pd.read_csv(csv).loc[0, "length_controlled_win_rate"])
     assert f"0.75 ({done.metrics.loc[0, 'win_rate_low']:.2f}" in markdown.read_text()
+
+
+def test_a_group_of_one_pair_has_no_interval_and_a_folder_counts_once(stage, tmp_path):
+    learned = LearnedStrength.load(stage)
+    regions = ["a", "a", "a", "b"]
+    table = preference_metrics([3.0, -1.0, 2.0, 4.0], learned.mixing(), {"region": regions})
+    table.to_csv(stage / "evaluation" / "metrics.csv", index=False)
+    record = json.loads((stage / "settings.json").read_text()) | {"groups": ["region"]}
+    (stage / "settings.json").write_text(json.dumps(record))
+    folders = [tmp_path / "runs", stage, tmp_path / "runs" / ".." / "runs"]
+    frame = results.collect_results(folders)
+    assert len(frame) == len(results.collect_strengths(folders)) == 1
+    assert np.isnan(frame.loc[0, ["macro_margin_low", "worst_margin_high"]].astype(float)).all()
+    macro = frame.loc[0, "macro_margin"]
+    assert macro == pytest.approx(learned.mixing().mean() * (4 / 3 + 4) / 2)
+    _, markdown, *_ = results.write_table(folders, tmp_path)
+    assert f"| {macro:.2f} |" in markdown.read_text()
+
+
+def test_no_latex_of_fewer_runs_is_left(stage, tmp_path, monkeypatch):
+    assert "results.tex" in [path.name for path in results.write_table([stage], tmp_path)]
+    monkeypatch.setattr(sys.modules["prefstrength.report.tables"], "_MOST_LATEX", 0)
+    assert "results.tex" not in [path.name for path in results.write_table([stage], tmp_path)]
+    assert not (tmp_path / "results.tex").exists()
 
 
 def test_files_that_do_not_hold_what_they_should(stage, tmp_path):
