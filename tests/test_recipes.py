@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 pytest.importorskip("torch")
 pytest.importorskip("trl")
@@ -195,6 +196,7 @@ def test_a_prior_takes_the_place_of_mean_and_spread(tmp_path):
         (["data.options=[1]"], r"data.options as names and values, .* got \[1\]"),
         (["data.split=5"], "data.split as a text; got 5"),
         (["data.split_by=[a]"], "data.split_by as a text"),
+        (["data.split_by=who", "data.eval_split=test"], "got 'test' and 'who'.* one to null"),
         (["data.conversational=maybe"], "data.conversational as true or false; got 'maybe'"),
         (["methods={..: {}}"], r"not \. or - first.* got '\.\.'"),
         (["methods={.: {}}"], r"got '\.'"),
@@ -308,11 +310,25 @@ def test_a_split_keeps_levels_together_and_is_the_same_again(tmp_path):
     assert not sides[0] & sides[1]
     assert len(train) + len(held) == 40
     assert set(train["region"]) == {"a", NOT_STATED}
-    assert list(train.columns) == ["prompt", "chosen", "rejected", "region"]
+    assert list(train.columns) == ["prompt", "chosen", "rejected", "region", "who"]
     again = load_data(settings, seed=1)
     pd.testing.assert_frame_equal(train, again[0])
     pd.testing.assert_frame_equal(held, again[1])
     assert not held.equals(load_data(settings, seed=2)[1])
+
+
+@pytest.mark.parametrize("conversations", [False, True])
+@pytest.mark.parametrize("split_by", [None, "prompt"])
+def test_without_another_column_no_prompt_is_on_both_sides(tmp_path, split_by, conversations):
+    path = tmp_path / "pairs.parquet"
+    table = frame().assign(prompt=[f"p{i % 10}" for i in range(40)])
+    if conversations:
+        table["prompt"] = [[{"role": "user", "content": text}] for text in table["prompt"]]
+    table.to_parquet(path)
+    sides = load_data(DataSettings(str(path), split_by=split_by, eval_fraction=0.2))
+    prompts = [set(map(str, side["prompt"])) for side in sides]
+    assert (len(prompts[0]), len(prompts[1]), len(sides[1])) == (8, 2, 8)
+    assert not prompts[0] & prompts[1]
 
 
 def test_pairs_without_a_preference_are_left_out_and_counted(tmp_path):
@@ -362,7 +378,9 @@ def test_prism_keeps_conversations_apart_and_carries_the_survey(tmp_path):
     recipe = read_recipe(ROOT / "recipes" / "pythia-2.8b-prism.yaml", [f"data.path={tmp_path}"])
     train, held = load_data(recipe.data)
     assert (len(train), len(held)) == (18 * 4, 2 * 4)
-    assert list(train.columns) == ["prompt", "chosen", "rejected", "region", "gender", "age"]
+    assert list(train.columns) == [
+        "prompt", "chosen", "rejected", "region", "gender", "age", "conversation_id",
+    ]  # fmt: skip
     assert set(train["region"]) == {"Africa", "US"}
     assert set(train["gender"]) == {NOT_STATED}
     assert train["prompt"].str.endswith("\n\nAssistant:").all()
@@ -391,8 +409,10 @@ def test_messages_are_texts_too(tmp_path):
         ({}, ("prompt",), r"got no prompt among .* map trl.extract_prompt"),
         ({"split_by": "planet"}, (), "got no planet among"),
         ({"eval_split": "test"}, (), "A file has no splits"),
+        ({"split": "test"}, (), "no data.split with the file .* got 'test'"),
+        ({"revision": "main"}, (), "no data.revision with the file .* no revisions"),
         ({"path": "x"}, (), "with prism, hh, helpsteer3 alone; got them with"),
-        ({"split_by": "dataset"}, (), "enough dataset in .* to hold some out; got 1"),
+        ({"split_by": "dataset"}, (), "enough levels of dataset in .* to hold some out; got 1"),
     ],
 )
 def test_data_that_cannot_be_used(tmp_path, changes, drop, text):
@@ -400,6 +420,23 @@ def test_data_that_cannot_be_used(tmp_path, changes, drop, text):
     frame().assign(dataset="one").drop(columns=list(drop)).to_parquet(path)
     with pytest.raises(InputError, match=text):
         load_data(DataSettings(str(path), **changes))
+
+
+def test_pairs_without_texts(tmp_path):
+    path = tmp_path / "pairs.parquet"
+    table = frame()
+    table.loc[[3, 5], "rejected"] = None
+    table.to_parquet(path)
+    with pytest.raises(
+        InputError, match=r"Expected rejected of every pair .* in 2 of 40 rows \(first: 3, 5\)"
+    ):
+        load_data(DataSettings(str(path)))
+
+
+@pytest.mark.parametrize("options", [{"subst": "helpful-base"}, {"split": "test"}])
+def test_options_that_a_source_does_not_have(options):
+    with pytest.raises(InputError, match=f"data.options cannot be taken.*{next(iter(options))}"):
+        load_data(DataSettings("hh", options=options))
 
 
 def test_sources_that_are_not_there(tmp_path):
@@ -444,8 +481,11 @@ def test_every_stage_trains_and_is_evaluated(ran):
     start = load_file(folder / "runs" / "sft" / "model.safetensors")
     first = load_file(folder / "model" / "model.safetensors")
     assert any((start[name] != first[name]).any() for name in first)
-    held = 0.1 * 240  # annotators
     table = pd.read_parquet(folder / "pairs.parquet")
+    script = miniature()
+    recipe = read_recipe(script.RECIPE, script.changes(folder, folder / "pairs.parquet", 6))
+    prompts = load_data(recipe.data, recipe.seed)[1]["prompt"]
+    assert prompts.duplicated().any()
     for name, family in METHODS.items():
         stage = folder / "runs" / name
         assert any((weights[name][key] != start[key]).any() for key in start)
@@ -453,7 +493,7 @@ def test_every_stage_trains_and_is_evaluated(ran):
         assert (learned.family, learned.steps) == (family, 6)
         assert learned.model == str(folder / "runs" / "sft")
         pairs = pd.read_parquet(stage / "evaluation" / "pairs.parquet")
-        assert len(pairs) == pytest.approx(held * len(table) / 240, abs=12)
+        assert len(pairs) == len(prompts) == pytest.approx(0.1 * len(table), abs=20)
         assert pairs["row"].tolist() == list(range(len(pairs)))
         assert pairs["delta"].abs().max() > 0.1
         metrics = pd.read_csv(stage / "evaluation" / "metrics.csv").set_index("level")
@@ -462,6 +502,11 @@ def test_every_stage_trains_and_is_evaluated(ran):
         by_hand = mean * pairs.groupby("region")["delta"].mean().mean()
         region = metrics[metrics["factor"] == "region"]
         assert region.loc["macro", "margin"] == pytest.approx(by_hand)
+        # Pairs of one prompt are not independent: the interval is that of as many prompts.
+        off = (pairs["delta"] - pairs["delta"].mean()).groupby(prompts).sum()
+        error = np.sqrt(len(off) / (len(off) - 1) * (off**2).sum()) / len(pairs)
+        low = mean * (pairs["delta"].mean() - stats.t.ppf(0.95, len(off) - 1) * error)
+        assert metrics.loc["all", "margin_low"] == pytest.approx(low)
         assert not list(stage.glob("training_args.bin"))
     free = LearnedStrength.load(folder / "runs" / "mixdpo-gamma")
     assert free.mixing().mean() != pytest.approx(0.1, rel=1e-6)
@@ -559,9 +604,7 @@ def test_a_method_that_cannot_run_is_known_before_training(ran, tmp_path, method
     pairs = pd.read_parquet(folder / "pairs.parquet")
     script = miniature()
     data = read_recipe(script.RECIPE, script.changes(folder, folder / "pairs.parquet", 6)).data
-    held = pairs["annotator"].isin(
-        set(pairs["annotator"]) - set(load_data(data, groups=["annotator"])[0]["annotator"])
-    )
+    held = ~pairs["prompt"].isin(set(load_data(data)[0]["prompt"]))
     assert 0 < held.sum() < len(pairs)
     pairs.assign(minus=-1.0, one=1, rare=np.where(held, "held out", "trained on")).to_parquet(
         tmp_path / "pairs.parquet"
@@ -665,7 +708,7 @@ def test_methods_are_judged_on_prompts_that_were_held_out(ran):
         responses = pd.read_parquet(saved / "responses.parquet")
         assert len(responses) == 16
         assert {tuple(row) for row in responses[["prompt", "dataset", "region"]].to_numpy()} < known
-        assert not set(responses["prompt"]) & (set(train["prompt"]) - set(held["prompt"]))
+        assert not set(responses["prompt"]) & set(train["prompt"])
         seen.append(responses["prompt"].tolist())
         # The method is a, the fine-tuned model b, and the recipe's judge said who is better.
         for side, stage in (("a", name), ("b", "sft")):
@@ -741,6 +784,23 @@ def test_win_rates_go_on_and_are_measured_anew_when_something_changed(ran, tmp_p
     assert saved["dpo"].read_bytes() != before["dpo"]
 
 
+def test_prompts_that_are_trained_on_are_not_judged(ran, tmp_path):
+    folder, _ = ran
+    runs = tmp_path / "runs"
+    changes = [
+        "sft=null", f"model={folder / 'runs' / 'sft'}", "training.max_steps=1",
+        "data.split_by=annotator", "win_rate.prompts=99", "win_rate.opponent=dpo",
+    ]  # fmt: skip
+    again(folder, runs, *changes, stages=["dpo", "mixdpo-gamma"])
+    script = miniature()
+    few = [*script.changes(folder, folder / "pairs.parquet", 6), *changes]
+    recipe = read_recipe(script.RECIPE, few)
+    train, held = (set(side["prompt"]) for side in load_data(recipe.data, recipe.seed))
+    assert held & train
+    responses = pd.read_parquet(runs / "mixdpo-gamma" / "win_rate" / "responses.parquet")
+    assert set(responses["prompt"]) == held - train != set()
+
+
 def test_win_rates_that_cannot_be_measured_are_known_before_training(ran, tmp_path):
     folder, _ = ran
     new = tmp_path / "new"
@@ -750,6 +810,12 @@ def test_win_rates_that_cannot_be_measured_are_known_before_training(ran, tmp_pa
         again(folder, new, "win_rate.judge.template=chat")
     with pytest.raises(InputError, match="opponent 'dpo' among the stages, or trained to its end"):
         again(folder, new, "win_rate.opponent=dpo", stages=["sft", "mixdpo-gamma"])
+    # Another column may put a prompt on both sides.
+    pairs = pd.read_parquet(folder / "pairs.parquet")
+    pairs.assign(prompt=pairs["prompt"].iloc[0]).to_parquet(tmp_path / "one.parquet")
+    by_person = [f"data.source={tmp_path / 'one.parquet'}", "data.split_by=annotator"]
+    with pytest.raises(InputError, match="prompts that are not trained on, .* all prompts of the"):
+        again(folder, new, *by_person)
     assert not new.exists()
     runs = tmp_path / "runs"
     shutil.copytree(folder / "runs", runs, ignore=shutil.ignore_patterns("checkpoint-*"))

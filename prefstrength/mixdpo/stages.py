@@ -434,6 +434,7 @@ def evaluate_policy(
     *,
     batch_size: int = 8,
     max_length: int | None = 1024,
+    clusters: Sequence[Any] | None = None,
     progress: bool = True,
 ) -> None:
     """Evaluate a trained policy under the strength that lies beside it, in all processes.
@@ -458,6 +459,8 @@ def evaluate_policy(
     batch_size, max_length
         As of :func:`~prefstrength.mixdpo.evaluate_preferences`; ``batch_size`` is for each
         process.
+    clusters : sequence, optional
+        What every pair shares with others, as of ``preference_metrics``: the intervals count it.
     progress : bool
         Show a progress bar.
 
@@ -493,7 +496,8 @@ def evaluate_policy(
         found = pd.DataFrame(records).sort_values("row").reset_index(drop=True)
         by = {factor: found[factor] for factor in groups}
         law = strength.of_pairs(pairs.iloc[found["row"]])
-        metrics = preference_metrics(found["delta"], law, by)
+        together = None if clusters is None else np.asarray(clusters)[found["row"]]
+        metrics = preference_metrics(found["delta"], law, by, clusters=together)
         atomic_write_bytes(folder / PAIRS_FILE, found.to_parquet(index=False))
         atomic_write_text(folder / METRICS_FILE, metrics.to_csv(index=False))
     state.wait_for_everyone()

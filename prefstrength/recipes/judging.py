@@ -30,7 +30,8 @@ def judge_methods(recipe: Recipe, arguments: Mapping[str, Any], pairs: pd.DataFr
     arguments : mapping
         Method to its ``MixDPOConfig``, for batch size and progress bars. The opponent is skipped.
     pairs : DataFrame
-        Held-out pairs: ``prompt``, ``chosen``, ``rejected`` and the groups.
+        Held-out pairs of prompts that are not trained on: ``prompt``, ``chosen``, ``rejected`` and
+        the groups.
 
     Raises
     ------

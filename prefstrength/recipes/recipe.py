@@ -50,11 +50,13 @@ class DataSettings:
     split : str
         What is trained on.
     eval_split : str, optional
-        What is evaluated on, where the source has it; without one ``eval_fraction`` of the pairs.
+        What is evaluated on, where the source has it; without one ``eval_fraction``.
     eval_fraction : float
-        Part that is held out, in (0, 1).
+        Part of the prompts, or of the levels of ``split_by``, that is held out, in (0, 1).
     split_by : str, optional
-        Column of which no level is on both sides, such as a conversation.
+        Column of which no level is on both sides, such as a conversation; by default the prompt.
+        The evaluation's intervals count its levels. Not with ``eval_split``, which is taken as it
+        is.
     groups : tuple of str
         Columns to report by; an empty cell becomes the level ``not stated``.
     conversational : bool
@@ -82,6 +84,11 @@ class DataSettings:
                     f"Expected data.{name} as a text; got {shown(value)}. Quote it where YAML "
                     "reads something else."
                 )
+        if self.eval_split is not None and self.split_by is not None:
+            raise InputError(
+                f"Expected either data.eval_split or data.split_by; got {self.eval_split!r} and "
+                f"{self.split_by!r}. The source's own split is taken as it is. Set one to null."
+            )
         groups = [self.groups] if isinstance(self.groups, str) else self.groups
         names = isinstance(groups, list | tuple) and all(isinstance(each, str) for each in groups)
         if not names:

@@ -16,7 +16,14 @@ import pandas as pd
 from prefstrength._files import atomic_write_text
 from prefstrength.errors import InputError
 from prefstrength.prior import StrengthPrior
-from prefstrength.recipes.data import TEXTS, fingerprint, load_data, sft_texts
+from prefstrength.recipes.data import (
+    TEXTS,
+    fingerprint,
+    load_data,
+    of_trained_prompts,
+    sft_texts,
+    together,
+)
 from prefstrength.recipes.judging import judge_methods
 from prefstrength.recipes.recipe import SFT, Recipe, read_recipe
 
@@ -68,8 +75,9 @@ def run_recipe(recipe: Recipe, stages: Sequence[str] | None = None) -> None:
     >>> from prefstrength.mixdpo.tiny import make_tiny_model
     >>> folder = Path(tempfile.mkdtemp())
     >>> _ = make_tiny_model([("Say hello.", "hello there"), ("Say no.", "no")], folder / "model")
-    >>> pairs = {"prompt": ["Say hello. "], "chosen": ["hello there"], "rejected": ["no"]}
-    >>> pd.DataFrame(pairs).loc[[0] * 8].to_parquet(folder / "pairs.parquet")
+    >>> prompts = [f"Say hello {i}. " for i in range(8)]
+    >>> pairs = pd.DataFrame({"prompt": prompts, "chosen": "hello there", "rejected": "no"})
+    >>> pairs.to_parquet(folder / "pairs.parquet")
     >>> _ = (folder / "small.yaml").write_text(
     ...     f"{{model: {folder}/model, output_dir: {folder}/runs, batch_size: 4, "
     ...     f"data: {{source: {folder}/pairs.parquet, eval_fraction: 0.5}}, "
@@ -115,6 +123,7 @@ def run_recipe(recipe: Recipe, stages: Sequence[str] | None = None) -> None:
             f"Run the stage {SFT} first."
         )
     _check_opponent(recipe, wanted)
+    unseen = held_out if recipe.win_rate is None else _unseen(held_out, train)
     methods = {name: arguments[name] for name in wanted if name != SFT}
     tuned = start if _is_trained(Path(start)) else recipe.model
     for name, args in methods.items():
@@ -144,11 +153,12 @@ def run_recipe(recipe: Recipe, stages: Sequence[str] | None = None) -> None:
                 recipe.data.groups,
                 batch_size=args.per_device_eval_batch_size,
                 max_length=args.max_length,
+                clusters=together(whole[1], recipe.data),
                 progress=not args.disable_tqdm,
             )
     # After all stages: any of them may be the opponent, and nobody has to wait for the judge.
     if recipe.win_rate is not None and state.is_main_process:
-        judge_methods(recipe, methods, held_out)
+        judge_methods(recipe, methods, unseen)
 
 
 def _mixdpo_stages() -> Any:
@@ -218,6 +228,21 @@ def _check_pairs(
             f"Expected at least one pair for each of {processes} processes to evaluate {name}; got "
             f"{len(pairs[1])}. Hold out more."
         )
+
+
+def _unseen(held_out: pd.DataFrame, train: pd.DataFrame) -> pd.DataFrame:
+    """Held-out pairs of prompts that are not trained on, which another column may put there, too.
+
+    How well a model answers what it was trained on says little of what it learned.
+    """
+    seen = of_trained_prompts(held_out, train)
+    if seen.all():
+        raise InputError(
+            "Expected prompts that are not trained on, to measure win rates; got training pairs of "
+            f"all prompts of the {len(held_out)} pairs that are held out. Leave data.split_by out, "
+            "which holds out prompts, or turn win rates off: win_rate=null."
+        )
+    return held_out[~seen]
 
 
 # -- what lies in the folders ----------------------------------------------------------------------
