@@ -218,16 +218,15 @@ def test_a_prior_takes_the_place_of_mean_and_spread(tmp_path):
         ([JUDGED, "win_rate.judge={trust_remote_code: true}"], "got 'trust_remote_code'"),
         ([JUDGED, "win_rate.judge={name_or_path: j, template: poem}"], "got 'poem'"),
         ([JUDGED, "win_rate.judge={name_or_path: j, head: x}"], "judge cannot be taken. .*'x'"),
-        (["extends=small.yaml"], None),
+        (["model=[a]"], r"Expected model in recipe .* as a text; got \['a'\]"),
+        (["output_dir=5"], "Expected output_dir in recipe .* as a text; got 5"),
+        (["seed=2020-13-45"], "Expected a value as in YAML; got 'seed=2020-13-45' .*month"),
+        (["extends=other.yaml"], "extends in a recipe's file alone; got 'extends=other.yaml'"),
     ],
 )
 def test_recipes_that_cannot_be_read(tmp_path, changes, text):
-    path = written(tmp_path)
-    if text is None:
-        path.write_text("extends: small.yaml", encoding="utf-8")
-        changes, text = [], "to extend another recipe; got itself"
     with pytest.raises(InputError, match=text):
-        read_recipe(path, changes)
+        read_recipe(written(tmp_path), changes)
 
 
 def test_numbers_that_yaml_reads_as_texts(tmp_path):
@@ -252,6 +251,10 @@ def test_a_judge_is_a_name_or_arguments(tmp_path):
 def test_files_that_are_no_recipe(tmp_path):
     with pytest.raises(InputError, match="Expected a recipe at .*none.yaml; got no file"):
         read_recipe(tmp_path / "none.yaml")
+    with pytest.raises(InputError, match="to extend another recipe; got itself"):
+        read_recipe(written(tmp_path, "extends: self.yaml", "self.yaml"))
+    with pytest.raises(InputError, match="Expected YAML in .*month must be in"):
+        read_recipe(written(tmp_path, "seed: 2020-13-45", "date.yaml"))
     with pytest.raises(InputError, match="Expected YAML in .*line 1"):
         read_recipe(written(tmp_path, "model: [", "broken.yaml"))
     twice = SMALL.replace("batch_size: 8", "batch_size: 8\nmodel: another")
