@@ -16,7 +16,7 @@ pytest.importorskip("trl")
 from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
 
 from prefstrength.errors import DataWarning, InputError  # noqa: E402
-from prefstrength.mixdpo import generate, win_rate  # noqa: E402
+from prefstrength.mixdpo import generate, win_rate, win_rates  # noqa: E402
 from prefstrength.mixdpo.tiny import make_tiny_model  # noqa: E402
 from prefstrength.mixdpo.win_metrics import PENALTY_SD, win_metrics  # noqa: E402
 from prefstrength.rewards import ColumnReward, HFReward, TextReward  # noqa: E402
@@ -291,6 +291,29 @@ def test_cut_off_and_blank_responses_are_counted(model_path, two, planted, tmp_p
     )
     assert json.loads((folder / "settings.json").read_text())["decoding"]["max_new_tokens"] == 9
     assert len(pd.read_csv(folder / "metrics.csv")) == len(done.metrics)
+
+
+def test_a_save_that_is_interrupted_leaves_no_settings_of_other_numbers(tmp_path, monkeypatch):
+    def of(outcome, name):
+        table = pd.DataFrame({"prompt": ["w1", "w2"], "outcome": outcome})
+        metrics = win_metrics(outcome, outcome, [1, -1])
+        return win_rates.WinRate(table, metrics, {"model_a": name})
+
+    of([1.0, 1.0], "first").save(tmp_path / "kept")
+    write = win_rates.atomic_write_text
+
+    def stopping(path, content):
+        if path.name == "settings.json":
+            raise KeyboardInterrupt
+        return write(path, content)
+
+    monkeypatch.setattr(win_rates, "atomic_write_text", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        of([0.0, 0.0], "second").save(tmp_path / "kept")
+    assert not (tmp_path / "kept" / "settings.json").exists()
+    monkeypatch.undo()
+    of([0.0, 0.0], "second").save(tmp_path / "kept")  # there is room for it
+    assert json.loads((tmp_path / "kept" / "settings.json").read_text()) == {"model_a": "second"}
 
 
 # -- the numbers -----------------------------------------------------------------------------------

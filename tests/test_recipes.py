@@ -974,6 +974,13 @@ def test_the_commands_name_mistakes_in_a_sentence(tmp_path, capsys, ran):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(("rank", "start"), [("0", "Error: "), ("3", "Error (process 4): ")])
+def test_every_process_says_what_it_found(tmp_path, capsys, monkeypatch, rank, start):
+    monkeypatch.setenv("RANK", rank)
+    assert running.main([str(tmp_path / "none.yaml")]) == 2
+    assert capsys.readouterr().err.startswith(f"{start}Expected a recipe at ")
+
+
 def test_the_commands_in_the_documents_are_understood(monkeypatch):
     read = []
     monkeypatch.setattr(running, "run_recipe", lambda recipe, stages: read.append((recipe, stages)))

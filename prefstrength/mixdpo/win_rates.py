@@ -70,6 +70,8 @@ class WinRate:
         """
         path = Path(directory)
         _check_room(path)
+        # Last written and first gone: where it is, the others belong to it.
+        (path / "settings.json").unlink(missing_ok=True)
         buffer = io.BytesIO()
         self.responses.to_parquet(buffer, index=False)
         atomic_write_bytes(path / "responses.parquet", buffer.getvalue())

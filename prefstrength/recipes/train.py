@@ -360,8 +360,9 @@ def told(work: Callable[[], None]) -> int:
     try:
         work()
     except InputError as error:
-        if os.environ.get("RANK", "0") == "0":
-            print(f"Error: {error}", file=sys.stderr)
+        # Of its own share of the pairs only one process may know.
+        rank = int(os.environ.get("RANK", "0"))
+        print(f"Error{f' (process {rank + 1})' if rank else ''}: {error}", file=sys.stderr)
         return 2
     return 0
 
