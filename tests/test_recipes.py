@@ -1,6 +1,7 @@
 """Recipes: every file is one that runs, and the same stages in miniature run from end to end."""
 
 import gzip
+import hashlib
 import importlib.util
 import json
 import os
@@ -279,11 +280,20 @@ CPU = {"use_cpu": True, "bf16": False, "per_device_train_batch_size": 4}
         ({"lr_scheduler_type": "zigzag"}, "zigzag"),
         ({"bf16": True, "fp16": True}, "that MixDPOConfig accepts for run; got: .*fp16"),
         ({"per_device_train_batch_size": 3}, "got 8 for 1 of 3 .* Take a multiple of 3"),
+        ({"per_device_train_batch_size": 0}, "per_device_train_batch_size of at least 1 for run"),
+        ({"trust_remote_code": True}, "got trust_remote_code: True. .* is not run"),
+        ({"model_init_kwargs": {"trust_remote_code": True}}, "got trust_remote_code: True"),
+        ({"model_init_kwargs": {"use_safetensors": False}}, "got use_safetensors: False"),
     ],
 )
 def test_arguments_that_the_trainers_do_not_take(tmp_path, values, text):
     with pytest.raises(InputError, match=text):
         preference_arguments({**CPU, **values}, tmp_path / "run", batch_size=8)
+
+
+def test_fine_tuning_evaluates_nothing(tmp_path):
+    with pytest.raises(InputError, match="no eval_strategy for supervised .* got 'steps'"):
+        sft_arguments({**CPU, "eval_strategy": "steps"}, tmp_path / "sft", batch_size=8)
 
 
 # -- data ------------------------------------------------------------------------------------------
@@ -865,6 +875,50 @@ def test_conversations_are_judged(ran, tmp_path):
     asked = [talk[0]["content"] for talk in done.responses["prompt"]]
     assert asked == [talk[0]["content"] for talk in prompts["prompt"][:4]]
     assert done.metrics["factor"].tolist() == ["all", "who", "who", "who"]
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ("sft.max_length=3", "texts that fit into max_length; got .* 3 tokens .* Raise sft.max_l"),
+        ("sft={learning_rate: 1e30, max_grad_norm: 0}", "finite weights after training in .*sft"),
+    ],
+)
+def test_fine_tuning_that_comes_to_nothing_is_no_stage_that_ended(ran, tmp_path, change, text):
+    with pytest.raises(InputError, match=text):
+        again(ran[0], tmp_path, change, stages=["sft"])
+    assert not (tmp_path / "sft" / "trained.json").exists()
+    assert not (tmp_path / "sft" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_a_method_goes_on_from_no_other_fine_tuned_model(ran, tmp_path, stopped):
+    folder, _ = ran
+    for name in ("sft", "dpo"):
+        shutil.copytree(folder / "runs" / name, tmp_path / name)
+    if stopped:  # while it was trained: it would go on from its checkpoint
+        (tmp_path / "dpo" / "trained.json").unlink()
+    done = tmp_path / "sft" / "trained.json"
+    record = json.loads(done.read_text())
+    content = (tmp_path / "sft" / "model.safetensors").read_bytes()
+    digest = hashlib.sha256(f"model.safetensors\0{hashlib.sha256(content).hexdigest()}\n".encode())
+    assert record["weights_sha256"] == digest.hexdigest()
+    # Fine-tuned anew, as another machine does it.
+    done.write_text(json.dumps(record | {"weights_sha256": "another"}))
+    with pytest.raises(InputError, match="dpo to hold .*; got another sft_weights_sha256"):
+        again(folder, tmp_path, stages=["dpo"])
+    shutil.rmtree(tmp_path / "sft")
+    with pytest.raises(InputError, match="dpo to hold .*; got another sft_weights_sha256"):
+        again(folder, tmp_path)
+    assert not (tmp_path / "sft").exists()
+
+
+def test_another_method_may_lack_its_prior(ran, tmp_path):
+    folder, _ = ran
+    missing = "methods.dpo={strength: none.json, strength_family: null}"
+    again(folder, folder / "runs", missing, "win_rate=null", stages=["mixdpo-gamma"])
+    with pytest.raises(InputError, match="Expected a strength prior at none.json"):
+        again(folder, tmp_path, missing, "win_rate=null", stages=["sft", "dpo"])
 
 
 @pytest.mark.parametrize("name", ["sft", "mixdpo-gamma"])

@@ -108,7 +108,8 @@ def sft_arguments(
     Raises
     ------
     InputError
-        If an argument is unknown or not accepted, or ``batch_size`` cannot be reached.
+        If an argument is unknown or not accepted, would run code that comes with a model, or read
+        a pickle, ``batch_size`` cannot be reached, or an evaluation is asked for.
 
     Examples
     --------
@@ -117,7 +118,13 @@ def sft_arguments(
     >>> args.learning_rate, args.gradient_accumulation_steps
     (1e-06, 4)
     """
-    return _arguments(SFTConfig, values, folder, batch_size, seed, "supervised fine-tuning")
+    args = _arguments(SFTConfig, values, folder, batch_size, seed, "supervised fine-tuning")
+    if args.eval_strategy != "no":
+        raise InputError(
+            "Expected no eval_strategy for supervised fine-tuning, which has nothing to evaluate; "
+            f"got {args.eval_strategy.value!r}. Give it to the methods alone."
+        )
+    return args
 
 
 def preference_arguments(
@@ -193,6 +200,11 @@ def _arguments(
         raise InputError(
             f"Expected arguments that {config.__name__} accepts for {stage}; got: {reason}"
         ) from error
+    if args.per_device_train_batch_size < 1:
+        raise InputError(
+            f"Expected per_device_train_batch_size of at least 1 for {stage}; got "
+            f"{args.per_device_train_batch_size}."
+        )
     at_once = args.train_batch_size * args.world_size
     if batch_size % at_once:
         raise InputError(
@@ -201,8 +213,15 @@ def _arguments(
             f"Take a multiple of {at_once}, or another per_device_train_batch_size."
         )
     args.gradient_accumulation_steps = batch_size // at_once
-    # No model that is a pickle.
-    args.model_init_kwargs = {"use_safetensors": True, **(args.model_init_kwargs or {})}
+    options = args.model_init_kwargs or {}
+    code = args.trust_remote_code or options.get("trust_remote_code")
+    if code or not options.get("use_safetensors", True):
+        raise InputError(
+            f"Expected a model for {stage} that is read from safetensors and brings no code of its "
+            f"own; got {'trust_remote_code' if code else 'use_safetensors'}: {bool(code)}. What "
+            "comes with a model is not run. Take it out."
+        )
+    args.model_init_kwargs = {**options, "use_safetensors": True}
     return args
 
 
@@ -340,6 +359,11 @@ def train_sft(model: str, args: Any, texts: pd.DataFrame) -> None:
         As of :func:`sft_arguments`.
     texts : DataFrame
         Columns ``prompt`` and ``completion``.
+
+    Raises
+    ------
+    InputError
+        If there is no such model, no text fits into ``args.max_length``, or training diverged.
     """
     trainer = _made(
         model,
@@ -347,6 +371,11 @@ def train_sft(model: str, args: Any, texts: pd.DataFrame) -> None:
             model, args=args, train_dataset=Dataset.from_pandas(texts, preserve_index=False)
         ),
     )
+    if not len(trainer.train_dataset):
+        raise InputError(
+            f"Expected texts that fit into max_length; got {len(texts)} whose prompt alone has "
+            f"{args.max_length} tokens or more. Raise sft.max_length."
+        )
     show_progress(trainer, not args.disable_tqdm)
     trainer.train(resume_from_checkpoint=last_checkpoint(args.output_dir, strength=False))
     _save(trainer)
@@ -366,6 +395,11 @@ def train_preferences(
     train, evaluation : DataFrame
         Columns ``prompt``, ``chosen``, ``rejected``, ``args.group_columns``, and those of
         :func:`columns_asked_for`.
+
+    Raises
+    ------
+    InputError
+        As of :class:`~prefstrength.mixdpo.MixDPOTrainer`, or if training diverged.
     """
     trainer = _made(
         model,
@@ -385,14 +419,16 @@ def _made(model: str, make: Any) -> Any:
     try:
         return make()
     except OSError as error:  # what transformers raises for a name or folder without a model
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
             f"Expected a causal language model in safetensors; got {model!r}, which transformers "
-            f"could not load ({str(error).splitlines()[0]}). Name a folder that holds "
-            "config.json, the weights and the tokenizer, or a model on the hub."
+            f"could not load ({reason}). Name a folder that holds config.json, "
+            " the weights and the tokenizer, or a model on the hub."
         ) from error
 
 
 def _save(trainer: Any) -> None:
+    _check_finite(trainer)
     with _whole_state(trainer):
         trainer.save_model()
     trainer.accelerator.wait_for_everyone()
@@ -406,6 +442,19 @@ def _save(trainer: Any) -> None:
     gc.collect()
     if torch.accelerator.is_available():
         torch.accelerator.empty_cache()
+
+
+def _check_finite(trainer: Any) -> None:
+    """Stop, in all processes, where weights are no numbers; the logs hide it (logging_nan_inf)."""
+    broken = 0
+    for weight in trainer.model.parameters():
+        mine = weight.to_local() if hasattr(weight, "to_local") else weight  # a shard
+        broken += not bool(torch.isfinite(mine.detach()).all())
+    if sum(gather_object([broken])):
+        raise InputError(
+            f"Expected finite weights after training in {trainer.args.output_dir}; got NaN or "
+            "infinity. It diverged. Remove that folder and lower the learning rate."
+        )
 
 
 @contextlib.contextmanager

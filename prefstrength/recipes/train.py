@@ -24,7 +24,7 @@ from prefstrength.recipes.data import (
     sft_texts,
     together,
 )
-from prefstrength.recipes.judging import judge_methods
+from prefstrength.recipes.judging import judge_methods, weights_of
 from prefstrength.recipes.recipe import SFT, Recipe, read_recipe
 
 __all__ = ["main", "run_recipe"]
@@ -34,6 +34,8 @@ SCHEMA = "prefstrength/recipe-stage/1"
 SETTINGS_FILE, TRAINED_FILE = "settings.json", "trained.json"
 #: Of the settings, what was laid over the recipe's file; what came of it is in the others.
 CHANGES = "changes"
+#: What tells one trained model from another.
+WEIGHTS = "weights_sha256"
 
 # Arguments of a trainer that say what is shown, and what is kept on the way.
 _REPORTING = (
@@ -112,10 +114,10 @@ def run_recipe(recipe: Recipe, stages: Sequence[str] | None = None) -> None:
         name: [_with(side, shared, [*groups, *numbers]) for side in whole]
         for name, (groups, numbers) in asked.items()
     }
-    settings = _settings(recipe, train, held_out, pairs)
+    settings = _settings(recipe, relied_on, train, held_out, pairs)
     state = mixdpo_stages.processes()
     for name in relied_on:
-        _check_folder(recipe.output_dir / name, settings[name])
+        _check_folder(recipe.output_dir / name, settings[name] | _start(recipe, name))
     start = recipe.model if recipe.sft is None else str(recipe.output_dir / SFT)
     if recipe.sft is not None and SFT not in wanted and not _is_trained(Path(start)):
         raise InputError(
@@ -134,7 +136,7 @@ def run_recipe(recipe: Recipe, stages: Sequence[str] | None = None) -> None:
     for name in wanted:
         folder, args = recipe.output_dir / name, arguments[name]
         if state.is_main_process and not _is_trained(folder):
-            atomic_write_text(folder / SETTINGS_FILE, _json(settings[name]))
+            atomic_write_text(folder / SETTINGS_FILE, _json(settings[name] | _start(recipe, name)))
         state.wait_for_everyone()
         if not _is_trained(folder):
             if name == SFT:
@@ -143,7 +145,8 @@ def run_recipe(recipe: Recipe, stages: Sequence[str] | None = None) -> None:
                 mixdpo_stages.train_preferences(start, args, *pairs[name])
             state.wait_for_everyone()
             if state.is_main_process:
-                atomic_write_text(folder / TRAINED_FILE, _json(_versions()))
+                done = {"versions": _versions(), WEIGHTS: weights_of(folder)}
+                atomic_write_text(folder / TRAINED_FILE, _json(done))
             state.wait_for_everyone()
         if name != SFT and not (folder / "evaluation" / mixdpo_stages.METRICS_FILE).is_file():
             mixdpo_stages.evaluate_policy(
@@ -250,6 +253,7 @@ def _unseen(held_out: pd.DataFrame, train: pd.DataFrame) -> pd.DataFrame:
 
 def _settings(
     recipe: Recipe,
+    stages: Sequence[str],
     train: pd.DataFrame,
     held_out: pd.DataFrame,
     pairs: Mapping[str, Sequence[pd.DataFrame]],
@@ -268,7 +272,7 @@ def _settings(
     }
     evaluation = fingerprint(held_out)
     found = {}
-    for name in recipe.stages:
+    for name in stages:
         found[name] = {**shared, "stage": name}
         if name != SFT:
             arguments = dict(recipe.methods[name])
@@ -280,6 +284,15 @@ def _settings(
             if any(len(side.columns) for side in more):  # what it alone asks for
                 found[name]["columns_sha256"] = [fingerprint(side) for side in more]
     return found
+
+
+def _start(recipe: Recipe, name: str) -> dict[str, Any]:
+    """Which fine-tuned model a method starts from: trained anew, the same settings give another."""
+    path = recipe.output_dir / SFT / TRAINED_FILE
+    if name == SFT or recipe.sft is None:
+        return {}
+    done = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return {f"{SFT}_{WEIGHTS}": done.get(WEIGHTS)}
 
 
 def _check_folder(folder: Path, settings: dict[str, Any]) -> None:
@@ -325,11 +338,11 @@ def _is_trained(folder: Path) -> bool:
     return (folder / TRAINED_FILE).is_file()
 
 
-def _versions() -> dict[str, Any]:
+def _versions() -> dict[str, str]:
     from importlib.metadata import version
 
     names = ("prefstrength", "torch", "transformers", "trl", "accelerate", "datasets")
-    return {"versions": {name: version(name) for name in names}}
+    return {name: version(name) for name in names}
 
 
 def _json(record: dict[str, Any]) -> str:
