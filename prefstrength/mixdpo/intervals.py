@@ -7,14 +7,58 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.special import ndtri, stdtrit
 
-__all__ = ["between_levels", "macro_interval", "mean_interval", "share_interval", "worst_prob"]
+__all__ = [
+    "between_levels",
+    "independent_rows",
+    "macro_interval",
+    "mean_interval",
+    "share_interval",
+    "worst_prob",
+]
 
 # Variances below this share of the largest possible one are rounding.
 _ROUNDING = 1e-12
 
 
+def independent_rows(values: np.ndarray, cluster: np.ndarray, prob: float) -> float:
+    r"""Number of independent rows that clusters leave of the rows that make up a share.
+
+    Parameters
+    ----------
+    values, cluster, prob
+        As of :func:`share_interval`.
+
+    Returns
+    -------
+    float
+
+    Notes
+    -----
+    That number is :math:`p(1-p)/V`, V the cluster-robust variance, times
+    :math:`(t_{n-1}/t_{G-1})^2` for n rows in G clusters [1]_, at most n, and G where all clusters
+    agree. Where every row is a cluster of its own and there are no ties it is n.
+
+    References
+    ----------
+    .. [1] Korn, Graubard (1998), Survey Methodology 24, 193-201.
+
+    Examples
+    --------
+    >>> independent_rows(np.array([1.0, 1.0, 0.0, 0.0]), np.array([0, 0, 1, 1]), 0.9) < 2
+    True
+    """
+    share, rows = float(values.mean()), len(values)
+    sums = _sums(values, cluster)
+    most, variance = share * (1 - share), float(np.sum(sums**2)) / rows**2
+    if len(sums) > 1 and variance > _ROUNDING * most / rows:
+        tail = (1 + prob) / 2
+        exact = stdtrit(rows - 1, tail) / stdtrit(len(sums) - 1, tail)
+        return float(min(rows, most / variance * exact**2))
+    return float(len(sums))
+
+
 def share_interval(values: np.ndarray, cluster: np.ndarray, prob: float) -> tuple[float, float]:
-    r"""Wilson's interval of a share, with the number of independent rows that the clusters leave.
+    """Wilson's interval of a share, with the number of independent rows that the clusters leave.
 
     Parameters
     ----------
@@ -29,30 +73,14 @@ def share_interval(values: np.ndarray, cluster: np.ndarray, prob: float) -> tupl
     -------
     low, high : float
 
-    Notes
-    -----
-    That number is :math:`p(1-p)/V`, V the cluster-robust variance, times
-    :math:`(t_{n-1}/t_{G-1})^2` for n rows in G clusters [1]_, at most n, and G where all clusters
-    agree. Where every row is a cluster of its own and there are no ties it is n.
-
-    References
-    ----------
-    .. [1] Korn, Graubard (1998), Survey Methodology 24, 193-201.
-
     Examples
     --------
     >>> low, high = share_interval(np.ones(4), np.arange(4), 0.9)
     >>> round(low, 3), round(high, 3)
     (0.597, 1.0)
     """
-    share, rows = float(values.mean()), len(values)
-    sums = _sums(values, cluster)
-    most, variance = share * (1 - share), float(np.sum(sums**2)) / rows**2
-    size = float(len(sums))
-    if len(sums) > 1 and variance > _ROUNDING * most / rows:
-        tail = (1 + prob) / 2
-        exact = stdtrit(rows - 1, tail) / stdtrit(len(sums) - 1, tail)
-        size = min(rows, most / variance * exact**2)
+    share, size = float(values.mean()), independent_rows(values, cluster, prob)
+    most = share * (1 - share)
     z = float(ndtri((1 + prob) / 2))
     middle = (share + z**2 / (2 * size)) / (1 + z**2 / size)
     half = np.sqrt(most / size + (z / (2 * size)) ** 2) * z / (1 + z**2 / size)

@@ -150,8 +150,10 @@ def win_rate(
         Folder where responses are kept as they come, and the judge's rewards if it can keep them.
         The same call goes on from there after an interruption, and another call that needs the
         same responses of one of the models does not make them again.
-    prob, seed
-        As of :func:`~prefstrength.mixdpo.preference_metrics`; ``seed`` also draws tokens.
+    prob : float
+        Probability of the intervals, in (0, 1).
+    seed : int
+        Of the tokens that are drawn.
     progress : bool
         Show progress bars.
 
@@ -242,7 +244,6 @@ def win_rate(
         groups,
         prompts=[json.dumps(prompt) for prompt in read],
         prob=prob,
-        seed=seed,
     )
     settings = {
         **{f"model_{side}": _name(models[side], model) for side, model in given.items()},
