@@ -291,6 +291,23 @@ def test_arguments_that_the_trainers_do_not_take(tmp_path, values, text):
         preference_arguments({**CPU, **values}, tmp_path / "run", batch_size=8)
 
 
+@pytest.mark.parametrize("name", ["outcome", "reward_a", "delta", "row", "prompt"])
+def test_groups_with_names_that_results_use(tmp_path, name):
+    with pytest.raises(InputError, match=f"the results do not use themselves; got '{name}'"):
+        preference_arguments(CPU, tmp_path / "run", 8, groups=("region", name))
+
+
+def test_a_level_with_a_name_of_the_logs_is_known_before_training(ran, tmp_path):
+    folder, _ = ran
+    pairs = pd.read_parquet(folder / "pairs.parquet")
+    pairs.assign(region=pairs["region"].replace("coast", "macro")).to_parquet(
+        tmp_path / "p.parquet"
+    )
+    with pytest.raises(InputError, match="method dpo cannot .* levels of 'region' .* got 'macro'"):
+        again(folder, tmp_path / "new", f"data.source={tmp_path / 'p.parquet'}")
+    assert not (tmp_path / "new").exists()
+
+
 def test_fine_tuning_evaluates_nothing(tmp_path):
     with pytest.raises(InputError, match="no eval_strategy for supervised .* got 'steps'"):
         sft_arguments({**CPU, "eval_strategy": "steps"}, tmp_path / "sft", batch_size=8)

@@ -35,6 +35,7 @@ from prefstrength.mixdpo.columns import (
     check_columns,
     check_covariates,
     check_group,
+    check_level_names,
     group_sizes,
     levels_of,
     standardisation,
@@ -47,7 +48,7 @@ from prefstrength.mixdpo.models import load_tokenizer
 from prefstrength.mixdpo.registry import OBJECTIVES
 from prefstrength.mixdpo.session import show_progress
 from prefstrength.mixdpo.trainer import MixDPOTrainer, last_checkpoint
-from prefstrength.mixdpo.win_rates import WinRate, win_rate
+from prefstrength.mixdpo.win_rates import WIN_COLUMNS, WinRate, win_rate
 
 __all__ = [
     "check_preferences",
@@ -63,6 +64,12 @@ __all__ = [
 
 #: What an evaluation writes: metrics by group, and the log-ratios that they are made of.
 METRICS_FILE, PAIRS_FILE = "metrics.csv", "pairs.parquet"
+
+# Columns of an evaluation's pairs that are no groups.
+_TAKEN = (
+    "chosen", "rejected", "row", "delta", "chosen_log_ratio", "rejected_log_ratio",
+    "chosen_tokens", "rejected_tokens",
+)  # fmt: skip
 
 # Pairs of which the length is looked at together, until one fits.
 _TOGETHER = 256
@@ -150,7 +157,8 @@ def preference_arguments(
     Raises
     ------
     InputError
-        As of :func:`sft_arguments`.
+        As of :func:`sft_arguments`, or if a group has the name of a column that an evaluation or a
+        win rate writes itself.
 
     Examples
     --------
@@ -160,6 +168,12 @@ def preference_arguments(
     >>> args.strength_family, args.beta, args.gradient_accumulation_steps
     ('PointMass', 0.05, 2)
     """
+    taken = [name for name in groups if name in (*_TAKEN, *WIN_COLUMNS)]
+    if taken:
+        raise InputError(
+            f"Expected groups with names that the results do not use themselves; got {taken[0]!r}. "
+            "Rename that column."
+        )
     given = {**values, "group_columns": list(groups) or None}
     args = _arguments(MixDPOConfig, given, folder, batch_size, seed, Path(folder).name)
     if not isinstance(args, MixDPOConfig):
@@ -280,7 +294,7 @@ def check_preferences(
     weights = (args.weight_column,) if args.weight_column else ()
     check_columns(trained, "train_dataset", rewards, weights)
     check_columns(held, "eval_dataset", rewards, ())
-    levels_of([("eval_dataset", held)], args.group_columns or ())
+    check_level_names(levels_of([("eval_dataset", held)], args.group_columns or ()))
     groups = covariates = None
     if args.strength_group_column is not None:
         groups = group_sizes(trained, args.strength_group_column)

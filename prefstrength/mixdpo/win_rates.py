@@ -22,10 +22,11 @@ from prefstrength.mixdpo.levels import read_levels
 from prefstrength.mixdpo.models import accelerator, load_model, load_tokenizer
 from prefstrength.mixdpo.win_metrics import win_metrics
 
-__all__ = ["WinRate", "win_rate"]
+__all__ = ["WIN_COLUMNS", "WinRate", "win_rate"]
 
 _OF_EACH = ("response", "reward", "tokens", "characters", "truncated")
-_COLUMNS = ("prompt", "outcome", *(f"{name}_{side}" for name in _OF_EACH for side in "ab"))
+#: Columns of the responses that are no factors.
+WIN_COLUMNS = ("prompt", "outcome", *(f"{name}_{side}" for name in _OF_EACH for side in "ab"))
 
 # Folders of out, in which win_rate keeps what took long, and files that WinRate.save writes.
 _CACHES = ("responses", "rewards")
@@ -234,7 +235,7 @@ def win_rate(
         table[f"truncated_{side}"] = made["truncated"]
     about = _judge(table, judge, None if folder is None else folder / _CACHES[1], progress)
     table["outcome"] = _outcomes(table, tie_margin)
-    table = table[list(_COLUMNS)].copy()
+    table = table[list(WIN_COLUMNS)].copy()
     for factor, (names, code) in levels.items():
         table[factor] = np.asarray(names, dtype=object)[code]
     metrics = win_metrics(
@@ -262,7 +263,7 @@ def win_rate(
 
 
 def _check_names(levels: Mapping[str, Any]) -> None:
-    taken = [name for name in levels if name in _COLUMNS]
+    taken = [name for name in levels if name in WIN_COLUMNS]
     if taken:
         raise InputError(
             f"Expected factors with names that the result does not use itself; got {taken[0]!r}. "

@@ -33,10 +33,10 @@ _TAKEN = {
 _WIN_RATES = ("win_rate", "length_controlled_win_rate")
 
 _CAPTION = (
-    "Evaluation on held-out pairs with intervals. Margin: mean strength times log-ratio "
+    "Evaluation on held-out pairs, with 90 % intervals. Margin: mean strength times log-ratio "
     "difference, in nats; with another mean strength it is another unit. Micro: every pair counts "
-    "once; macro: every group. Where strength differs by group or covariate, mean and sd/mean are "
-    "those of the common law."
+    "once; macro: every group; worst: the worst group. Where strength differs by group or "
+    "covariate, mean and sd/mean are those of the common law."
 )
 _CAPTION_STRENGTHS = (
     "Learned strength by group, in order of mean strength; of a covariate the change of the log "
