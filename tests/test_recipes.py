@@ -908,6 +908,20 @@ def test_fine_tuning_that_comes_to_nothing_is_no_stage_that_ended(ran, tmp_path,
     assert not (tmp_path / "sft" / "model.safetensors").exists()
 
 
+def test_what_stopped_a_stage_before_it_began_can_be_corrected(ran, tmp_path):
+    with pytest.raises(InputError, match="Raise sft.max_length"):
+        again(ran[0], tmp_path, "sft.max_length=3", stages=["sft"])
+    again(ran[0], tmp_path, "training.max_steps=1", stages=["sft"])
+    settings = tmp_path / "sft" / "settings.json"
+    assert json.loads(settings.read_text())["sft"]["max_length"] == 128
+    with pytest.raises(InputError, match="sft to hold a run .* another sft.max_length"):
+        again(ran[0], tmp_path, "training.max_steps=1", "sft.max_length=64", stages=["sft"])
+    for damaged in ("{half", "5"):
+        settings.write_text(damaged)
+        with pytest.raises(InputError, match="settings of a recipe in .* that cannot be read"):
+            again(ran[0], tmp_path, "training.max_steps=1", stages=["sft"])
+
+
 @pytest.mark.parametrize("stopped", [True, False])
 def test_a_method_goes_on_from_no_other_fine_tuned_model(ran, tmp_path, stopped):
     folder, _ = ran

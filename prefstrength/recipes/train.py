@@ -304,7 +304,15 @@ def _check_folder(folder: Path, settings: dict[str, Any]) -> None:
                 "other files. Give another output_dir."
             )
         return
-    there = json.loads(path.read_text(encoding="utf-8"))
+    if list(folder.iterdir()) == [path]:
+        return  # stopped before anything came of it, perhaps by what is now corrected
+    try:
+        there = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"Expected the settings of a recipe in {path}; got a file that cannot be read. Give "
+            "another output_dir, or remove the folder to train anew."
+        ) from error
     now = json.loads(_json(settings))
     other = _different(there, now)
     if other:
