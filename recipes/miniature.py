@@ -24,7 +24,7 @@ def changes(out, pairs, steps):
         f"output_dir={out / 'runs'}",
         "batch_size=8",
         f"data={{source: '{pairs}', path: null, eval_split: null, eval_fraction: 0.1, "
-        "split_by: annotator, groups: [dataset, region]}",
+        "split_by: null, groups: [dataset, region]}",
         f"training.max_steps={steps}",
         "training.warmup_steps=2",
         "training.learning_rate=1e-3",

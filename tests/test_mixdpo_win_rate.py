@@ -16,7 +16,7 @@ pytest.importorskip("trl")
 from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
 
 from prefstrength.errors import DataWarning, InputError  # noqa: E402
-from prefstrength.mixdpo import generate, win_rate  # noqa: E402
+from prefstrength.mixdpo import generate, win_rate, win_rates  # noqa: E402
 from prefstrength.mixdpo.tiny import make_tiny_model  # noqa: E402
 from prefstrength.mixdpo.win_metrics import PENALTY_SD, win_metrics  # noqa: E402
 from prefstrength.rewards import ColumnReward, HFReward, TextReward  # noqa: E402
@@ -293,6 +293,29 @@ def test_cut_off_and_blank_responses_are_counted(model_path, two, planted, tmp_p
     assert len(pd.read_csv(folder / "metrics.csv")) == len(done.metrics)
 
 
+def test_a_save_that_is_interrupted_leaves_no_settings_of_other_numbers(tmp_path, monkeypatch):
+    def of(outcome, name):
+        table = pd.DataFrame({"prompt": ["w1", "w2"], "outcome": outcome})
+        metrics = win_metrics(outcome, outcome, [1, -1])
+        return win_rates.WinRate(table, metrics, {"model_a": name})
+
+    of([1.0, 1.0], "first").save(tmp_path / "kept")
+    write = win_rates.atomic_write_text
+
+    def stopping(path, content):
+        if path.name == "settings.json":
+            raise KeyboardInterrupt
+        return write(path, content)
+
+    monkeypatch.setattr(win_rates, "atomic_write_text", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        of([0.0, 0.0], "second").save(tmp_path / "kept")
+    assert not (tmp_path / "kept" / "settings.json").exists()
+    monkeypatch.undo()
+    of([0.0, 0.0], "second").save(tmp_path / "kept")  # there is room for it
+    assert json.loads((tmp_path / "kept" / "settings.json").read_text()) == {"model_a": "second"}
+
+
 # -- the numbers -----------------------------------------------------------------------------------
 
 
@@ -348,7 +371,7 @@ def test_the_length_regression_is_the_penalised_one():
     rng = np.random.default_rng(0)
     length = rng.normal(20, 60, 200)
     outcome = rng.choice([1.0, 0.5, 0.0], 200, p=[0.5, 0.2, 0.3])
-    found = win_metrics(outcome, outcome, length, draws=100).iloc[0]["length_controlled_win_rate"]
+    found = win_metrics(outcome, outcome, length).iloc[0]["length_controlled_win_rate"]
     # A tie is half a win and half a loss; the intercept as a column, so that it is penalised too.
     x = np.column_stack([np.ones(200), np.tanh(length / length.std())])
     model = LogisticRegression(C=PENALTY_SD**2, fit_intercept=False, tol=1e-10)
@@ -367,7 +390,7 @@ def test_a_preference_for_length_is_controlled_for():
         length = rng.normal(40, 60, 300)  # a is more verbose
         p = expit(2.0 * np.tanh(length / length.std()))
         outcome = (rng.random(300) < p).astype(float)
-        row = win_metrics(outcome, outcome, length, draws=200, seed=seed).iloc[0]
+        row = win_metrics(outcome, outcome, length).iloc[0]
         raw.append(row["win_rate"])
         controlled.append(row["length_controlled_win_rate"])
         low, high = (row[f"length_controlled_win_rate_{end}"] for end in ("low", "high"))
@@ -378,12 +401,44 @@ def test_a_preference_for_length_is_controlled_for():
     assert 47 <= covered <= 60
 
 
+@pytest.mark.parametrize(
+    ("prompts", "times", "at_equal"), [(20, 1, 0.92), (10, 1, 0.82), (40, 3, 0.7)]
+)
+def test_few_prompts_that_one_model_mostly_wins_leave_it_as_open_as_it_is(prompts, times, at_equal):
+    theta, covered, runs = np.log(at_equal / (1 - at_equal)), 0, 200
+    for seed in range(runs):
+        rng = np.random.default_rng(seed)
+        length = np.repeat(rng.normal(20, 60, prompts), times)
+        draw = np.repeat(rng.random(prompts), times)  # the same answer, again and again
+        outcome = (draw < expit(theta + np.tanh(length / 60))).astype(float)
+        who = np.repeat(np.arange(prompts), times)
+        row = win_metrics(outcome, outcome, length, prompts=who).iloc[0]
+        low, high = (row[f"length_controlled_win_rate_{end}"] for end in ("low", "high"))
+        covered += low <= at_equal <= high
+    assert 0.84 <= covered / runs <= 0.97  # 0.9, with a standard deviation of 0.02
+
+
+def test_the_interval_at_equal_length_is_that_of_the_profile():
+    rng = np.random.default_rng(3)
+    length = rng.normal(10, 40, 60)
+    outcome = rng.choice([1.0, 0.0], 60, p=[0.7, 0.3])
+    row = win_metrics(outcome, outcome, length, prob=0.8).iloc[0]
+    x = np.tanh(length / length.std())
+    theta, phi = np.meshgrid(np.linspace(-1, 3, 801), np.linspace(-3, 3, 601), indexing="ij")
+    loss = (theta**2 + phi**2) / (2 * PENALTY_SD**2)
+    for one, at in zip(outcome, x, strict=True):
+        loss += np.logaddexp(0, theta + phi * at) - one * (theta + phi * at)
+    inside = theta[loss.min(axis=1) <= loss.min() + stats.norm.ppf(0.9) ** 2 / 2, 0]
+    ends = row[["length_controlled_win_rate_low", "length_controlled_win_rate_high"]]
+    assert ends.tolist() == pytest.approx(expit([inside[0], inside[-1]]), abs=2e-3)
+
+
 def test_a_better_model_stays_better_at_equal_length():
     rng = np.random.default_rng(1)
     length = rng.normal(-40, 60, 20_000)  # shorter, and better
     p = expit(0.8 + 2.0 * np.tanh(length / length.std()))
     outcome = (rng.random(len(length)) < p).astype(float)
-    row = win_metrics(outcome, outcome, length, draws=100).iloc[0]
+    row = win_metrics(outcome, outcome, length).iloc[0]
     assert row["length_controlled_win_rate"] == pytest.approx(expit(0.8), abs=0.015)
     assert row["win_rate"] < 0.55
 
@@ -391,13 +446,16 @@ def test_a_better_model_stays_better_at_equal_length():
 def test_separable_outcomes_do_not_run_away():
     length = np.linspace(-50, 60, 40)
     for outcome in (np.ones(40), (length > 0).astype(float), (length < 20).astype(float)):
-        row = win_metrics(outcome, outcome, length, draws=200).iloc[0]
+        row = win_metrics(outcome, outcome, length).iloc[0]
         numbers = row.drop(["factor", "level", "kind"]).astype(float)
         assert np.isfinite(numbers).all()
     everything = win_metrics(np.ones(40), np.ones(40), length).iloc[0]
     assert everything["win_rate"] == 1.0
     assert 0.9 < everything["win_rate_low"] < 1.0
     assert 0.95 < everything["length_controlled_win_rate"] < 1.0
+    low, high = (everything[f"length_controlled_win_rate_{end}"] for end in ("low", "high"))
+    assert 0.9 < low < 0.97
+    assert 0.999 < high <= 1.0
 
 
 def test_a_length_difference_that_never_changes_is_no_length_control():

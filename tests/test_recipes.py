@@ -1,6 +1,7 @@
 """Recipes: every file is one that runs, and the same stages in miniature run from end to end."""
 
 import gzip
+import hashlib
 import importlib.util
 import json
 import os
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 pytest.importorskip("torch")
 pytest.importorskip("trl")
@@ -24,7 +26,12 @@ from trl import SFTTrainer  # noqa: E402
 
 from prefstrength.errors import DataWarning, InputError  # noqa: E402
 from prefstrength.learned import LearnedStrength  # noqa: E402
-from prefstrength.mixdpo import MixDPOTrainer, WinRate, generate  # noqa: E402
+from prefstrength.mixdpo import (  # noqa: E402
+    MixDPOTrainer,
+    WinRate,
+    generate,
+    preference_metrics,
+)
 from prefstrength.mixdpo.stages import (  # noqa: E402
     judge_policy,
     preference_arguments,
@@ -190,6 +197,7 @@ def test_a_prior_takes_the_place_of_mean_and_spread(tmp_path):
         (["data.options=[1]"], r"data.options as names and values, .* got \[1\]"),
         (["data.split=5"], "data.split as a text; got 5"),
         (["data.split_by=[a]"], "data.split_by as a text"),
+        (["data.split_by=who", "data.eval_split=test"], "got 'test' and 'who'.* one to null"),
         (["data.conversational=maybe"], "data.conversational as true or false; got 'maybe'"),
         (["methods={..: {}}"], r"not \. or - first.* got '\.\.'"),
         (["methods={.: {}}"], r"got '\.'"),
@@ -211,16 +219,15 @@ def test_a_prior_takes_the_place_of_mean_and_spread(tmp_path):
         ([JUDGED, "win_rate.judge={trust_remote_code: true}"], "got 'trust_remote_code'"),
         ([JUDGED, "win_rate.judge={name_or_path: j, template: poem}"], "got 'poem'"),
         ([JUDGED, "win_rate.judge={name_or_path: j, head: x}"], "judge cannot be taken. .*'x'"),
-        (["extends=small.yaml"], None),
+        (["model=[a]"], r"Expected model in recipe .* as a text; got \['a'\]"),
+        (["output_dir=5"], "Expected output_dir in recipe .* as a text; got 5"),
+        (["seed=2020-13-45"], "Expected a value as in YAML; got 'seed=2020-13-45' .*month"),
+        (["extends=other.yaml"], "extends in a recipe's file alone; got 'extends=other.yaml'"),
     ],
 )
 def test_recipes_that_cannot_be_read(tmp_path, changes, text):
-    path = written(tmp_path)
-    if text is None:
-        path.write_text("extends: small.yaml", encoding="utf-8")
-        changes, text = [], "to extend another recipe; got itself"
     with pytest.raises(InputError, match=text):
-        read_recipe(path, changes)
+        read_recipe(written(tmp_path), changes)
 
 
 def test_numbers_that_yaml_reads_as_texts(tmp_path):
@@ -245,6 +252,10 @@ def test_a_judge_is_a_name_or_arguments(tmp_path):
 def test_files_that_are_no_recipe(tmp_path):
     with pytest.raises(InputError, match="Expected a recipe at .*none.yaml; got no file"):
         read_recipe(tmp_path / "none.yaml")
+    with pytest.raises(InputError, match="to extend another recipe; got itself"):
+        read_recipe(written(tmp_path, "extends: self.yaml", "self.yaml"))
+    with pytest.raises(InputError, match="Expected YAML in .*month must be in"):
+        read_recipe(written(tmp_path, "seed: 2020-13-45", "date.yaml"))
     with pytest.raises(InputError, match="Expected YAML in .*line 1"):
         read_recipe(written(tmp_path, "model: [", "broken.yaml"))
     twice = SMALL.replace("batch_size: 8", "batch_size: 8\nmodel: another")
@@ -269,11 +280,37 @@ CPU = {"use_cpu": True, "bf16": False, "per_device_train_batch_size": 4}
         ({"lr_scheduler_type": "zigzag"}, "zigzag"),
         ({"bf16": True, "fp16": True}, "that MixDPOConfig accepts for run; got: .*fp16"),
         ({"per_device_train_batch_size": 3}, "got 8 for 1 of 3 .* Take a multiple of 3"),
+        ({"per_device_train_batch_size": 0}, "per_device_train_batch_size of at least 1 for run"),
+        ({"trust_remote_code": True}, "got trust_remote_code: True. .* is not run"),
+        ({"model_init_kwargs": {"trust_remote_code": True}}, "got trust_remote_code: True"),
+        ({"model_init_kwargs": {"use_safetensors": False}}, "got use_safetensors: False"),
     ],
 )
 def test_arguments_that_the_trainers_do_not_take(tmp_path, values, text):
     with pytest.raises(InputError, match=text):
         preference_arguments({**CPU, **values}, tmp_path / "run", batch_size=8)
+
+
+@pytest.mark.parametrize("name", ["outcome", "reward_a", "delta", "row", "prompt"])
+def test_groups_with_names_that_results_use(tmp_path, name):
+    with pytest.raises(InputError, match=f"the results do not use themselves; got '{name}'"):
+        preference_arguments(CPU, tmp_path / "run", 8, groups=("region", name))
+
+
+def test_a_level_with_a_name_of_the_logs_is_known_before_training(ran, tmp_path):
+    folder, _ = ran
+    pairs = pd.read_parquet(folder / "pairs.parquet")
+    pairs.assign(region=pairs["region"].replace("coast", "macro")).to_parquet(
+        tmp_path / "p.parquet"
+    )
+    with pytest.raises(InputError, match="method dpo cannot .* levels of 'region' .* got 'macro'"):
+        again(folder, tmp_path / "new", f"data.source={tmp_path / 'p.parquet'}")
+    assert not (tmp_path / "new").exists()
+
+
+def test_fine_tuning_evaluates_nothing(tmp_path):
+    with pytest.raises(InputError, match="no eval_strategy for supervised .* got 'steps'"):
+        sft_arguments({**CPU, "eval_strategy": "steps"}, tmp_path / "sft", batch_size=8)
 
 
 # -- data ------------------------------------------------------------------------------------------
@@ -303,11 +340,25 @@ def test_a_split_keeps_levels_together_and_is_the_same_again(tmp_path):
     assert not sides[0] & sides[1]
     assert len(train) + len(held) == 40
     assert set(train["region"]) == {"a", NOT_STATED}
-    assert list(train.columns) == ["prompt", "chosen", "rejected", "region"]
+    assert list(train.columns) == ["prompt", "chosen", "rejected", "region", "who"]
     again = load_data(settings, seed=1)
     pd.testing.assert_frame_equal(train, again[0])
     pd.testing.assert_frame_equal(held, again[1])
     assert not held.equals(load_data(settings, seed=2)[1])
+
+
+@pytest.mark.parametrize("conversations", [False, True])
+@pytest.mark.parametrize("split_by", [None, "prompt"])
+def test_without_another_column_no_prompt_is_on_both_sides(tmp_path, split_by, conversations):
+    path = tmp_path / "pairs.parquet"
+    table = frame().assign(prompt=[f"p{i % 10}" for i in range(40)])
+    if conversations:
+        table["prompt"] = [[{"role": "user", "content": text}] for text in table["prompt"]]
+    table.to_parquet(path)
+    sides = load_data(DataSettings(str(path), split_by=split_by, eval_fraction=0.2))
+    prompts = [set(map(str, side["prompt"])) for side in sides]
+    assert (len(prompts[0]), len(prompts[1]), len(sides[1])) == (8, 2, 8)
+    assert not prompts[0] & prompts[1]
 
 
 def test_pairs_without_a_preference_are_left_out_and_counted(tmp_path):
@@ -357,7 +408,9 @@ def test_prism_keeps_conversations_apart_and_carries_the_survey(tmp_path):
     recipe = read_recipe(ROOT / "recipes" / "pythia-2.8b-prism.yaml", [f"data.path={tmp_path}"])
     train, held = load_data(recipe.data)
     assert (len(train), len(held)) == (18 * 4, 2 * 4)
-    assert list(train.columns) == ["prompt", "chosen", "rejected", "region", "gender", "age"]
+    assert list(train.columns) == [
+        "prompt", "chosen", "rejected", "region", "gender", "age", "conversation_id",
+    ]  # fmt: skip
     assert set(train["region"]) == {"Africa", "US"}
     assert set(train["gender"]) == {NOT_STATED}
     assert train["prompt"].str.endswith("\n\nAssistant:").all()
@@ -386,8 +439,10 @@ def test_messages_are_texts_too(tmp_path):
         ({}, ("prompt",), r"got no prompt among .* map trl.extract_prompt"),
         ({"split_by": "planet"}, (), "got no planet among"),
         ({"eval_split": "test"}, (), "A file has no splits"),
+        ({"split": "test"}, (), "no data.split with the file .* got 'test'"),
+        ({"revision": "main"}, (), "no data.revision with the file .* no revisions"),
         ({"path": "x"}, (), "with prism, hh, helpsteer3 alone; got them with"),
-        ({"split_by": "dataset"}, (), "enough dataset in .* to hold some out; got 1"),
+        ({"split_by": "dataset"}, (), "enough levels of dataset in .* to hold some out; got 1"),
     ],
 )
 def test_data_that_cannot_be_used(tmp_path, changes, drop, text):
@@ -395,6 +450,23 @@ def test_data_that_cannot_be_used(tmp_path, changes, drop, text):
     frame().assign(dataset="one").drop(columns=list(drop)).to_parquet(path)
     with pytest.raises(InputError, match=text):
         load_data(DataSettings(str(path), **changes))
+
+
+def test_pairs_without_texts(tmp_path):
+    path = tmp_path / "pairs.parquet"
+    table = frame()
+    table.loc[[3, 5], "rejected"] = None
+    table.to_parquet(path)
+    with pytest.raises(
+        InputError, match=r"Expected rejected of every pair .* in 2 of 40 rows \(first: 3, 5\)"
+    ):
+        load_data(DataSettings(str(path)))
+
+
+@pytest.mark.parametrize("options", [{"subst": "helpful-base"}, {"split": "test"}])
+def test_options_that_a_source_does_not_have(options):
+    with pytest.raises(InputError, match=f"data.options cannot be taken.*{next(iter(options))}"):
+        load_data(DataSettings("hh", options=options))
 
 
 def test_sources_that_are_not_there(tmp_path):
@@ -439,8 +511,11 @@ def test_every_stage_trains_and_is_evaluated(ran):
     start = load_file(folder / "runs" / "sft" / "model.safetensors")
     first = load_file(folder / "model" / "model.safetensors")
     assert any((start[name] != first[name]).any() for name in first)
-    held = 0.1 * 240  # annotators
     table = pd.read_parquet(folder / "pairs.parquet")
+    script = miniature()
+    recipe = read_recipe(script.RECIPE, script.changes(folder, folder / "pairs.parquet", 6))
+    prompts = load_data(recipe.data, recipe.seed)[1]["prompt"]
+    assert prompts.duplicated().any()
     for name, family in METHODS.items():
         stage = folder / "runs" / name
         assert any((weights[name][key] != start[key]).any() for key in start)
@@ -448,7 +523,7 @@ def test_every_stage_trains_and_is_evaluated(ran):
         assert (learned.family, learned.steps) == (family, 6)
         assert learned.model == str(folder / "runs" / "sft")
         pairs = pd.read_parquet(stage / "evaluation" / "pairs.parquet")
-        assert len(pairs) == pytest.approx(held * len(table) / 240, abs=12)
+        assert len(pairs) == len(prompts) == pytest.approx(0.1 * len(table), abs=20)
         assert pairs["row"].tolist() == list(range(len(pairs)))
         assert pairs["delta"].abs().max() > 0.1
         metrics = pd.read_csv(stage / "evaluation" / "metrics.csv").set_index("level")
@@ -457,6 +532,11 @@ def test_every_stage_trains_and_is_evaluated(ran):
         by_hand = mean * pairs.groupby("region")["delta"].mean().mean()
         region = metrics[metrics["factor"] == "region"]
         assert region.loc["macro", "margin"] == pytest.approx(by_hand)
+        # Pairs of one prompt are not independent: the interval is that of as many prompts.
+        off = (pairs["delta"] - pairs["delta"].mean()).groupby(prompts).sum()
+        error = np.sqrt(len(off) / (len(off) - 1) * (off**2).sum()) / len(pairs)
+        low = mean * (pairs["delta"].mean() - stats.t.ppf(0.95, len(off) - 1) * error)
+        assert metrics.loc["all", "margin_low"] == pytest.approx(low)
         assert not list(stage.glob("training_args.bin"))
     free = LearnedStrength.load(folder / "runs" / "mixdpo-gamma")
     assert free.mixing().mean() != pytest.approx(0.1, rel=1e-6)
@@ -554,9 +634,7 @@ def test_a_method_that_cannot_run_is_known_before_training(ran, tmp_path, method
     pairs = pd.read_parquet(folder / "pairs.parquet")
     script = miniature()
     data = read_recipe(script.RECIPE, script.changes(folder, folder / "pairs.parquet", 6)).data
-    held = pairs["annotator"].isin(
-        set(pairs["annotator"]) - set(load_data(data, groups=["annotator"])[0]["annotator"])
-    )
+    held = ~pairs["prompt"].isin(set(load_data(data)[0]["prompt"]))
     assert 0 < held.sum() < len(pairs)
     pairs.assign(minus=-1.0, one=1, rare=np.where(held, "held out", "trained on")).to_parquet(
         tmp_path / "pairs.parquet"
@@ -660,7 +738,7 @@ def test_methods_are_judged_on_prompts_that_were_held_out(ran):
         responses = pd.read_parquet(saved / "responses.parquet")
         assert len(responses) == 16
         assert {tuple(row) for row in responses[["prompt", "dataset", "region"]].to_numpy()} < known
-        assert not set(responses["prompt"]) & (set(train["prompt"]) - set(held["prompt"]))
+        assert not set(responses["prompt"]) & set(train["prompt"])
         seen.append(responses["prompt"].tolist())
         # The method is a, the fine-tuned model b, and the recipe's judge said who is better.
         for side, stage in (("a", name), ("b", "sft")):
@@ -736,6 +814,23 @@ def test_win_rates_go_on_and_are_measured_anew_when_something_changed(ran, tmp_p
     assert saved["dpo"].read_bytes() != before["dpo"]
 
 
+def test_prompts_that_are_trained_on_are_not_judged(ran, tmp_path):
+    folder, _ = ran
+    runs = tmp_path / "runs"
+    changes = [
+        "sft=null", f"model={folder / 'runs' / 'sft'}", "training.max_steps=1",
+        "data.split_by=annotator", "win_rate.prompts=99", "win_rate.opponent=dpo",
+    ]  # fmt: skip
+    again(folder, runs, *changes, stages=["dpo", "mixdpo-gamma"])
+    script = miniature()
+    few = [*script.changes(folder, folder / "pairs.parquet", 6), *changes]
+    recipe = read_recipe(script.RECIPE, few)
+    train, held = (set(side["prompt"]) for side in load_data(recipe.data, recipe.seed))
+    assert held & train
+    responses = pd.read_parquet(runs / "mixdpo-gamma" / "win_rate" / "responses.parquet")
+    assert set(responses["prompt"]) == held - train != set()
+
+
 def test_win_rates_that_cannot_be_measured_are_known_before_training(ran, tmp_path):
     folder, _ = ran
     new = tmp_path / "new"
@@ -745,6 +840,12 @@ def test_win_rates_that_cannot_be_measured_are_known_before_training(ran, tmp_pa
         again(folder, new, "win_rate.judge.template=chat")
     with pytest.raises(InputError, match="opponent 'dpo' among the stages, or trained to its end"):
         again(folder, new, "win_rate.opponent=dpo", stages=["sft", "mixdpo-gamma"])
+    # Another column may put a prompt on both sides.
+    pairs = pd.read_parquet(folder / "pairs.parquet")
+    pairs.assign(prompt=pairs["prompt"].iloc[0]).to_parquet(tmp_path / "one.parquet")
+    by_person = [f"data.source={tmp_path / 'one.parquet'}", "data.split_by=annotator"]
+    with pytest.raises(InputError, match="prompts that are not trained on, .* all prompts of the"):
+        again(folder, new, *by_person)
     assert not new.exists()
     runs = tmp_path / "runs"
     shutil.copytree(folder / "runs", runs, ignore=shutil.ignore_patterns("checkpoint-*"))
@@ -791,6 +892,64 @@ def test_conversations_are_judged(ran, tmp_path):
     asked = [talk[0]["content"] for talk in done.responses["prompt"]]
     assert asked == [talk[0]["content"] for talk in prompts["prompt"][:4]]
     assert done.metrics["factor"].tolist() == ["all", "who", "who", "who"]
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ("sft.max_length=3", "texts that fit into max_length; got .* 3 tokens .* Raise sft.max_l"),
+        ("sft={learning_rate: 1e30, max_grad_norm: 0}", "finite weights after training in .*sft"),
+    ],
+)
+def test_fine_tuning_that_comes_to_nothing_is_no_stage_that_ended(ran, tmp_path, change, text):
+    with pytest.raises(InputError, match=text):
+        again(ran[0], tmp_path, change, stages=["sft"])
+    assert not (tmp_path / "sft" / "trained.json").exists()
+    assert not (tmp_path / "sft" / "model.safetensors").exists()
+
+
+def test_what_stopped_a_stage_before_it_began_can_be_corrected(ran, tmp_path):
+    with pytest.raises(InputError, match="Raise sft.max_length"):
+        again(ran[0], tmp_path, "sft.max_length=3", stages=["sft"])
+    again(ran[0], tmp_path, "training.max_steps=1", stages=["sft"])
+    settings = tmp_path / "sft" / "settings.json"
+    assert json.loads(settings.read_text())["sft"]["max_length"] == 128
+    with pytest.raises(InputError, match="sft to hold a run .* another sft.max_length"):
+        again(ran[0], tmp_path, "training.max_steps=1", "sft.max_length=64", stages=["sft"])
+    for damaged in ("{half", "5"):
+        settings.write_text(damaged)
+        with pytest.raises(InputError, match="settings of a recipe in .* that cannot be read"):
+            again(ran[0], tmp_path, "training.max_steps=1", stages=["sft"])
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_a_method_goes_on_from_no_other_fine_tuned_model(ran, tmp_path, stopped):
+    folder, _ = ran
+    for name in ("sft", "dpo"):
+        shutil.copytree(folder / "runs" / name, tmp_path / name)
+    if stopped:  # while it was trained: it would go on from its checkpoint
+        (tmp_path / "dpo" / "trained.json").unlink()
+    done = tmp_path / "sft" / "trained.json"
+    record = json.loads(done.read_text())
+    content = (tmp_path / "sft" / "model.safetensors").read_bytes()
+    digest = hashlib.sha256(f"model.safetensors\0{hashlib.sha256(content).hexdigest()}\n".encode())
+    assert record["weights_sha256"] == digest.hexdigest()
+    # Fine-tuned anew, as another machine does it.
+    done.write_text(json.dumps(record | {"weights_sha256": "another"}))
+    with pytest.raises(InputError, match="dpo to hold .*; got another sft_weights_sha256"):
+        again(folder, tmp_path, stages=["dpo"])
+    shutil.rmtree(tmp_path / "sft")
+    with pytest.raises(InputError, match="dpo to hold .*; got another sft_weights_sha256"):
+        again(folder, tmp_path)
+    assert not (tmp_path / "sft").exists()
+
+
+def test_another_method_may_lack_its_prior(ran, tmp_path):
+    folder, _ = ran
+    missing = "methods.dpo={strength: none.json, strength_family: null}"
+    again(folder, folder / "runs", missing, "win_rate=null", stages=["mixdpo-gamma"])
+    with pytest.raises(InputError, match="Expected a strength prior at none.json"):
+        again(folder, tmp_path, missing, "win_rate=null", stages=["sft", "dpo"])
 
 
 @pytest.mark.parametrize("name", ["sft", "mixdpo-gamma"])
@@ -898,6 +1057,13 @@ def test_the_commands_name_mistakes_in_a_sentence(tmp_path, capsys, ran):
     assert {path.name for path in (tmp_path / "table").iterdir()} == {
         "results.csv", "results.md", "results.tex", "strengths.csv",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("rank", "start"), [("0", "Error: "), ("3", "Error (process 4): ")])
+def test_every_process_says_what_it_found(tmp_path, capsys, monkeypatch, rank, start):
+    monkeypatch.setenv("RANK", rank)
+    assert running.main([str(tmp_path / "none.yaml")]) == 2
+    assert capsys.readouterr().err.startswith(f"{start}Expected a recipe at ")
 
 
 def test_the_commands_in_the_documents_are_understood(monkeypatch):
@@ -1028,6 +1194,30 @@ def test_lengths_that_never_differ_leave_a_cell_empty(stage, tmp_path):
     csv, markdown, *_ = results.write_table([tmp_path / "runs"], tmp_path)
     assert np.isnan(pd.read_csv(csv).loc[0, "length_controlled_win_rate"])
     assert f"0.75 ({done.metrics.loc[0, 'win_rate_low']:.2f}" in markdown.read_text()
+
+
+def test_a_group_of_one_pair_has_no_interval_and_a_folder_counts_once(stage, tmp_path):
+    learned = LearnedStrength.load(stage)
+    regions = ["a", "a", "a", "b"]
+    table = preference_metrics([3.0, -1.0, 2.0, 4.0], learned.mixing(), {"region": regions})
+    table.to_csv(stage / "evaluation" / "metrics.csv", index=False)
+    record = json.loads((stage / "settings.json").read_text()) | {"groups": ["region"]}
+    (stage / "settings.json").write_text(json.dumps(record))
+    folders = [tmp_path / "runs", stage, tmp_path / "runs" / ".." / "runs"]
+    frame = results.collect_results(folders)
+    assert len(frame) == len(results.collect_strengths(folders)) == 1
+    assert np.isnan(frame.loc[0, ["macro_margin_low", "worst_margin_high"]].astype(float)).all()
+    macro = frame.loc[0, "macro_margin"]
+    assert macro == pytest.approx(learned.mixing().mean() * (4 / 3 + 4) / 2)
+    _, markdown, *_ = results.write_table(folders, tmp_path)
+    assert f"| {macro:.2f} |" in markdown.read_text()
+
+
+def test_no_latex_of_fewer_runs_is_left(stage, tmp_path, monkeypatch):
+    assert "results.tex" in [path.name for path in results.write_table([stage], tmp_path)]
+    monkeypatch.setattr(sys.modules["prefstrength.report.tables"], "_MOST_LATEX", 0)
+    assert "results.tex" not in [path.name for path in results.write_table([stage], tmp_path)]
+    assert not (tmp_path / "results.tex").exists()
 
 
 def test_files_that_do_not_hold_what_they_should(stage, tmp_path):

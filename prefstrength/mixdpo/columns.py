@@ -19,6 +19,7 @@ __all__ = [
     "check_columns",
     "check_covariates",
     "check_group",
+    "check_level_names",
     "check_levels",
     "check_weights",
     "group_sizes",
@@ -170,6 +171,18 @@ def levels_of(datasets: Sequence[tuple[str, Any]], factors: Sequence[str]) -> di
                 )
             levels[factor] |= {str(value) for value in values}
     return {factor: sorted(found) for factor, found in levels.items()}
+
+
+def check_level_names(levels: Mapping[str, Sequence[str]]) -> None:
+    """Stop where a level has a name that the logs give to something else."""
+    for factor, names in levels.items():
+        taken = [name for name in names if name in ("macro", "worst")]
+        if taken:
+            raise InputError(
+                f"Expected levels of {factor!r} under names of their own in the logs; got "
+                f"{' and '.join(map(repr, taken))}, where the mean over levels (macro) and the "
+                f"worst of them stand. Rename {'them' if len(taken) > 1 else 'it'}."
+            )
 
 
 def check_levels(dataset: Any, label: str, levels: Mapping[str, Sequence[str]]) -> None:

@@ -7,27 +7,30 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.special import ndtri, stdtrit
 
-__all__ = ["between_levels", "macro_interval", "mean_interval", "share_interval", "worst_prob"]
+__all__ = [
+    "between_levels",
+    "independent_rows",
+    "macro_interval",
+    "mean_interval",
+    "share_interval",
+    "worst_prob",
+]
 
 # Variances below this share of the largest possible one are rounding.
 _ROUNDING = 1e-12
 
 
-def share_interval(values: np.ndarray, cluster: np.ndarray, prob: float) -> tuple[float, float]:
-    r"""Wilson's interval of a share, with the number of independent rows that the clusters leave.
+def independent_rows(values: np.ndarray, cluster: np.ndarray, prob: float) -> float:
+    r"""Number of independent rows that clusters leave of the rows that make up a share.
 
     Parameters
     ----------
-    values : ndarray, shape (row,)
-        In [0, 1], such as 1, 0 and 0.5 for ties.
-    cluster : ndarray, shape (row,)
-        Number of the cluster of every row.
-    prob : float
-        Probability of the interval.
+    values, cluster, prob
+        As of :func:`share_interval`.
 
     Returns
     -------
-    low, high : float
+    float
 
     Notes
     -----
@@ -42,9 +45,8 @@ def share_interval(values: np.ndarray, cluster: np.ndarray, prob: float) -> tupl
 
     Examples
     --------
-    >>> low, high = share_interval(np.ones(4), np.arange(4), 0.9)
-    >>> round(low, 3), round(high, 3)
-    (0.597, 1.0)
+    >>> independent_rows(np.array([1.0, 1.0, 0.0, 0.0]), np.array([0, 0, 1, 1]), 0.9) < 2
+    True
     """
     share, rows = float(values.mean()), len(values)
     variance, freedom = _variance(values, cluster)
@@ -53,7 +55,34 @@ def share_interval(values: np.ndarray, cluster: np.ndarray, prob: float) -> tupl
     if freedom > 0 and variance > _ROUNDING * most / rows:
         tail = (1 + prob) / 2
         exact = stdtrit(rows - 1, tail) / stdtrit(freedom, tail)
-        size = min(rows, most / variance * exact**2)
+        return float(min(rows, most / variance * exact**2))
+    return float(size)
+
+
+def share_interval(values: np.ndarray, cluster: np.ndarray, prob: float) -> tuple[float, float]:
+    """Wilson's interval of a share, with the number of independent rows that the clusters leave.
+
+    Parameters
+    ----------
+    values : ndarray, shape (row,)
+        In [0, 1], such as 1, 0 and 0.5 for ties.
+    cluster : ndarray, shape (row,)
+        Number of the cluster of every row.
+    prob : float
+        Probability of the interval.
+
+    Returns
+    -------
+    low, high : float
+
+    Examples
+    --------
+    >>> low, high = share_interval(np.ones(4), np.arange(4), 0.9)
+    >>> round(low, 3), round(high, 3)
+    (0.597, 1.0)
+    """
+    share, size = float(values.mean()), independent_rows(values, cluster, prob)
+    most = share * (1 - share)
     z = float(ndtri((1 + prob) / 2))
     middle = (share + z**2 / (2 * size)) / (1 + z**2 / size)
     half = np.sqrt(most / size + (z / (2 * size)) ** 2) * z / (1 + z**2 / size)

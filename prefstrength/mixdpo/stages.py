@@ -35,6 +35,7 @@ from prefstrength.mixdpo.columns import (
     check_columns,
     check_covariates,
     check_group,
+    check_level_names,
     group_sizes,
     levels_of,
     standardisation,
@@ -47,7 +48,7 @@ from prefstrength.mixdpo.models import load_tokenizer
 from prefstrength.mixdpo.registry import OBJECTIVES
 from prefstrength.mixdpo.session import show_progress
 from prefstrength.mixdpo.trainer import MixDPOTrainer, last_checkpoint
-from prefstrength.mixdpo.win_rates import WinRate, win_rate
+from prefstrength.mixdpo.win_rates import WIN_COLUMNS, WinRate, win_rate
 
 __all__ = [
     "check_preferences",
@@ -63,6 +64,12 @@ __all__ = [
 
 #: What an evaluation writes: metrics by group, and the log-ratios that they are made of.
 METRICS_FILE, PAIRS_FILE = "metrics.csv", "pairs.parquet"
+
+# Columns of an evaluation's pairs that are no groups.
+_TAKEN = (
+    "chosen", "rejected", "row", "delta", "chosen_log_ratio", "rejected_log_ratio",
+    "chosen_tokens", "rejected_tokens",
+)  # fmt: skip
 
 # Pairs of which the length is looked at together, until one fits.
 _TOGETHER = 256
@@ -108,7 +115,8 @@ def sft_arguments(
     Raises
     ------
     InputError
-        If an argument is unknown or not accepted, or ``batch_size`` cannot be reached.
+        If an argument is unknown or not accepted, would run code that comes with a model, or read
+        a pickle, ``batch_size`` cannot be reached, or an evaluation is asked for.
 
     Examples
     --------
@@ -117,7 +125,13 @@ def sft_arguments(
     >>> args.learning_rate, args.gradient_accumulation_steps
     (1e-06, 4)
     """
-    return _arguments(SFTConfig, values, folder, batch_size, seed, "supervised fine-tuning")
+    args = _arguments(SFTConfig, values, folder, batch_size, seed, "supervised fine-tuning")
+    if args.eval_strategy != "no":
+        raise InputError(
+            "Expected no eval_strategy for supervised fine-tuning, which has nothing to evaluate; "
+            f"got {args.eval_strategy.value!r}. Give it to the methods alone."
+        )
+    return args
 
 
 def preference_arguments(
@@ -143,7 +157,8 @@ def preference_arguments(
     Raises
     ------
     InputError
-        As of :func:`sft_arguments`.
+        As of :func:`sft_arguments`, or if a group has the name of a column that an evaluation or a
+        win rate writes itself.
 
     Examples
     --------
@@ -153,6 +168,12 @@ def preference_arguments(
     >>> args.strength_family, args.beta, args.gradient_accumulation_steps
     ('PointMass', 0.05, 2)
     """
+    taken = [name for name in groups if name in (*_TAKEN, *WIN_COLUMNS)]
+    if taken:
+        raise InputError(
+            f"Expected groups with names that the results do not use themselves; got {taken[0]!r}. "
+            "Rename that column."
+        )
     given = {**values, "group_columns": list(groups) or None}
     args = _arguments(MixDPOConfig, given, folder, batch_size, seed, Path(folder).name)
     if not isinstance(args, MixDPOConfig):
@@ -193,6 +214,11 @@ def _arguments(
         raise InputError(
             f"Expected arguments that {config.__name__} accepts for {stage}; got: {reason}"
         ) from error
+    if args.per_device_train_batch_size < 1:
+        raise InputError(
+            f"Expected per_device_train_batch_size of at least 1 for {stage}; got "
+            f"{args.per_device_train_batch_size}."
+        )
     at_once = args.train_batch_size * args.world_size
     if batch_size % at_once:
         raise InputError(
@@ -201,8 +227,15 @@ def _arguments(
             f"Take a multiple of {at_once}, or another per_device_train_batch_size."
         )
     args.gradient_accumulation_steps = batch_size // at_once
-    # No model that is a pickle.
-    args.model_init_kwargs = {"use_safetensors": True, **(args.model_init_kwargs or {})}
+    options = args.model_init_kwargs or {}
+    code = args.trust_remote_code or options.get("trust_remote_code")
+    if code or not options.get("use_safetensors", True):
+        raise InputError(
+            f"Expected a model for {stage} that is read from safetensors and brings no code of its "
+            f"own; got {'trust_remote_code' if code else 'use_safetensors'}: {bool(code)}. What "
+            "comes with a model is not run. Take it out."
+        )
+    args.model_init_kwargs = {**options, "use_safetensors": True}
     return args
 
 
@@ -261,7 +294,7 @@ def check_preferences(
     weights = (args.weight_column,) if args.weight_column else ()
     check_columns(trained, "train_dataset", rewards, weights)
     check_columns(held, "eval_dataset", rewards, ())
-    levels_of([("eval_dataset", held)], args.group_columns or ())
+    check_level_names(levels_of([("eval_dataset", held)], args.group_columns or ()))
     groups = covariates = None
     if args.strength_group_column is not None:
         groups = group_sizes(trained, args.strength_group_column)
@@ -340,6 +373,11 @@ def train_sft(model: str, args: Any, texts: pd.DataFrame) -> None:
         As of :func:`sft_arguments`.
     texts : DataFrame
         Columns ``prompt`` and ``completion``.
+
+    Raises
+    ------
+    InputError
+        If there is no such model, no text fits into ``args.max_length``, or training diverged.
     """
     trainer = _made(
         model,
@@ -347,6 +385,11 @@ def train_sft(model: str, args: Any, texts: pd.DataFrame) -> None:
             model, args=args, train_dataset=Dataset.from_pandas(texts, preserve_index=False)
         ),
     )
+    if not len(trainer.train_dataset):
+        raise InputError(
+            f"Expected texts that fit into max_length; got {len(texts)} whose prompt alone has "
+            f"{args.max_length} tokens or more. Raise sft.max_length."
+        )
     show_progress(trainer, not args.disable_tqdm)
     trainer.train(resume_from_checkpoint=last_checkpoint(args.output_dir, strength=False))
     _save(trainer)
@@ -366,6 +409,11 @@ def train_preferences(
     train, evaluation : DataFrame
         Columns ``prompt``, ``chosen``, ``rejected``, ``args.group_columns``, and those of
         :func:`columns_asked_for`.
+
+    Raises
+    ------
+    InputError
+        As of :class:`~prefstrength.mixdpo.MixDPOTrainer`, or if training diverged.
     """
     trainer = _made(
         model,
@@ -385,14 +433,16 @@ def _made(model: str, make: Any) -> Any:
     try:
         return make()
     except OSError as error:  # what transformers raises for a name or folder without a model
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
             f"Expected a causal language model in safetensors; got {model!r}, which transformers "
-            f"could not load ({str(error).splitlines()[0]}). Name a folder that holds "
-            "config.json, the weights and the tokenizer, or a model on the hub."
+            f"could not load ({reason}). Name a folder that holds config.json, "
+            " the weights and the tokenizer, or a model on the hub."
         ) from error
 
 
 def _save(trainer: Any) -> None:
+    _check_finite(trainer)
     with _whole_state(trainer):
         trainer.save_model()
     trainer.accelerator.wait_for_everyone()
@@ -406,6 +456,19 @@ def _save(trainer: Any) -> None:
     gc.collect()
     if torch.accelerator.is_available():
         torch.accelerator.empty_cache()
+
+
+def _check_finite(trainer: Any) -> None:
+    """Stop, in all processes, where weights are no numbers; the logs hide it (logging_nan_inf)."""
+    broken = 0
+    for weight in trainer.model.parameters():
+        mine = weight.to_local() if hasattr(weight, "to_local") else weight  # a shard
+        broken += not bool(torch.isfinite(mine.detach()).all())
+    if sum(gather_object([broken])):
+        raise InputError(
+            f"Expected finite weights after training in {trainer.args.output_dir}; got NaN or "
+            "infinity. It diverged. Remove that folder and lower the learning rate."
+        )
 
 
 @contextlib.contextmanager
@@ -434,6 +497,7 @@ def evaluate_policy(
     *,
     batch_size: int = 8,
     max_length: int | None = 1024,
+    clusters: Sequence[Any] | None = None,
     progress: bool = True,
 ) -> None:
     """Evaluate a trained policy under the strength that lies beside it, in all processes.
@@ -458,6 +522,8 @@ def evaluate_policy(
     batch_size, max_length
         As of :func:`~prefstrength.mixdpo.evaluate_preferences`; ``batch_size`` is for each
         process.
+    clusters : sequence, optional
+        What every pair shares with others, as of ``preference_metrics``: the intervals count it.
     progress : bool
         Show a progress bar.
 
@@ -493,7 +559,8 @@ def evaluate_policy(
         found = pd.DataFrame(records).sort_values("row").reset_index(drop=True)
         by = {factor: found[factor] for factor in groups}
         law = strength.of_pairs(pairs.iloc[found["row"]])
-        metrics = preference_metrics(found["delta"], law, by)
+        together = None if clusters is None else np.asarray(clusters)[found["row"]]
+        metrics = preference_metrics(found["delta"], law, by, clusters=together)
         atomic_write_bytes(folder / PAIRS_FILE, found.to_parquet(index=False))
         atomic_write_text(folder / METRICS_FILE, metrics.to_csv(index=False))
     state.wait_for_everyone()

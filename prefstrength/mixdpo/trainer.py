@@ -30,6 +30,7 @@ from prefstrength.mixdpo.columns import (
     check_columns,
     check_covariates,
     check_group,
+    check_level_names,
     check_levels,
     check_weights,
     group_sizes,
@@ -164,7 +165,7 @@ class MixDPOTrainer(DPOTrainer):
             check_columns(dataset, label, rewards, ())
         self._levels = levels_of(_named(eval_dataset), args.group_columns or ())
         self._reported = tuple(self._levels)
-        _check_level_names(self._levels)
+        check_level_names(self._levels)
         self.strength = self._build_strength(args, train_dataset)
         if args.strength_group_column is not None:
             # Evaluation pairs are of these levels, or stop here.
@@ -717,17 +718,6 @@ def _delta_settings(args: MixDPOConfig, num_pairs: int | None) -> DeltaSettings:
         args.objective,
         arguments,
     )
-
-
-def _check_level_names(levels: dict[str, list[str]]) -> None:
-    for factor, names in levels.items():
-        taken = [name for name in names if name in ("macro", "worst")]
-        if taken:
-            raise InputError(
-                f"Expected levels of {factor!r} under names of their own in the logs; got "
-                f"{' and '.join(map(repr, taken))}, where the mean over levels (macro) and the "
-                f"worst of them stand. Rename {'them' if len(taken) > 1 else 'it'}."
-            )
 
 
 def _warn_of_missing(dataset: Any, label: str, factors: tuple[str, ...]) -> None:

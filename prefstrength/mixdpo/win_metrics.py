@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit
+from scipy.optimize import brentq
+from scipy.special import expit, ndtri
 
 from prefstrength.errors import DataWarning, InputError
 from prefstrength.mixdpo.intervals import (
     between_levels,
+    independent_rows,
     macro_interval,
     mean_interval,
     share_interval,
@@ -31,7 +33,6 @@ WIN_METRICS = {
 #: next to nothing beside a few dozen prompts, and an end for coefficients that would run away.
 PENALTY_SD = 5.0
 
-_MOST_AT_ONCE = 4_000_000  # resampled prompts held in memory
 _STEPS, _TOLERANCE = 100, 1e-10
 
 
@@ -43,8 +44,6 @@ def win_metrics(
     *,
     prompts: Sequence[Any] | None = None,
     prob: float = 0.9,
-    draws: int = 1000,
-    seed: int = 0,
 ) -> pd.DataFrame:
     r"""Win rate, length-controlled win rate and reward difference, overall and by group.
 
@@ -65,14 +64,10 @@ def win_metrics(
     groups : dict, optional
         Factor name to the level of every prompt.
     prompts : sequence, optional
-        What prompt each row is about; rows of one prompt are resampled together. By default
-        every row has a prompt of its own.
+        What prompt each row is about; rows of one prompt may be alike, and the intervals count
+        prompts. By default every row has a prompt of its own.
     prob : float
         Probability of the intervals, in (0, 1).
-    draws : int
-        Bootstrap samples, at least 100.
-    seed : int
-        Same seed, same intervals.
 
     Returns
     -------
@@ -96,10 +91,11 @@ def win_metrics(
     Notes
     -----
     The interval of a win rate is Wilson's, with the number of independent prompts that its
-    cluster-robust variance amounts to, at most the number of rows; it does not collapse where
-    one model wins everything. That of a reward difference is Student's, from the cluster-robust
-    standard error, and the length-controlled rate has bootstrap percentiles, prompts drawn with
-    replacement; both are missing (NaN) where there are fewer than two prompts.
+    cluster-robust variance amounts to, at most the number of rows. That of the length-controlled
+    rate holds the :math:`\theta` whose penalised likelihood, maximised over :math:`\phi`, with
+    as many independent prompts is within :math:`z^2/2` of the largest. Neither collapses where one
+    model wins everything. That of a reward difference is Student's, from the cluster-robust
+    standard error. The last two are missing (NaN) where there are fewer than two prompts.
 
     The interval of macro is put together from the levels' [2]_ and is no surer than they are. That
     of worst goes from the lowest of the levels' lower ends to the lowest of their upper ends at
@@ -116,16 +112,15 @@ def win_metrics(
     >>> table[["prompts", "ties", "win_rate", "reward_difference"]].iloc[0].tolist()
     [4.0, 1.0, 0.625, 0.5]
     """
-    y, each = _checked(outcome, reward_difference, length_difference, prob, draws)
+    y, each = _checked(outcome, reward_difference, length_difference, prob)
     codes = read_levels(groups, len(y), "prompt")
     cluster = np.arange(len(y)) if prompts is None else pd.factorize(np.asarray(prompts))[0]
     if len(cluster) != len(y):
         raise InputError(f"Expected prompts for each of {len(y)} rows; got {len(cluster)}.")
-    rng = np.random.default_rng(seed)
-    whole = _Part(each, cluster, draws, rng)
+    whole = _Part(each, cluster)
     rows = [_row("all", "all", "micro", whole.counts, whole.value, *whole.interval(prob))]
     for factor, (levels, code) in codes.items():
-        parts = [_Part(each[code == k], cluster[code == k], draws, rng) for k in range(len(levels))]
+        parts = [_Part(each[code == k], cluster[code == k]) for k in range(len(levels))]
         ends = [part.interval(prob) for part in parts]
         for level, part, (low, high) in zip(levels, parts, ends, strict=True):
             rows.append(_row(factor, level, "level", part.counts, part.value, low, high))
@@ -136,8 +131,9 @@ def win_metrics(
         worst = np.array(ends)[:, 0].min(axis=0), outer[:, 1].min(axis=0)
         rows.append(_row(factor, "worst", "worst", whole.counts, value.min(axis=0), *worst))
     table = pd.DataFrame(rows)
-    if table["length_controlled_win_rate"].isna().any():
-        where = table.loc[table["length_controlled_win_rate"].isna(), "level"]
+    lacking = table["length_controlled_win_rate"].isna() & table["kind"].isin(["micro", "level"])
+    if lacking.any():
+        where = table.loc[lacking, "level"]
         warnings.warn(
             "Expected length differences that vary; got the same one for all prompts of "
             f"{', '.join(where.head(3))}, so that length and model cannot be told apart there. "
@@ -151,9 +147,7 @@ def win_metrics(
 # -- at the door -----------------------------------------------------------------------------------
 
 
-def _checked(
-    outcome: Any, reward: Any, length: Any, prob: float, draws: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _checked(outcome: Any, reward: Any, length: Any, prob: float) -> tuple[np.ndarray, np.ndarray]:
     """Outcomes, and outcome, reward difference and squashed length difference (prompt, 3)."""
     y, r, d = (np.asarray(value, dtype=float) for value in (outcome, reward, length))
     if y.ndim != 1 or not len(y) or not y.shape == r.shape == d.shape:
@@ -167,8 +161,6 @@ def _checked(
         )
     if not 0 < prob < 1:
         raise InputError(f"Expected prob between 0 and 1; got {prob}. 0.9 gives 90 % intervals.")
-    if draws < 100:
-        raise InputError(f"Expected draws of at least 100; got {draws}.")
     # Not about its mean, so that no difference stays none. Where all are the same, any unit does.
     unit = d.std() if d.std() > 0 else max(np.abs(d).max(), 1.0)
     return y, np.stack([y, r, np.tanh(d / unit)], axis=1)
@@ -180,18 +172,18 @@ def _checked(
 class _Part:
     """The rows of one level: outcome, reward difference and squashed length difference (row, 3)."""
 
-    def __init__(
-        self, each: np.ndarray, cluster: np.ndarray, draws: int, rng: np.random.Generator
-    ) -> None:
+    def __init__(self, each: np.ndarray, cluster: np.ndarray) -> None:
         self.y, self.reward, self.length = each.T
         _, self.cluster = np.unique(cluster, return_inverse=True)
         # A length difference that never changes is the intercept under another name.
         self.told_apart = bool(np.ptp(self.length) > 0 or self.length[0] == 0)
         given = np.isfinite(self.reward)
         reward = self.reward[given].mean() if given.any() else np.nan
-        controlled = self._controlled(np.ones((1, len(self.y))))[0]
+        controlled = np.nan
+        if self.told_apart:
+            design = np.stack([np.ones(len(self.y)), self.length], axis=1)
+            controlled = expit(_regression(self.y, design)[0][0])
         self.value = np.array([self.y.mean(), controlled, reward])
-        self.drawn = self._bootstrapped(draws, rng)
         wins, losses = int(np.sum(self.y == 1)), int(np.sum(self.y == 0))
         size = len(self.y)
         self.counts = {
@@ -202,32 +194,35 @@ class _Part:
         """Lower and upper ends (metric,)."""
         given = np.isfinite(self.reward)
         none = np.nan, np.nan
+        several = self.told_apart and self.cluster.max() > 0
         ends = [
             share_interval(self.y, self.cluster, prob),
-            _percentiles(self.drawn, prob) if len(self.drawn) else none,
+            self._controlled_interval(prob) if several else none,
             mean_interval(self.reward[given], self.cluster[given], prob) if given.any() else none,
         ]
         low, high = np.array(ends).T
         return low, high
 
-    def _controlled(self, weight: np.ndarray) -> np.ndarray:
-        """Length-controlled rates of samples that hold each row ``weight`` times (sample, row)."""
-        if not self.told_apart:
-            return np.full(len(weight), np.nan)
-        return expit(_intercepts(self.y, self.length, weight))
+    def _controlled_interval(self, prob: float) -> tuple[float, float]:
+        """Ends of the length-controlled rate, by its profile likelihood."""
+        y, x = self.y, self.length[:, None]
+        weight = independent_rows(y, self.cluster, prob) / len(y)
+        both = np.concatenate([np.ones_like(x), x], axis=1)
+        (best, _), least = _regression(y, both, weight=weight)
+        limit = least + ndtri((1 + prob) / 2) ** 2 / 2
 
-    def _bootstrapped(self, draws: int, rng: np.random.Generator) -> np.ndarray:
-        """Length-controlled rates (draw,) of samples of whole prompts; none where there is one."""
-        clusters = int(self.cluster.max()) + 1
-        if clusters < 2:
-            return np.empty(0)
-        at_once = max(1, _MOST_AT_ONCE // len(self.y))
-        parts = []
-        for start in range(0, draws, at_once):
-            count = min(at_once, draws - start)
-            times = rng.multinomial(clusters, np.full(clusters, 1 / clusters), size=count)
-            parts.append(self._controlled(times[:, self.cluster].astype(float)))
-        return np.concatenate(parts)
+        def above(theta: float) -> float:
+            loss = _regression(y, x, np.full(len(y), theta), weight)[1]
+            return loss + theta**2 / (2 * PENALTY_SD**2) - limit
+
+        ends = []
+        for way in (-1.0, 1.0):
+            step = way
+            while above(best + step) < 0:  # the penalty alone ends it
+                step *= 2
+            ends.append(expit(brentq(above, best, best + step)))
+        middle = self.value[1]  # of all rows, whatever they have in common
+        return float(min(ends[0], middle)), float(max(ends[1], middle))
 
 
 def _macro(
@@ -245,11 +240,6 @@ def _macro(
     ]
     low, high = np.array(out).T
     return low, high
-
-
-def _percentiles(drawn: np.ndarray, prob: float) -> tuple[float, float]:
-    low, high = np.quantile(drawn, [(1 - prob) / 2, (1 + prob) / 2])
-    return float(low), float(high)
 
 
 def _row(
@@ -270,36 +260,31 @@ def _row(
 # -- the length regression -------------------------------------------------------------------------
 
 
-def _intercepts(y: np.ndarray, x: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Intercepts (sample,) of penalised logistic regressions, one for each row of weights.
+def _regression(
+    y: np.ndarray, design: np.ndarray, offset: Any = 0.0, weight: float = 1.0
+) -> tuple[np.ndarray, float]:
+    """Coefficients of a penalised logistic regression, and its loss.
 
-    Newton's steps for all samples at once, halved where they would not lower the loss; the loss is
-    strictly convex, so there is one minimum and they reach it.
+    Every row counts ``weight`` times. Newton's steps, halved where they would not lower the loss,
+    which is strictly convex, so that there is one minimum and they reach it.
     """
-    theta = np.zeros((2, len(weight)))  # intercept and slope
     penalty = 1 / PENALTY_SD**2
 
-    def loss(theta: np.ndarray) -> np.ndarray:
-        u = theta[0][:, None] + theta[1][:, None] * x
-        fit = np.sum(weight * (np.logaddexp(0.0, u) - y * u), axis=1)
-        return fit + penalty / 2 * np.sum(theta**2, axis=0)
+    def loss(at: np.ndarray) -> float:
+        u = offset + design @ at
+        return float(weight * np.sum(np.logaddexp(0.0, u) - y * u) + penalty / 2 * at @ at)
 
-    now = loss(theta)
+    at = np.zeros(design.shape[1])
+    now = loss(at)
     for _ in range(_STEPS):
-        p = expit(theta[0][:, None] + theta[1][:, None] * x)
-        off, curve = weight * (p - y), weight * p * (1 - p)
-        gradient = np.stack([off.sum(axis=1), off @ x]) + penalty * theta
-        aa, ab, bb = curve.sum(axis=1) + penalty, curve @ x, curve @ x**2 + penalty
-        step = np.stack([bb * gradient[0] - ab * gradient[1], aa * gradient[1] - ab * gradient[0]])
-        step /= aa * bb - ab**2
+        p = expit(offset + design @ at)
+        gradient = weight * design.T @ (p - y) + penalty * at
+        curve = weight * (design.T * (p * (1 - p))) @ design + penalty * np.eye(len(at))
+        step = np.linalg.solve(curve, gradient)
         # Newton's decrement: about twice what is left to gain.
-        if np.max(np.sum(gradient * step, axis=0)) < _TOLERANCE:
+        if gradient @ step < _TOLERANCE:
             break
-        while True:
-            then = loss(theta - step)
-            worse = then > now + 1e-12 * (1 + np.abs(now))
-            if not worse.any():
-                break
-            step[:, worse] /= 2
-        theta, now = theta - step, then
-    return theta[0]
+        while (then := loss(at - step)) > now + 1e-12 * (1 + abs(now)):
+            step /= 2
+        at, now = at - step, then
+    return at, now

@@ -22,10 +22,11 @@ from prefstrength.mixdpo.levels import read_levels
 from prefstrength.mixdpo.models import accelerator, load_model, load_tokenizer
 from prefstrength.mixdpo.win_metrics import win_metrics
 
-__all__ = ["WinRate", "win_rate"]
+__all__ = ["WIN_COLUMNS", "WinRate", "win_rate"]
 
 _OF_EACH = ("response", "reward", "tokens", "characters", "truncated")
-_COLUMNS = ("prompt", "outcome", *(f"{name}_{side}" for name in _OF_EACH for side in "ab"))
+#: Columns of the responses that are no factors.
+WIN_COLUMNS = ("prompt", "outcome", *(f"{name}_{side}" for name in _OF_EACH for side in "ab"))
 
 # Folders of out, in which win_rate keeps what took long, and files that WinRate.save writes.
 _CACHES = ("responses", "rewards")
@@ -70,6 +71,8 @@ class WinRate:
         """
         path = Path(directory)
         _check_room(path)
+        # Last written and first gone: where it is, the others belong to it.
+        (path / "settings.json").unlink(missing_ok=True)
         buffer = io.BytesIO()
         self.responses.to_parquet(buffer, index=False)
         atomic_write_bytes(path / "responses.parquet", buffer.getvalue())
@@ -148,8 +151,10 @@ def win_rate(
         Folder where responses are kept as they come, and the judge's rewards if it can keep them.
         The same call goes on from there after an interruption, and another call that needs the
         same responses of one of the models does not make them again.
-    prob, seed
-        As of :func:`~prefstrength.mixdpo.preference_metrics`; ``seed`` also draws tokens.
+    prob : float
+        Probability of the intervals, in (0, 1).
+    seed : int
+        Of the tokens that are drawn.
     progress : bool
         Show progress bars.
 
@@ -230,7 +235,7 @@ def win_rate(
         table[f"truncated_{side}"] = made["truncated"]
     about = _judge(table, judge, None if folder is None else folder / _CACHES[1], progress)
     table["outcome"] = _outcomes(table, tie_margin)
-    table = table[list(_COLUMNS)].copy()
+    table = table[list(WIN_COLUMNS)].copy()
     for factor, (names, code) in levels.items():
         table[factor] = np.asarray(names, dtype=object)[code]
     metrics = win_metrics(
@@ -240,7 +245,6 @@ def win_rate(
         groups,
         prompts=[json.dumps(prompt) for prompt in read],
         prob=prob,
-        seed=seed,
     )
     settings = {
         **{f"model_{side}": _name(models[side], model) for side, model in given.items()},
@@ -259,7 +263,7 @@ def win_rate(
 
 
 def _check_names(levels: Mapping[str, Any]) -> None:
-    taken = [name for name in levels if name in _COLUMNS]
+    taken = [name for name in levels if name in WIN_COLUMNS]
     if taken:
         raise InputError(
             f"Expected factors with names that the result does not use itself; got {taken[0]!r}. "

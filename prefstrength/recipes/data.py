@@ -9,19 +9,31 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from prefstrength._words import listed, warn
+from prefstrength._words import Rows, listed, warn
 from prefstrength.errors import InputError
 from prefstrength.reading import read_pairs
 from prefstrength.recipes.recipe import DataSettings
 from prefstrength.sources import SOURCES, load_pairs
 
-__all__ = ["NOT_STATED", "TEXTS", "distinct_prompts", "fingerprint", "load_data", "sft_texts"]
+__all__ = [
+    "NOT_STATED",
+    "TEXTS",
+    "distinct_prompts",
+    "fingerprint",
+    "load_data",
+    "of_trained_prompts",
+    "sft_texts",
+    "together",
+]
 
 #: Level of a group column where the data say nothing.
 NOT_STATED = "not stated"
 
 #: Columns of every pair.
 TEXTS = ("prompt", "chosen", "rejected")
+
+# Conversations, as files and datasets have them.
+_SEVERAL = (list, tuple, np.ndarray)
 
 
 def load_data(
@@ -45,13 +57,15 @@ def load_data(
     Returns
     -------
     train, evaluation : DataFrame
-        Columns ``prompt``, ``chosen``, ``rejected``, those of ``settings.groups``, and those of
-        ``groups`` and ``numbers`` that were found.
+        Columns ``prompt``, ``chosen``, ``rejected``, those of ``settings.groups``,
+        ``settings.split_by`` where it is given, and those of ``groups`` and ``numbers`` that were
+        found.
 
     Raises
     ------
     InputError
-        If the source cannot be read, columns are missing, or a side of the split is empty.
+        If the source cannot be read, columns or texts are missing, or a side of the split is
+        empty.
 
     Warns
     -----
@@ -62,11 +76,12 @@ def load_data(
     --------
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "pairs.jsonl"
-    >>> pair = {"prompt": "Hi", "chosen": " Hello", "rejected": " What", "region": None}
-    >>> _ = path.write_text("\n".join([json.dumps(pair)] * 10))
+    >>> pair = {"chosen": " Hello", "rejected": " What", "region": None}
+    >>> pairs = [{"prompt": f"Hi {i % 5}"} | pair for i in range(10)]
+    >>> _ = path.write_text("\n".join(map(json.dumps, pairs)))
     >>> train, held_out = load_data(DataSettings(str(path), groups=("region",)))
-    >>> len(train), held_out.iloc[0].to_list()
-    (9, ['Hi', ' Hello', ' What', 'not stated'])
+    >>> len(train), held_out.iloc[0].to_list()  # one prompt in five, whose pairs stay together
+    (8, ['Hi 2', ' Hello', ' What', 'not stated'])
     """
     frame = _cleaned(_read(settings, settings.split), settings, settings.split, groups)
     if settings.eval_split is not None:
@@ -78,7 +93,8 @@ def load_data(
     sides = []
     for side in (frame, held):
         further = [name for name in (*groups, *numbers) if name in side.columns]
-        columns = list(dict.fromkeys((*TEXTS, *settings.groups, *further)))
+        unit = filter(None, [settings.split_by])
+        columns = list(dict.fromkeys((*TEXTS, *settings.groups, *unit, *further)))
         sides.append(side[columns].reset_index(drop=True))
     return sides[0], sides[1]
 
@@ -114,6 +130,35 @@ def distinct_prompts(pairs: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     return table.iloc[order].reset_index(drop=True)
 
 
+def of_trained_prompts(pairs: pd.DataFrame, train: pd.DataFrame) -> np.ndarray:
+    """Which pairs (pair,) have a prompt that is trained on.
+
+    Examples
+    --------
+    >>> of_trained_prompts(pd.DataFrame({"prompt": ["a", "b"]}), pd.DataFrame({"prompt": ["b"]}))
+    array([False,  True])
+    """
+    return pairs["prompt"].map(_key).isin(set(train["prompt"].map(_key))).to_numpy()
+
+
+def together(pairs: pd.DataFrame, settings: DataSettings) -> np.ndarray:
+    """Number (pair,) of what each pair shares with others: of ``split_by``, else of its prompt.
+
+    Pairs of which it is not known count as one.
+
+    Examples
+    --------
+    >>> pairs = pd.DataFrame({"prompt": ["a", "b", "a"], "who": ["x", None, None]})
+    >>> together(pairs, DataSettings("file")).tolist()
+    [0, 1, 0]
+    >>> together(pairs, DataSettings("file", split_by="who")).tolist()
+    [0, 1, 1]
+    """
+    column = pairs[settings.split_by or "prompt"]
+    keys = [_key(value) if isinstance(value, _SEVERAL) else value for value in column]
+    return pd.factorize(np.array(keys, dtype=object), use_na_sentinel=False)[0]
+
+
 def fingerprint(frame: pd.DataFrame) -> str:
     """SHA-256 of what a frame of texts, groups and numbers holds.
 
@@ -130,25 +175,32 @@ def fingerprint(frame: pd.DataFrame) -> str:
 
 def _read(settings: DataSettings, split: str) -> pd.DataFrame:
     if settings.source in SOURCES:
-        return load_pairs(
-            settings.source,
-            settings.path,
-            split=split,
-            revision=settings.revision,
-            conversational=settings.conversational,
-            **settings.options,
-        )
+        try:
+            return load_pairs(
+                settings.source,
+                settings.path,
+                split=split,
+                revision=settings.revision,
+                conversational=settings.conversational,
+                **settings.options,
+            )
+        except TypeError as error:
+            if not settings.options:
+                raise
+            raise InputError(f"data.options cannot be taken. {error}") from error
     if settings.path is not None or settings.options or settings.conversational:
         raise InputError(
             f"Expected data.path, data.options and data.conversational with {', '.join(SOURCES)} "
             f"alone; got them with {settings.source!r}. Take them out."
         )
     if Path(settings.source).exists() or not _is_hub_name(settings.source):
-        if settings.eval_split is not None:
-            raise InputError(
-                f"Expected no data.eval_split with the file {settings.source}; got "
-                f"{settings.eval_split!r}. A file has no splits. Take it out."
-            )
+        given = {name: getattr(settings, name) for name in ("eval_split", "split", "revision")}
+        for name, value in given.items():
+            if value != getattr(DataSettings, name):
+                raise InputError(
+                    f"Expected no data.{name} with the file {settings.source}; got "
+                    f"{value!r}. A file has no splits and no revisions. Take it out."
+                )
         return read_pairs(settings.source)
     import datasets
 
@@ -186,6 +238,15 @@ def _cleaned(
             f"{' and no '.join(missing)} among {listed(frame.columns, most=20)}. {hint}"
         )
     frame = frame.reset_index(drop=True)
+    rows = Rows(frame.index)
+    for name in TEXTS:
+        texts = frame[name].map(lambda value: isinstance(value, (str, *_SEVERAL)))
+        if not texts.all():
+            raise InputError(
+                f"Expected {name} of every pair in {settings.source} ({split}) as a text or a "
+                f"conversation; got something else in {rows.where(~texts.to_numpy(bool))}. Drop "
+                "these pairs."
+            )
     tie = ties(frame)
     same = frame["chosen"].map(_key).eq(frame["rejected"].map(_key)).to_numpy() & ~tie
     if tie.any() or same.any():
@@ -208,16 +269,15 @@ def _cleaned(
 
 
 def _held_out(frame: pd.DataFrame, settings: DataSettings, seed: int) -> np.ndarray:
-    keys = frame[settings.split_by] if settings.split_by else pd.Series(frame.index)
-    codes, levels = pd.factorize(keys.to_numpy(), use_na_sentinel=False)
-    number = max(1, round(settings.eval_fraction * len(levels)))
-    if number >= len(levels):
-        by = settings.split_by or "pairs"
+    codes = together(frame, settings)
+    levels = int(codes.max()) + 1
+    number = max(1, round(settings.eval_fraction * levels))
+    if number >= levels:
         raise InputError(
-            f"Expected enough {by} in {settings.source} to hold some out; got {len(levels)}. "
-            "Give more data, or another data.split_by."
+            f"Expected enough levels of {settings.split_by or 'prompt'} in {settings.source} to "
+            f"hold some out; got {levels}. Give more data, or another data.split_by."
         )
-    chosen = np.random.default_rng(seed).permutation(len(levels))[:number]
+    chosen = np.random.default_rng(seed).permutation(levels)[:number]
     return np.isin(codes, chosen)
 
 

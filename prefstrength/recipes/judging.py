@@ -13,7 +13,7 @@ from prefstrength.recipes.data import distinct_prompts, fingerprint
 from prefstrength.recipes.recipe import WIN_RATE, Recipe
 from prefstrength.rewards._cache import folder_fingerprint
 
-__all__ = ["judge_methods"]
+__all__ = ["judge_methods", "weights_of"]
 
 
 def judge_methods(recipe: Recipe, arguments: Mapping[str, Any], pairs: pd.DataFrame) -> None:
@@ -30,7 +30,8 @@ def judge_methods(recipe: Recipe, arguments: Mapping[str, Any], pairs: pd.DataFr
     arguments : mapping
         Method to its ``MixDPOConfig``, for batch size and progress bars. The opponent is skipped.
     pairs : DataFrame
-        Held-out pairs: ``prompt``, ``chosen``, ``rejected`` and the groups.
+        Held-out pairs of prompts that are not trained on: ``prompt``, ``chosen``, ``rejected`` and
+        the groups.
 
     Raises
     ------
@@ -49,7 +50,7 @@ def judge_methods(recipe: Recipe, arguments: Mapping[str, Any], pairs: pd.DataFr
     prompts = distinct_prompts(pairs, recipe.seed)
     shared = {
         "opponent": settings.opponent,
-        "opponent_sha256": _weights(opponent),
+        "opponent_sha256": weights_of(opponent),
         "judge": settings.reward.identity(),
         "prompts": settings.prompts,
         "prompts_sha256": fingerprint(prompts),
@@ -59,7 +60,7 @@ def judge_methods(recipe: Recipe, arguments: Mapping[str, Any], pairs: pd.DataFr
     }
     for name in judged:
         policy = recipe.output_dir / name
-        asked = {**shared, "policy_sha256": _weights(policy)}
+        asked = {**shared, "policy_sha256": weights_of(policy)}
         if _asked_before(policy / WIN_RATE) == asked:
             continue
         found = stages.judge_policy(
@@ -80,7 +81,8 @@ def judge_methods(recipe: Recipe, arguments: Mapping[str, Any], pairs: pd.DataFr
         whole.save(policy / WIN_RATE)
 
 
-def _weights(folder: Path) -> str:
+def weights_of(folder: Path) -> str:
+    """SHA-256 of the weights that lie in a folder."""
     return folder_fingerprint(folder, ("*.safetensors",))
 
 

@@ -50,11 +50,13 @@ class DataSettings:
     split : str
         What is trained on.
     eval_split : str, optional
-        What is evaluated on, where the source has it; without one ``eval_fraction`` of the pairs.
+        What is evaluated on, where the source has it; without one ``eval_fraction``.
     eval_fraction : float
-        Part that is held out, in (0, 1).
+        Part of the prompts, or of the levels of ``split_by``, that is held out, in (0, 1).
     split_by : str, optional
-        Column of which no level is on both sides, such as a conversation.
+        Column of which no level is on both sides, such as a conversation; by default the prompt.
+        The evaluation's intervals count its levels. Not with ``eval_split``, which is taken as it
+        is.
     groups : tuple of str
         Columns to report by; an empty cell becomes the level ``not stated``.
     conversational : bool
@@ -82,6 +84,11 @@ class DataSettings:
                     f"Expected data.{name} as a text; got {shown(value)}. Quote it where YAML "
                     "reads something else."
                 )
+        if self.eval_split is not None and self.split_by is not None:
+            raise InputError(
+                f"Expected either data.eval_split or data.split_by; got {self.eval_split!r} and "
+                f"{self.split_by!r}. The source's own split is taken as it is. Set one to null."
+            )
         groups = [self.groups] if isinstance(self.groups, str) else self.groups
         names = isinstance(groups, list | tuple) and all(isinstance(each, str) for each in groups)
         if not names:
@@ -256,11 +263,23 @@ def read_recipe(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
     path = Path(path)
     content = _read(path)
     for override in overrides:
-        content = _laid_over(content, _override(override))
+        change = _override(override)
+        if "extends" in change:
+            raise InputError(
+                f"Expected extends in a recipe's file alone; got {override!r}. Write a file that "
+                "extends the other."
+            )
+        content = _laid_over(content, change)
     _known(content, _KEYS, f"recipe {path.name}")
     for name in ("model", "output_dir", "batch_size", "data", "methods"):
         if content.get(name) is None:
             raise InputError(f"Expected {name} in recipe {path}; got none. Add it.")
+    for name in ("model", "output_dir"):
+        if not isinstance(content[name], str):
+            raise InputError(
+                f"Expected {name} in recipe {path} as a text; got {shown(content[name])}. Quote it "
+                "where YAML reads something else."
+            )
     training = _section(content, "training", path)
     shared = _section(content, "preference", path)
     given = _section(content, "methods", path)
@@ -293,8 +312,8 @@ def read_recipe(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
             )
     recipe = Recipe(
         name=path.stem,
-        model=str(content["model"]),
-        output_dir=Path(str(content["output_dir"])),
+        model=content["model"],
+        output_dir=Path(content["output_dir"]),
         batch_size=batch_size,
         seed=seed,
         data=_data(_section(content, "data", path), path),
@@ -376,7 +395,7 @@ def _read(path: Path, extended: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise InputError(f"Expected a recipe at {path}; got no file. Check the path.")
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # no UTF-8, or no date of the calendar
         reason = " ".join(str(error).split())
         raise InputError(f"Expected YAML in {path}; got {reason}. Correct it.") from error
     if not isinstance(content, dict):
@@ -403,8 +422,8 @@ def _override(text: str) -> dict[str, Any]:
         )
     try:
         content = yaml.load(value, _Loader)
-    except yaml.YAMLError as error:
-        problem = getattr(error, "problem", None) or "no YAML"
+    except (yaml.YAMLError, ValueError) as error:
+        problem = getattr(error, "problem", None) or str(error) or "no YAML"
         raise InputError(
             f"Expected a value as in YAML; got {text!r} ({problem}). Quote or correct it."
         ) from error

@@ -33,10 +33,10 @@ _TAKEN = {
 _WIN_RATES = ("win_rate", "length_controlled_win_rate")
 
 _CAPTION = (
-    "Evaluation on held-out pairs with intervals. Margin: mean strength times log-ratio "
+    "Evaluation on held-out pairs, with 90 % intervals. Margin: mean strength times log-ratio "
     "difference, in nats; with another mean strength it is another unit. Micro: every pair counts "
-    "once; macro: every group. Where strength differs by group or covariate, mean and sd/mean are "
-    "those of the common law."
+    "once; macro: every group; worst: the worst group. Where strength differs by group or "
+    "covariate, mean and sd/mean are those of the common law."
 )
 _CAPTION_STRENGTHS = (
     "Learned strength by group, in order of mean strength; of a covariate the change of the log "
@@ -104,18 +104,17 @@ def collect_strengths(folders: Sequence[str | os.PathLike[str]]) -> pd.DataFrame
 
 
 def _stages(folders: Sequence[str | os.PathLike[str]]) -> list[Path]:
-    """Folders of methods that were evaluated."""
-    found = [
-        path.parent.parent
-        for folder in folders
-        for path in sorted(Path(folder).rglob("evaluation/metrics.csv"))
-    ]
+    """Folders of methods that were evaluated, each once, though folders may lie in each other."""
+    found: dict[Path, Path] = {}
+    for folder in folders:
+        for path in sorted(Path(folder).rglob("evaluation/metrics.csv")):
+            found.setdefault(path.resolve(), path.parent.parent)
     if not found:
         raise InputError(
             f"Expected evaluations of a recipe below {listed(map(str, folders))}; got no "
             "evaluation/metrics.csv. Run the recipe to its end, or name its output_dir."
         )
-    return found
+    return list(found.values())
 
 
 def write_table(
@@ -123,6 +122,7 @@ def write_table(
 ) -> tuple[Path, ...]:
     """Write ``results.csv`` with every digit, ``results.md`` and ``results.tex`` for reading.
 
+    Of more rows than anybody prints there is no ``results.tex``, nor an earlier one any more.
     ``strengths.csv`` has the learned strengths; where they differ by group or covariate, the other
     two hold them, too. ``results.md`` says what was changed in each run.
 
@@ -172,8 +172,10 @@ def write_table(
         "results.md": "\n".join(map(_markdown, [*shown, _run_table(frame, runs)])),
     }
     texts = [latex(table) for table in shown]
-    if texts[0] is not None:  # else nobody would print it
+    if texts[0] is not None:
         contents["results.tex"] = "\n".join(f"{text}\n" for text in texts if text is not None)
+    else:  # nobody would print it, and one of fewer runs would say something else
+        (Path(out) / "results.tex").unlink(missing_ok=True)
     contents["strengths.csv"] = strengths.to_csv(index=False)
     return tuple(atomic_write_text(Path(out) / name, each) for name, each in contents.items())
 
@@ -194,7 +196,7 @@ def _rows(folder: Path) -> list[dict[str, Any]]:
         "mean_strength": law.mean(),
         "cv_strength": law.cv(),
     }
-    metrics = pd.read_csv(folder / "evaluation" / "metrics.csv", keep_default_na=False)
+    metrics = _metrics(folder / "evaluation" / "metrics.csv")
     wins = _win_rate(folder)
     micro = metrics[metrics["kind"] == "micro"]
     rows = []
@@ -266,6 +268,11 @@ def _settings(folder: Path) -> dict[str, Any]:
     return record
 
 
+def _metrics(path: Path) -> pd.DataFrame:
+    """Metrics as they were saved: an empty cell is missing, a level named NA is none."""
+    return pd.read_csv(path, keep_default_na=False, na_values=[""])
+
+
 def _win_rate(folder: Path) -> dict[str, Any]:
     """Win rates over all prompts, against one opponent; empty cells where none were measured."""
     found: dict[str, Any] = {"opponent": "", "prompts": 0}
@@ -275,7 +282,7 @@ def _win_rate(folder: Path) -> dict[str, Any]:
         return found | dict.fromkeys(columns, math.nan)
     try:
         settings = json.loads((path / "settings.json").read_text(encoding="utf-8"))
-        metrics = pd.read_csv(path / "metrics.csv", keep_default_na=False, na_values=[""])
+        metrics = _metrics(path / "metrics.csv")
         (row,) = metrics[metrics["kind"] == "micro"].to_dict("records")
         found = {"opponent": str(settings["model_b"]), "prompts": int(row["prompts"])}
         return found | {name: float(row[name]) for name in columns}
@@ -330,7 +337,7 @@ def _strength_table(frame: pd.DataFrame, runs: dict[str, str]) -> Any:
 
 def _table(frame: pd.DataFrame, runs: dict[str, str]) -> Any:
     from prefstrength.report.tables import Table
-    from prefstrength.report.words import cell, number
+    from prefstrength.report.words import number
 
     columns = {
         "accuracy": "micro_accuracy",
@@ -357,7 +364,7 @@ def _table(frame: pd.DataFrame, runs: dict[str, str]) -> Any:
     header += ["opponent"] if won else []
     rows = []
     for record in frame.to_dict("records"):
-        cells = [cell(record, name) for name in columns.values()]
+        cells = [_cell(record, name) for name in columns.values()]
         law = [record["family"], number(record["mean_strength"]), number(record["cv_strength"])]
         last = [Path(record["opponent"]).name or "–"] if won else []
         start = [record["recipe"], runs[record["run"]], str(record["seed"]), record["method"]]
@@ -372,6 +379,13 @@ def _table(frame: pd.DataFrame, runs: dict[str, str]) -> Any:
         tuple(rows),
         words=tuple(i for i, name in enumerate(header) if name in words),
     )
+
+
+def _cell(record: dict[str, Any], name: str) -> str:
+    """A number with its interval, or alone where a group is too small for one."""
+    from prefstrength.report.words import cell, fixed
+
+    return fixed(record[name]) if math.isnan(record[f"{name}_low"]) else cell(record, name)
 
 
 def _markdown(table: Any) -> str:

@@ -16,8 +16,15 @@ import pandas as pd
 from prefstrength._files import atomic_write_text
 from prefstrength.errors import InputError
 from prefstrength.prior import StrengthPrior
-from prefstrength.recipes.data import TEXTS, fingerprint, load_data, sft_texts
-from prefstrength.recipes.judging import judge_methods
+from prefstrength.recipes.data import (
+    TEXTS,
+    fingerprint,
+    load_data,
+    of_trained_prompts,
+    sft_texts,
+    together,
+)
+from prefstrength.recipes.judging import judge_methods, weights_of
 from prefstrength.recipes.recipe import SFT, Recipe, read_recipe
 
 __all__ = ["main", "run_recipe"]
@@ -27,6 +34,8 @@ SCHEMA = "prefstrength/recipe-stage/1"
 SETTINGS_FILE, TRAINED_FILE = "settings.json", "trained.json"
 #: Of the settings, what was laid over the recipe's file; what came of it is in the others.
 CHANGES = "changes"
+#: What tells one trained model from another.
+WEIGHTS = "weights_sha256"
 
 # Arguments of a trainer that say what is shown, and what is kept on the way.
 _REPORTING = (
@@ -68,8 +77,9 @@ def run_recipe(recipe: Recipe, stages: Sequence[str] | None = None) -> None:
     >>> from prefstrength.mixdpo.tiny import make_tiny_model
     >>> folder = Path(tempfile.mkdtemp())
     >>> _ = make_tiny_model([("Say hello.", "hello there"), ("Say no.", "no")], folder / "model")
-    >>> pairs = {"prompt": ["Say hello. "], "chosen": ["hello there"], "rejected": ["no"]}
-    >>> pd.DataFrame(pairs).loc[[0] * 8].to_parquet(folder / "pairs.parquet")
+    >>> prompts = [f"Say hello {i}. " for i in range(8)]
+    >>> pairs = pd.DataFrame({"prompt": prompts, "chosen": "hello there", "rejected": "no"})
+    >>> pairs.to_parquet(folder / "pairs.parquet")
     >>> _ = (folder / "small.yaml").write_text(
     ...     f"{{model: {folder}/model, output_dir: {folder}/runs, batch_size: 4, "
     ...     f"data: {{source: {folder}/pairs.parquet, eval_fraction: 0.5}}, "
@@ -104,10 +114,10 @@ def run_recipe(recipe: Recipe, stages: Sequence[str] | None = None) -> None:
         name: [_with(side, shared, [*groups, *numbers]) for side in whole]
         for name, (groups, numbers) in asked.items()
     }
-    settings = _settings(recipe, train, held_out, pairs)
+    settings = _settings(recipe, relied_on, train, held_out, pairs)
     state = mixdpo_stages.processes()
     for name in relied_on:
-        _check_folder(recipe.output_dir / name, settings[name])
+        _check_folder(recipe.output_dir / name, settings[name] | _start(recipe, name))
     start = recipe.model if recipe.sft is None else str(recipe.output_dir / SFT)
     if recipe.sft is not None and SFT not in wanted and not _is_trained(Path(start)):
         raise InputError(
@@ -115,6 +125,7 @@ def run_recipe(recipe: Recipe, stages: Sequence[str] | None = None) -> None:
             f"Run the stage {SFT} first."
         )
     _check_opponent(recipe, wanted)
+    unseen = held_out if recipe.win_rate is None else _unseen(held_out, train)
     methods = {name: arguments[name] for name in wanted if name != SFT}
     tuned = start if _is_trained(Path(start)) else recipe.model
     for name, args in methods.items():
@@ -125,7 +136,7 @@ def run_recipe(recipe: Recipe, stages: Sequence[str] | None = None) -> None:
     for name in wanted:
         folder, args = recipe.output_dir / name, arguments[name]
         if state.is_main_process and not _is_trained(folder):
-            atomic_write_text(folder / SETTINGS_FILE, _json(settings[name]))
+            atomic_write_text(folder / SETTINGS_FILE, _json(settings[name] | _start(recipe, name)))
         state.wait_for_everyone()
         if not _is_trained(folder):
             if name == SFT:
@@ -134,7 +145,8 @@ def run_recipe(recipe: Recipe, stages: Sequence[str] | None = None) -> None:
                 mixdpo_stages.train_preferences(start, args, *pairs[name])
             state.wait_for_everyone()
             if state.is_main_process:
-                atomic_write_text(folder / TRAINED_FILE, _json(_versions()))
+                done = {"versions": _versions(), WEIGHTS: weights_of(folder)}
+                atomic_write_text(folder / TRAINED_FILE, _json(done))
             state.wait_for_everyone()
         if name != SFT and not (folder / "evaluation" / mixdpo_stages.METRICS_FILE).is_file():
             mixdpo_stages.evaluate_policy(
@@ -144,11 +156,12 @@ def run_recipe(recipe: Recipe, stages: Sequence[str] | None = None) -> None:
                 recipe.data.groups,
                 batch_size=args.per_device_eval_batch_size,
                 max_length=args.max_length,
+                clusters=together(whole[1], recipe.data),
                 progress=not args.disable_tqdm,
             )
     # After all stages: any of them may be the opponent, and nobody has to wait for the judge.
     if recipe.win_rate is not None and state.is_main_process:
-        judge_methods(recipe, methods, held_out)
+        judge_methods(recipe, methods, unseen)
 
 
 def _mixdpo_stages() -> Any:
@@ -220,11 +233,27 @@ def _check_pairs(
         )
 
 
+def _unseen(held_out: pd.DataFrame, train: pd.DataFrame) -> pd.DataFrame:
+    """Held-out pairs of prompts that are not trained on, which another column may put there, too.
+
+    How well a model answers what it was trained on says little of what it learned.
+    """
+    seen = of_trained_prompts(held_out, train)
+    if seen.all():
+        raise InputError(
+            "Expected prompts that are not trained on, to measure win rates; got training pairs of "
+            f"all prompts of the {len(held_out)} pairs that are held out. Leave data.split_by out, "
+            "which holds out prompts, or turn win rates off: win_rate=null."
+        )
+    return held_out[~seen]
+
+
 # -- what lies in the folders ----------------------------------------------------------------------
 
 
 def _settings(
     recipe: Recipe,
+    stages: Sequence[str],
     train: pd.DataFrame,
     held_out: pd.DataFrame,
     pairs: Mapping[str, Sequence[pd.DataFrame]],
@@ -243,7 +272,7 @@ def _settings(
     }
     evaluation = fingerprint(held_out)
     found = {}
-    for name in recipe.stages:
+    for name in stages:
         found[name] = {**shared, "stage": name}
         if name != SFT:
             arguments = dict(recipe.methods[name])
@@ -257,6 +286,15 @@ def _settings(
     return found
 
 
+def _start(recipe: Recipe, name: str) -> dict[str, Any]:
+    """Which fine-tuned model a method starts from: trained anew, the same settings give another."""
+    path = recipe.output_dir / SFT / TRAINED_FILE
+    if name == SFT or recipe.sft is None:
+        return {}
+    done = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return {f"{SFT}_{WEIGHTS}": done.get(WEIGHTS)}
+
+
 def _check_folder(folder: Path, settings: dict[str, Any]) -> None:
     path = folder / SETTINGS_FILE
     if not path.is_file():
@@ -266,7 +304,15 @@ def _check_folder(folder: Path, settings: dict[str, Any]) -> None:
                 "other files. Give another output_dir."
             )
         return
-    there = json.loads(path.read_text(encoding="utf-8"))
+    if list(folder.iterdir()) == [path]:
+        return  # stopped before anything came of it, perhaps by what is now corrected
+    try:
+        there = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"Expected the settings of a recipe in {path}; got a file that cannot be read. Give "
+            "another output_dir, or remove the folder to train anew."
+        ) from error
     now = json.loads(_json(settings))
     other = _different(there, now)
     if other:
@@ -300,11 +346,11 @@ def _is_trained(folder: Path) -> bool:
     return (folder / TRAINED_FILE).is_file()
 
 
-def _versions() -> dict[str, Any]:
+def _versions() -> dict[str, str]:
     from importlib.metadata import version
 
     names = ("prefstrength", "torch", "transformers", "trl", "accelerate", "datasets")
-    return {"versions": {name: version(name) for name in names}}
+    return {name: version(name) for name in names}
 
 
 def _json(record: dict[str, Any]) -> str:
@@ -335,8 +381,9 @@ def told(work: Callable[[], None]) -> int:
     try:
         work()
     except InputError as error:
-        if os.environ.get("RANK", "0") == "0":
-            print(f"Error: {error}", file=sys.stderr)
+        # Of its own share of the pairs only one process may know.
+        rank = int(os.environ.get("RANK", "0"))
+        print(f"Error{f' (process {rank + 1})' if rank else ''}: {error}", file=sys.stderr)
         return 2
     return 0
 
