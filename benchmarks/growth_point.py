@@ -1,7 +1,8 @@
 """One point of the growth curves, in a process of its own.
 
 One job as JSON on standard input, the result on the last line of standard output: seconds of the
-fit cold (the first of the process) and warm (a second data set of the same shape), of one gradient
+fit cold (the first of the process) and warm (a second data set of the same shape), of the posterior
+of pairs that were compressed before, of one gradient
 of the compressed likelihood, of the posterior as it is sampled (which rests on surfaces made from
 it) and of what both replace, and the peak of memory.
 """
@@ -9,7 +10,9 @@ it) and of what both replace, and the peak of memory.
 import json
 import resource
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -100,6 +103,24 @@ def gradient_seconds(kind, choices, model):
     }
 
 
+def posterior_seconds(choices, model):
+    """Of a fit of what the streaming compression left of the pairs, the second of two."""
+    import pandas as pd
+
+    import prefstrength as ps
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "pairs.parquet"
+        x = choices.differences("reward")
+        pd.DataFrame({"reward_chosen": x, "reward_rejected": 0.0}).to_parquet(path)
+        compressed = ps.compress_choices(path, progress=False)
+        for seed in (0, 1):
+            start = time.perf_counter()
+            model.fit(compressed, seed=seed, progress=False)
+            seconds = time.perf_counter() - start
+    return seconds
+
+
 def _best(function, *arguments):
     """Seconds of a call, the least of as many as fit into half a second (at least three)."""
     import jax
@@ -130,6 +151,8 @@ def run(job):
     found["situations"] = choices.n_situations
     found["method"], found["reason"] = fit.method, fit.reason
     found["likelihood_error"] = float(fit.spec["likelihood"]["error"])
+    if kind == "pairs":
+        found["posterior"] = posterior_seconds(choices, model)
     return found | gradient_seconds(kind, choices, model)
 
 

@@ -696,5 +696,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Dropped):
         return [value.reason, value.count, list(value.rows)]
     if isinstance(value, Iterable) and not isinstance(value, str):
+        if set(map(type, value)) == {str}:  # labels, by the million
+            return list(value)
         return [_plain(part) for part in value]
     return value

@@ -255,10 +255,8 @@ def _pointwise_pairs(
 
 def _situation_labels(choices: Choices, which: Any) -> list[str]:
     if choices.situations is None:
-        labels = np.arange(choices.n_situations).astype(str)
-    else:
-        labels = np.asarray(choices.situations)
-    return [str(label) for label in labels[which]]
+        return list(map(str, np.arange(choices.n_situations)[which].tolist()))
+    return list(np.asarray(choices.situations, dtype=object)[which])
 
 
 def _agreement(data: LikelihoodData, rows: np.ndarray, chosen: np.ndarray) -> np.ndarray:
