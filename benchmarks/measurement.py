@@ -104,6 +104,38 @@ def coverage(rows):
     return out
 
 
+def figure(rows, path, most=60):
+    """Intervals of the first data sets, of the fit that ignores the errors and of the other."""
+    from matplotlib.figure import Figure
+
+    drawing = Figure(figsize=(6.8, 3.1), layout="constrained")
+    axes = drawing.subplots(1, 2, sharey=True)
+    titles = {"naive": "errors ignored", "error known": "errors in variables"}
+    for ax, (way, title) in zip(axes, titles.items(), strict=True):
+        some = rows.head(most).sort_values(f"{way}: sigma")
+        low, high = some[f"{way}: sigma low"], some[f"{way}: sigma high"]
+        covered = ((low <= TRUTH["sigma"]) & (TRUTH["sigma"] <= high)).to_numpy()
+        x = np.arange(len(some))
+        for hit, color, marker in ((True, "#0072B2", "o"), (False, "#D55E00", "x")):
+            mine = covered == hit
+            ax.vlines(x[mine], low[mine], high[mine], color=color, linewidth=1.0)
+            ax.plot(x[mine], some[f"{way}: sigma"][mine], marker, color=color, markersize=3.0,
+                    label="covers the truth" if hit else "misses it")  # fmt: skip
+        ax.axhline(TRUTH["sigma"], color="#000000", linewidth=0.9, linestyle="--")
+        share = coverage(rows)[list(titles).index(way)]["coverage"]
+        ax.set_title(f"{title}: {share:.0%} of {len(rows)} cover", fontsize=9)
+        ax.set_xlabel("data sets, in order of their estimate", fontsize=9)
+        ax.set_xticks([])
+        ax.tick_params(labelsize=8)
+        ax.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylabel("sd of log strength", fontsize=9)
+    axes[0].annotate("truth", (0, TRUTH["sigma"]), xytext=(0, 3), textcoords="offset points",
+                     fontsize=8)  # fmt: skip
+    handles, labels = axes[1].get_legend_handles_labels()
+    axes[1].legend(handles, labels, fontsize=8, frameon=False, loc="upper left")
+    drawing.savefig(path, dpi=160)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small settings, to try the code")
@@ -145,6 +177,7 @@ def main():
         "sets": rows.round(4).to_dict("records"),
         "summary": summary,
     }
+    figure(rows, args.out / "measurement.png")
     store("measurement", results, started, args.out)
 
 

@@ -345,6 +345,18 @@ def test_pairs_and_crossed_groups_fit(groups):
     assert np.isfinite(fit.tree["log_likelihood"]["choices"].values).all()
 
 
+@pytest.mark.slow
+def test_intervals_cover_where_the_naive_ones_miss():
+    """A short version of ``benchmarks/measurement.py``: 24 data sets, errors as large as signal."""
+    from benchmarks.measurement import coverage, study
+
+    rows = study((200, 30), 24, first=1000)
+    naive, known, estimated = (row["coverage"] for row in coverage(rows))
+    assert naive <= 0.25
+    assert known >= 0.75
+    assert estimated >= 0.75
+
+
 # -- what is refused -----------------------------------------------------------------------------
 
 
