@@ -25,6 +25,7 @@ PARTS = {
     "growth": "time against pairs, choosers and groups",
     "training": "a MixDPO step, against TRL's DPO step",
     "study": "MixDPO where the strengths are known, against DPO and without a prior",
+    "measurement": "coverage where rewards have as much error as signal",
     "calibration": "simulation-based calibration of every family",
 }
 _SIMULATIONS = 500

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from prefstrength.mixed import choice_score, log_choice_probability
     from prefstrength.mixing import Gamma, InverseGaussian, LogNormal, Normal, PointMass
     from prefstrength.models import MixedLogit
+    from prefstrength.other_rewards import length_corrected, sensitivity
     from prefstrength.planning import Plan, plan
     from prefstrength.plots import (
         plot_calibration,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         plot_groups,
         plot_plan,
         plot_prior_posterior,
+        plot_sensitivity,
         plot_strength,
         plot_trajectory,
     )
@@ -63,6 +65,7 @@ _HOMES = {
     "mixed": ("choice_score", "log_choice_probability"),
     "mixing": ("Gamma", "InverseGaussian", "LogNormal", "Normal", "PointMass"),
     "models": ("MixedLogit",),
+    "other_rewards": ("length_corrected", "sensitivity"),
     "planning": ("Plan", "plan"),
     "plots": (
         "plot_calibration",
@@ -73,6 +76,7 @@ _HOMES = {
         "plot_groups",
         "plot_plan",
         "plot_prior_posterior",
+        "plot_sensitivity",
         "plot_strength",
         "plot_trajectory",
     ),

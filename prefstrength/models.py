@@ -165,7 +165,8 @@ class MixedLogit:
     location (mu) Normal(-log s, 1), dispersion (sigma) HalfNormal(1); Gamma and InverseGaussian
     log mean Normal(-log s, 1), coefficient of variation HalfNormal(1); Normal mu Normal(0, 2/s),
     sigma HalfNormal(1/s); PointMass value Normal(0, 2/s). Standard deviations of group shifts:
-    HalfNormal(0.5), in units of 1/s for Normal and PointMass locations.
+    HalfNormal(0.5), in units of 1/s for Normal and PointMass locations. With ``errors`` s is the
+    root mean square of the true differences.
 
     References
     ----------

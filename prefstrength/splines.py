@@ -30,6 +30,9 @@ _STEP, _WIDTH = 0.1, 0.25
 # coefficient may be as large as in prefstrength.compress.
 _HIGHEST_POSITIVE, _HIGHEST = float(np.exp(11.0)), 400.0
 
+# Numbers in the largest temporary array.
+_BLOCK = 20_000_000
+
 
 def _points(scale: float, positive: bool, refine: int) -> tuple[np.ndarray, np.ndarray]:
     """Nodes of the spline: in the mapped coefficient, and as coefficients."""
@@ -85,9 +88,12 @@ class SplineRows:
         keys, starts = np.unique(key[order], return_index=True)
         t, beta = _points(scale, positive, refine)
         values = np.empty((len(t), len(keys)))
-        at_each = truth.at_every(difference[order], cell[order], beta)
-        for row, log_probability in zip(values, at_each, strict=True):
-            row[:] = np.add.reduceat(weight[order] * log_probability, starts)
+        size = max(1, _BLOCK // len(order))
+        for start in range(0, len(t), size):
+            some = slice(start, start + size)
+            at_each = truth.at_every(difference[order], cell[order], beta[some])
+            for row, log_probability in zip(values[some], at_each, strict=True):
+                row[:] = np.add.reduceat(weight[order] * log_probability, starts)
         spline = make_interp_spline(t, values, k=_DEGREE)
         log_share, mean, sd = truth.given(difference, cell)
         size = np.sqrt((np.exp(log_share) * (mean**2 + sd**2)).sum(axis=0))

@@ -456,7 +456,8 @@ def choice_curve(
     ----------
     fit : Fit
     differences : array-like, optional
-        Attribute differences; by default 0 to the 99th percentile of the data.
+        Attribute differences, true ones where the model has errors in the attribute; by default
+        0 to the 99th percentile of the data.
     by : str, optional
         Factor; overall when left out.
     attribute : str, optional

@@ -335,7 +335,7 @@ def test_an_error_of_zero_is_the_model_without_errors():
     assert fits[1].errors == {}
 
 
-@pytest.mark.parametrize("groups", [[], ["topic"]])
+@pytest.mark.parametrize("groups", [[], pytest.param(["topic"], marks=pytest.mark.slow)])
 def test_pairs_and_crossed_groups_fit(groups):
     """Pairs without choosers; choosers with choices in several cells."""
     choices = measured(40, 12, groups=2 if groups else 0, repeat=bool(groups))
@@ -343,6 +343,18 @@ def test_pairs_and_crossed_groups_fit(groups):
     fit = model.fit(choices, method="laplace", draws=50, progress=False)
     assert fit.spec["likelihood"]["error"] < 0.01
     assert np.isfinite(fit.tree["log_likelihood"]["choices"].values).all()
+
+
+@pytest.mark.slow
+def test_intervals_cover_where_the_naive_ones_miss():
+    """A short version of ``benchmarks/measurement.py``: 24 data sets, errors as large as signal."""
+    from benchmarks.measurement import coverage, study
+
+    rows = study((200, 30), 24, first=1000)
+    naive, known, estimated = (row["coverage"] for row in coverage(rows))
+    assert naive <= 0.25
+    assert known >= 0.75
+    assert estimated >= 0.75
 
 
 # -- what is refused -----------------------------------------------------------------------------
@@ -388,3 +400,125 @@ def test_errors_that_make_no_sense_are_refused(tmp_path):
     with pytest.raises(ps.InputError, match="compressed choices, which are sums"):
         model.fit(compressed)
     assert _of(model, choices)[1].truth is not None
+
+
+# -- the error of an ensemble --------------------------------------------------------------------
+
+
+def ensemble(pairs, loadings, noises, seed=0, shared=0.0):
+    """True differences (pair,) of variance 1, and differences (pair, member) that measure them."""
+    rng = np.random.default_rng(seed)
+    true = rng.standard_normal(pairs)
+    common = true + shared * rng.standard_normal(pairs)
+    errors = rng.standard_normal((pairs, len(loadings))) * noises
+    return true, common[:, None] * loadings + errors
+
+
+def test_two_members_of_equal_reliability():
+    true, rewards = ensemble(40_000, [1.0, 1.0], [1.0, 1.0])
+    error = ps.measurement_error(rewards)
+    assert error.reliability == pytest.approx(2 / 3, abs=0.01)
+    assert error.reliability_low < 2 / 3 < error.reliability_high
+    # Each in units of its root mean square, sqrt(2): the mean errs by sqrt(1/2)/sqrt(2).
+    assert error.sd == pytest.approx(0.5, abs=0.01)
+    mean = error.combine(rewards)
+    assert np.std(mean - true / np.sqrt(2)) == pytest.approx(error.sd, abs=0.01)
+
+
+def test_three_members_have_loadings_of_their_own():
+    """Units and reliabilities differ: the plain mean of the raw rewards would be the third's."""
+    loadings, noises = np.array([1.0, 0.8, 30.0]), np.array([0.3, 1.2, 40.0])
+    true, rewards = ensemble(60_000, loadings, noises, seed=1)
+    error = ps.measurement_error(rewards)
+    wanted = loadings / np.hypot(loadings, noises)
+    np.testing.assert_allclose(error.loadings, wanted, atol=0.01)
+    mean = error.combine(rewards)
+    assert np.corrcoef(mean, true)[0, 1] ** 2 == pytest.approx(error.reliability, abs=0.01)
+    assert mean.var() * (1 - error.reliability) == pytest.approx(error.sd**2, rel=0.02)
+    omega = wanted.sum() ** 2 / (wanted.sum() ** 2 + (1 - wanted**2).sum())
+    assert error.reliability == pytest.approx(omega, abs=0.01)
+
+
+def test_errors_that_members_share_are_invisible():
+    true, rewards = ensemble(40_000, [1.0, 1.0, 1.0], [0.7] * 3, shared=1.0)
+    error = ps.measurement_error(rewards)
+    really = np.corrcoef(error.combine(rewards), true)[0, 1] ** 2
+    assert error.reliability > really + 0.2  # an upper bound, and it says so
+    assert "upper bound" in str(error)
+
+
+def test_orientation_does_not_matter():
+    _, rewards = ensemble(500, [1.0, 1.0], [1.0, 1.0])
+    flip = np.random.default_rng(1).choice([-1.0, 1.0], (500, 1))
+    assert ps.measurement_error(rewards) == ps.measurement_error(flip * rewards)
+
+
+def test_the_interval_covers_and_counts_prompts():
+    covered = []
+    for seed in range(80):
+        _, rewards = ensemble(300, [1.0, 1.0], [1.0, 1.0], seed=seed)
+        error = ps.measurement_error(rewards)
+        covered.append(error.reliability_low < 2 / 3 < error.reliability_high)
+    assert 0.8 <= np.mean(covered) <= 0.98
+    # The same pairs four times under one prompt tell no more than once.
+    columns = {"a_chosen": rewards[:, 0], "b_chosen": rewards[:, 1]}
+    frame = pd.DataFrame(columns | {"a_rejected": 0.0, "b_rejected": 0.0})
+    frame["prompt"] = [f"p{i}" for i in range(300)]
+    many = pd.concat([frame] * 4, ignore_index=True)
+    once, naive, right = (
+        ps.measurement_error(table, ["a", "b"], prompt=prompt)
+        for table, prompt in ((frame, None), (many, None), (many, "prompt"))
+    )
+    width = [e.reliability_high - e.reliability_low for e in (once, naive, right)]
+    assert width[2] == pytest.approx(width[0], rel=0.15)
+    assert width[1] < 0.6 * width[0]
+    assert once.reliability == pytest.approx(right.reliability)
+
+
+def test_from_two_rewards_in_a_table_to_a_corrected_fit():
+    rng = np.random.default_rng(5)
+    strength = np.exp(0.7 * rng.standard_normal(120))
+    true = rng.standard_normal((120, 25))
+    sign = np.where(rng.random(true.shape) < special.expit(strength[:, None] * true), 1, -1)
+    frame = pd.DataFrame({"annotator": np.repeat([f"c{a}" for a in range(120)], 25)})
+    for name, unit in (("first", 1.0), ("second", 7.0)):
+        frame[f"{name}_chosen"] = (
+            unit * sign * (true + 1.2 * rng.standard_normal(true.shape))
+        ).ravel()
+        frame[f"{name}_rejected"] = 0.0
+    error = ps.measurement_error(frame, ["first", "second"])
+    pairs = error.combine(frame)
+    assert "reward_chosen" not in frame
+    choices = ps.Choices.from_pairs(pairs, chooser="annotator")
+    fit = ps.MixedLogit(LAW, errors={"reward": error}).fit(choices, progress=False)
+    # In units of the members' root mean square, sqrt(1 + 1.44) times larger than true ones.
+    mu, sigma = (fit.posterior[f"reward_{p}"].values.ravel() for p in ("mu", "sigma"))
+    assert abs(mu.mean() - np.log(np.sqrt(2.44))) < 2.5 * mu.std()
+    assert abs(sigma.mean() - 0.7) < 2.5 * sigma.std()
+    assert fit.errors["reward"]["members"] == ["first", "second"]
+
+
+def test_ensembles_that_make_no_sense_are_refused():
+    _, rewards = ensemble(50, [1.0, 1.0], [1.0, 1.0])
+    frame = pd.DataFrame({"a_chosen": rewards[:, 0], "a_rejected": 0.0})
+    cases = [
+        ((rewards[:, :1],), "at least two different rewards"),
+        ((rewards[:5],), "at least 10 pairs"),
+        ((rewards[:, 0],), "shape"),
+        ((frame, ["a", "b"]), "none called 'b_chosen'"),
+        ((frame,), "Expected the names of the rewards"),
+        ((rewards, ["a", "b"]), "with a table of pairs only"),
+        ((np.where(np.arange(100).reshape(50, 2) == 7, np.nan, rewards),), "first: 3"),
+        ((rewards * [1.0, 0.0],), "only differences of 0"),
+        ((rewards * [1.0, -1.0],), "measure something in common"),
+    ]
+    for arguments, sentence in cases:
+        with pytest.raises(ps.InputError, match=sentence):
+            ps.measurement_error(*arguments)
+    error = ps.measurement_error(rewards)
+    with pytest.raises(ps.InputError, match="one column for each member"):
+        error.combine(rewards[:, :1])
+    with pytest.raises(ps.InputError, match="no members to combine"):
+        ps.RewardError(sd=1.0).combine(rewards)
+    with pytest.raises(ps.InputError, match="column 'prompt'"):
+        ps.measurement_error(rewards, prompt="prompt")

@@ -8,6 +8,7 @@ from prefstrength.plots.data import plot_data
 from prefstrength.plots.groups import plot_groups
 from prefstrength.plots.plan import plot_plan
 from prefstrength.plots.prior_posterior import plot_prior_posterior
+from prefstrength.plots.sensitivity import plot_sensitivity
 from prefstrength.plots.strength import plot_strength
 from prefstrength.plots.trajectory import plot_trajectory
 
@@ -20,6 +21,7 @@ __all__ = [
     "plot_groups",
     "plot_plan",
     "plot_prior_posterior",
+    "plot_sensitivity",
     "plot_strength",
     "plot_trajectory",
 ]
