@@ -66,8 +66,8 @@ class ScoreCache:
             except (OSError, ValueError, KeyError) as error:
                 raise InputError(
                     f"The cache expects Parquet files with the columns {', '.join(self.columns)}; "
-                    f"got {os.fspath(path)!r}, which cannot be read. It may have been damaged or put "
-                    "there by hand. Delete that file; its responses are scored again."
+                    f"got {os.fspath(path)!r}, which cannot be read. It may have been damaged or "
+                    "put there by hand. Delete that file; its responses are scored again."
                 ) from error
         if not shards:
             return pd.DataFrame(columns=self.columns[1:], index=pd.Index([], name="key"))
