@@ -1,4 +1,4 @@
-"""From (prompt, response) to token ids: templates, segments, and what is cut."""
+"""From (prompt, response) to token ids: templates, segments, one BOS, and what is cut."""
 
 import inspect
 from collections.abc import Callable
@@ -11,54 +11,115 @@ from prefstrength.rewards._responses import flatten, messages
 Ids = dict[str, list[int]]
 
 
-def encoder(
-    tokenizer: Any, *, template: str, sanitize: bool, segments: bool, name: str
-) -> Callable[[Any, Any], Ids]:
-    """Build the function from (prompt, response) to token ids and, for pairs, segments."""
-    if template == "chat":
-        if not tokenizer.chat_template:
-            raise InputError(
-                f"HFReward expects a chat template in the tokenizer of {name!r}; got "
-                "none. The model may have been trained on plain texts. Say how to join prompt "
-                "and response: template='plain', or template='pair' for a cross-encoder."
+class Reader:
+    """Reads (prompt, response) as a reward model takes it: one text, one number.
+
+    Parameters
+    ----------
+    tokenizer
+        A tokenizer of transformers.
+    template : {"chat", "plain", "pair"}
+        How prompt and response are joined.
+    sanitize : bool
+        Read control tokens inside the texts as ordinary text.
+    segments : bool
+        Whether the model tells the two texts of a pair apart.
+    max_length : int or None
+        Tokens that are kept.
+    owner, name : str
+        The reward that asks and the model, for the sentences.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        *,
+        template: str,
+        sanitize: bool,
+        segments: bool,
+        max_length: int | None,
+        owner: str,
+        name: str,
+    ) -> None:
+        self.tokenizer, self.template, self.max_length = tokenizer, template, max_length
+        # only cross-encoders are asked for segments; others would score differently with them
+        self._taken = ("input_ids", "token_type_ids") if template == "pair" else ("input_ids",)
+        self._ids = self._joiner(sanitize, segments, owner, name)
+
+    def __call__(self, prompt: Any, response: Any) -> dict[str, Any]:
+        """Return ids as the model takes them, cut to its length, and ``tokens`` before that."""
+        ids = self.whole(prompt, response)
+        return {**cut(ids, self.max_length), "tokens": len(ids["input_ids"])}
+
+    def whole(self, prompt: Any, response: Any) -> Ids:
+        """Return all ids, with one BOS where there is any."""
+        ids = self._ids(prompt, response)
+        kept = {name: list(ids[name]) for name in self._taken if name in ids}
+        return one_bos(kept, self.tokenizer.bos_token_id)
+
+    def _joiner(
+        self, sanitize: bool, segments: bool, owner: str, name: str
+    ) -> Callable[[Any, Any], Ids]:
+        tokenizer = self.tokenizer
+        if self.template == "chat":
+            chat = chat_ids(tokenizer, sanitize=sanitize, owner=owner, name=name)
+            return lambda prompt, response: chat(messages(prompt, response))
+        if self.template == "plain":
+            return lambda prompt, response: dict(
+                tokenizer(f"{flatten(prompt)}\n{flatten(response)}", split_special_tokens=sanitize)
             )
-        known = inspect.signature(tokenizer.apply_chat_template).parameters
-        if sanitize and "sanitize_control_tokens" not in known:
-            raise InputError(
-                "HFReward(sanitize=True) expects a transformers whose chat templates can "
-                "sanitize control tokens; got an older one. Upgrade transformers, or use "
-                "sanitize=False for texts that you trust."
+        return lambda prompt, response: dict(
+            tokenizer(
+                flatten(prompt),
+                flatten(response),
+                return_token_type_ids=segments,
+                split_special_tokens=sanitize,
             )
-        options = {"sanitize_control_tokens": True} if sanitize else {}
+        )
 
-        # the template writes all special tokens itself: tokenising its text in the ordinary
-        # way would begin it with a second BOS
-        def encode(prompt: Any, response: Any) -> Ids:
-            return dict(
-                tokenizer.apply_chat_template(
-                    messages(prompt, response), tokenize=True, return_dict=True, **options
-                )
+
+def chat_ids(tokenizer: Any, *, sanitize: bool, owner: str, name: str) -> Callable[..., Ids]:
+    """Build the function from messages to token ids through the tokenizer's chat template."""
+    if not tokenizer.chat_template:
+        raise InputError(
+            f"{owner} expects a chat template in the tokenizer of {name!r}; got "
+            "none. The model may have been trained on plain texts. Say how to join prompt "
+            "and response: template='plain', or template='pair' for a cross-encoder."
+        )
+    known = inspect.signature(tokenizer.apply_chat_template).parameters
+    if sanitize and "sanitize_control_tokens" not in known:
+        raise InputError(
+            f"{owner}(sanitize=True) expects a transformers whose chat templates can "
+            "sanitize control tokens; got an older one. Upgrade transformers, or use "
+            "sanitize=False for texts that you trust."
+        )
+    options = {"sanitize_control_tokens": True} if sanitize else {}
+
+    # the template writes all special tokens itself: tokenising its text in the ordinary
+    # way would begin it with a second BOS
+    def ids(conversation: list[dict[str, str]], **more: Any) -> Ids:
+        return dict(
+            tokenizer.apply_chat_template(
+                conversation, tokenize=True, return_dict=True, **options, **more
             )
+        )
 
-    elif template == "plain":
+    return ids
 
-        def encode(prompt: Any, response: Any) -> Ids:
-            joined = f"{flatten(prompt)}\n{flatten(response)}"
-            return dict(tokenizer(joined, split_special_tokens=sanitize))
 
-    else:
+def one_bos(item: Ids, bos: int | None) -> Ids:
+    """Drop what repeats an opening BOS: no model was trained on two.
 
-        def encode(prompt: Any, response: Any) -> Ids:
-            return dict(
-                tokenizer(
-                    flatten(prompt),
-                    flatten(response),
-                    return_token_type_ids=segments,
-                    split_special_tokens=sanitize,
-                )
-            )
-
-    return encode
+    Examples
+    --------
+    >>> one_bos({"input_ids": [1, 1, 7, 1]}, 1)
+    {'input_ids': [1, 7, 1]}
+    """
+    ids = item["input_ids"]
+    extra = 0
+    while bos is not None and ids[extra : extra + 2] == [bos, bos]:
+        extra += 1
+    return {name: values[extra:] for name, values in item.items()} if extra else item
 
 
 def cut(item: Ids, most: int | None) -> Ids:

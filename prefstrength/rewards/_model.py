@@ -1,43 +1,19 @@
-"""Weights of a reward model: loaded whole, the head in float32, and one padded forward pass."""
+"""Models ready to score: heads in float32, nothing random, and batches padded on the right."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
 
 from prefstrength.errors import InputError
 
 
-def load_classifier(
-    load: Callable[..., Any], model_class: Any, *, name: str, dtype: Any, pad_token_id: int | None
-) -> Any:
-    """Load a sequence classifier of which every part has trained weights, ready to score.
-
-    ``load`` is called as ``load("weights", model_class.from_pretrained, **options)`` and turns
-    whatever goes wrong into one sentence.
-    """
-    model, report = load(
-        "weights",
-        model_class.from_pretrained,
-        use_safetensors=True,
-        dtype=dtype,
-        output_loading_info=True,
-    )
-    if report["missing_keys"]:
-        names = sorted(report["missing_keys"])
-        raise InputError(
-            f"HFReward expects trained weights for every part of {name!r}; got none "
-            f"for {', '.join(names[:3])}. It may be a language model without a reward head, "
-            "whose scores would be random numbers. Give a reward model."
-        )
-    # pooling reads the config, padding is ours: both follow the one token that was settled
-    model.config.get_text_config().pad_token_id = pad_token_id
+def ready(model: Any, device: Any) -> Any:
+    """Put a model on its device, in evaluation mode, without a cache of keys and values."""
     model.config.use_cache = False
-    return model
+    return model.to(device).eval()
 
 
 def head_in_float32(model: Any, name: str) -> None:
-    """Keep the head of a model in half precision in float32, and hand it float32."""
+    """Keep the head of a classifier in half precision in float32, and hand it float32."""
     head = next(
         (getattr(model, part) for part in ("score", "classifier") if hasattr(model, part)), None
     )
@@ -48,6 +24,18 @@ def head_in_float32(model: Any, name: str) -> None:
         )
     head.float()
     head.register_forward_pre_hook(lambda _, inputs: tuple(part.float() for part in inputs))
+
+
+def output_in_float32(torch: Any, model: Any) -> None:
+    """Give a causal language model a float32 copy of its output layer.
+
+    A copy, because the layer may share its weights with the embeddings, which stay as they are.
+    """
+    old = model.get_output_embeddings()
+    new = torch.nn.Linear(old.in_features, old.out_features, bias=old.bias is not None)
+    new.load_state_dict({name: value.float() for name, value in old.state_dict().items()})
+    new.register_forward_pre_hook(lambda _, inputs: tuple(part.float() for part in inputs))
+    model.set_output_embeddings(new)
 
 
 def padded(
@@ -69,10 +57,3 @@ def padded(
     if "token_type_ids" in items[0]:
         inputs["token_type_ids"] = segments.to(device)
     return inputs
-
-
-def classify(torch: Any, model: Any, inputs: dict[str, Any]) -> np.ndarray:
-    """Outputs of a sequence classifier in float64, shape (item, output)."""
-    with torch.inference_mode():
-        logits = model(**inputs).logits
-    return np.asarray(logits.double().cpu().numpy())

@@ -1,82 +1,61 @@
-"""What a reward model is: config, tokenizer, device, padding, length, and its identity."""
+"""Reward models that give one text its numbers: sequence classifiers, and value heads."""
 
-import os
-from collections.abc import Callable, Sequence
-from pathlib import Path
+import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from prefstrength._words import listed
 from prefstrength.errors import InputError
-from prefstrength.rewards._cache import folder_fingerprint
-from prefstrength.rewards._encode import cut, encoder
-from prefstrength.rewards._model import classify, head_in_float32, load_classifier, padded
+from prefstrength.rewards._checkpoint import Checkpoint
+from prefstrength.rewards._encode import Reader
+from prefstrength.rewards._model import head_in_float32, padded, ready
 
 if TYPE_CHECKING:
     from prefstrength.rewards.hf import HFReward
 
 #: Part of the identity of a score: raise it when the way of scoring changes.
 SCORING = 2
-MODEL_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.py")
+#: The value head of a causal language model, as TRL's AutoModelForCausalLMWithValueHead saved it.
+VALUE_HEAD = ("v_head.summary.weight", "v_head.summary.bias")
 
 
-class ClassifierSource:
-    """A sequence classifier as the scoring run sees it: light until :meth:`load` is called."""
+def open_source(reward: "HFReward") -> "ClassifierSource | ValueHeadSource":
+    """Look at a reward model, without its weights."""
+    return ValueHeadSource(reward) if reward.head == "value" else ClassifierSource(reward)
 
-    #: Names of the numbers that come out for every response.
-    outputs: tuple[str, ...] = ("reward",)
+
+class _TextSource:
+    """What both kinds share: a checkpoint, and one text for every response."""
+
+    _what: str
+    pad_token_id: int | None
 
     def __init__(self, reward: "HFReward") -> None:
         self.reward = reward
-        self.name = os.path.expanduser(os.fspath(reward.name_or_path))
-        self.torch, transformers = _import()
-        where = {"revision": reward.revision or "main"}
-        code = {"trust_remote_code": reward.trust_remote_code}
-        folder = Path(self.name)
-        self.local = folder.is_dir()
-        if not self.local and _looks_local(self.name):
-            raise InputError(
-                f"HFReward expects a folder with a reward model; got {self.name!r}, which does "
-                "not exist. Check the path, or give a name on the hub such as "
-                "'Skywork/Skywork-Reward-V2-Qwen3-0.6B'."
-            )
-        config_class, tokenizer_class = transformers.AutoConfig, transformers.AutoTokenizer
-        self.config = self._load("config", config_class.from_pretrained, **where, **code)
-        self.tokenizer = self._load("tokenizer", tokenizer_class.from_pretrained, **where, **code)
-        self.model_class = transformers.AutoModelForSequenceClassification
-        self.where, self.code = where, code
-        self.device = self._device()
-        self.head = self._head()
-        self.pad_token_id = self._pad()
-        self.max_length = self._max_length()
-        # segments: by what the model has, because a saved tokenizer may have lost the setting
-        self._encode = encoder(
-            self.tokenizer,
+        self.checkpoint = Checkpoint(
+            reward.name_or_path,
+            owner="HFReward",
+            what=self._what,
+            revision=reward.revision,
+            device=reward.device,
+            dtype=reward.dtype,
+            trust_remote_code=reward.trust_remote_code,
+        )
+        self.name, self.device = self.checkpoint.name, self.checkpoint.device
+        self.fingerprint = self.checkpoint.fingerprint
+        self.max_length = self.checkpoint.max_length(reward.max_length)
+        self.read = Reader(
+            self.checkpoint.tokenizer,
             template=reward.template,
             sanitize=reward.sanitize,
-            segments=getattr(self.config, "type_vocab_size", 0) > 1,
+            # by what the model has, because a saved tokenizer may have lost the setting
+            segments=getattr(self.checkpoint.config, "type_vocab_size", 0) > 1,
+            max_length=self.max_length,
+            owner="HFReward",
             name=self.name,
         )
-        self.fingerprint = (
-            folder_fingerprint(folder, MODEL_FILES)
-            if self.local
-            else str(getattr(self.config, "_commit_hash", None) or where["revision"])
-        )
-
-    def _load(self, what: str, from_pretrained: Callable[..., Any], **options: Any) -> Any:
-        """Load one part, with one sentence for everything that can go wrong on the way."""
-        try:
-            return from_pretrained(self.name, **options)
-        # whatever a hub client, a parser or a missing package raises, the user's next step is
-        # the same, and the cause is kept in the traceback
-        except Exception as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise InputError(
-                f"HFReward expects a sequence-classification model with {what} and safetensors "
-                f"weights at {self.name!r}; got {type(error).__name__}: {reason[:300]} The name "
-                "may be misspelt, the network absent, or the weights pickled. Check the name, or "
-                "give a local folder."
-            ) from error
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -84,10 +63,7 @@ class ClassifierSource:
         return {
             "reward": "HFReward",
             "scoring": SCORING,
-            # the same model is the same wherever its folder lies
-            "model": "" if self.local else self.name,
-            "fingerprint": self.fingerprint,
-            "head": self.head,
+            **self.checkpoint.identity,
             "template": self.reward.template,
             "sanitize": self.reward.sanitize,
             "max_length": self.max_length,
@@ -95,51 +71,101 @@ class ClassifierSource:
             "dtype": self.reward.dtype,
         }
 
-    def _device(self) -> Any:
-        name = self.reward.device or ("cuda" if self.torch.cuda.is_available() else "cpu")
-        try:
-            device = self.torch.device(name)
-            self.torch.empty(1, device=device)
-        except Exception as error:  # AssertionError, RuntimeError or more, by kind of device
-            raise InputError(
-                f"HFReward expects a device that this computer has; got {name!r}. "
-                "Use device='cpu', or leave it out."
-            ) from error
-        return device
+    def encode(self, prompt: Any, response: Any) -> dict[str, Any]:
+        """Token ids as the model takes them, cut to its length, and ``tokens`` before that."""
+        return self.read(prompt, response)
 
-    def _head(self) -> int:
-        heads, head = int(self.config.num_labels), self.reward.head
-        if heads == 1 and head is None:
-            return 0
-        if head is None:
-            labels = getattr(self.config, "id2label", None) or {}
-            names = [f"{i} ({labels.get(i, '?')})" for i in range(heads)]
+
+class ClassifierSource(_TextSource):
+    """A sequence classifier: one output, one of several, or several with names."""
+
+    _what = "a sequence-classification model"
+
+    def __init__(self, reward: "HFReward") -> None:
+        super().__init__(reward)
+        self.heads = self._heads()
+        #: Names of the numbers that come out for every response.
+        self.outputs = tuple(self.heads)
+        self.pad_token_id = self._pad()
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Everything that can change a score by more than rounding."""
+        return {**super().identity, "heads": self.heads}
+
+    def load(self) -> Any:
+        """Load the weights, the head in float32, in evaluation mode, on the device."""
+        here = self.checkpoint
+        model, _ = here.weights(here.transformers.AutoModelForSequenceClassification)
+        # pooling reads the config, padding is ours: both follow the one token that was settled
+        model.config.get_text_config().pad_token_id = self.pad_token_id
+        if self.reward.dtype != "float32":
+            head_in_float32(model, self.name)
+        return ready(model, self.device)
+
+    def forward(self, model: Any, items: Sequence[dict[str, Any]]) -> np.ndarray:
+        """Outputs of encoded items, shape (item, output)."""
+        torch = self.checkpoint.torch
+        with torch.inference_mode():
+            logits = model(**padded(torch, items, self.pad_token_id, self.device)).logits
+        # some code that comes with a model returns (item,) instead of (item, 1)
+        logits = logits.reshape(len(items), -1)
+        if max(self.heads.values()) >= logits.shape[1]:
             raise InputError(
-                f"A reward model expects one output; got {heads} from {self.name!r}: "
-                f"{', '.join(names[:3])}{', ...' if heads > 3 else ''}. It may be a classifier or "
-                "have one head for each aspect. Say which is the reward: HFReward(..., head=0)."
+                f"HFReward expects {max(self.heads.values()) + 1} outputs or more from "
+                f"{self.name!r}; got {logits.shape[1]}. Its config names more than its code "
+                "returns. Use head=0, or heads= with the outputs that there are."
             )
-        if head >= heads:
+        return np.asarray(logits.double().cpu().numpy()[:, list(self.heads.values())])
+
+    def _heads(self) -> dict[str, int]:
+        """Outputs of the model by the name of the attribute that they become."""
+        config, reward = self.checkpoint.config, self.reward
+        count = int(config.num_labels)
+        labels = getattr(config, "id2label", None) or {}
+        names = [str(labels.get(i, f"head_{i}")) for i in range(count)]
+        if reward.heads is None:
+            if reward.head is None and count > 1:
+                shown = [f"{i} ({name})" for i, name in enumerate(names)]
+                raise InputError(
+                    f"A reward model expects one output; got {count} from {self.name!r}: "
+                    f"{', '.join(shown[:3])}{', ...' if count > 3 else ''}. It may be a classifier "
+                    "or have one head for each aspect. Say which is the reward: "
+                    "HFReward(..., head=0), or take all as attributes: heads='all'."
+                )
+            wanted = {"reward": int(reward.head or 0)}
+        elif isinstance(reward.heads, str):
+            attributes = [re.sub(r"\W+", "_", name).strip("_").lower() for name in names]
+            wanted = {name: i for i, name in enumerate(attributes) if name}
+            if len(wanted) < count:
+                raise InputError(
+                    f"HFReward(heads='all') expects outputs with different names; got "
+                    f"{listed(names)} from {self.name!r}. Name them: heads={{'helpfulness': 0}}."
+                )
+        else:
+            wanted = dict(reward.heads)
+        beyond = [i for i in wanted.values() if i >= count]
+        if beyond:
             raise InputError(
-                f"HFReward expects head below {heads}, the number of outputs of {self.name!r}; "
-                f"got {head}. Outputs count from 0."
+                f"HFReward expects head below {count}, the number of outputs of {self.name!r}; "
+                f"got {beyond[0]}. Outputs count from 0."
             )
-        return head
+        return wanted
 
     def _pad(self) -> int | None:
         if self.reward.pad_token_id is not None:
             return self.reward.pad_token_id
-        model = self.config.get_text_config().pad_token_id
-        tokenizer = self.tokenizer.pad_token_id
-        if model is not None and tokenizer is not None and model != tokenizer:
-            tokens = self.tokenizer.convert_ids_to_tokens([model, tokenizer])
+        config, tokenizer = self.checkpoint.config, self.checkpoint.tokenizer
+        model, own = config.get_text_config().pad_token_id, tokenizer.pad_token_id
+        if model is not None and own is not None and model != own:
+            tokens = tokenizer.convert_ids_to_tokens([model, own])
             raise InputError(
                 "HFReward expects model and tokenizer to agree on the padding token; got "
-                f"{model} ({tokens[0]!r}) in the model's config and {tokenizer} ({tokens[1]!r}) in "
+                f"{model} ({tokens[0]!r}) in the model's config and {own} ({tokens[1]!r}) in "
                 f"the tokenizer of {self.name!r}. The score would be read at the wrong token, "
                 "without an error. Say which is right: HFReward(..., pad_token_id=...)."
             )
-        pad = model if model is not None else tokenizer
+        pad = model if model is not None else own
         if pad is None and self.reward.batch_size > 1:
             raise InputError(
                 f"HFReward expects a padding token to score in batches; got none from {self.name!r}"
@@ -148,65 +174,53 @@ class ClassifierSource:
             )
         return None if pad is None else int(pad)
 
-    def _max_length(self) -> int | None:
-        limits = (
-            getattr(self.config.get_text_config(), "max_position_embeddings", None),
-            self.tokenizer.model_max_length,
-        )
-        # tokenizers without a limit say 1e30
-        known = [int(limit) for limit in limits if limit is not None and 0 < limit < 1e9]
-        most, asked = min(known, default=None), self.reward.max_length
-        if asked is not None and most is not None and asked > most:
-            raise InputError(
-                f"HFReward expects max_length of at most {most}, which {self.name!r} allows; got "
-                f"{asked}. Leave it out to use all the model allows."
-            )
-        return asked if asked is not None else most
 
-    def encode(self, prompt: Any, response: Any) -> dict[str, Any]:
-        """Token ids as the model takes them, cut to its length, and ``tokens`` before that."""
-        ids = self._encode(prompt, response)
-        # only cross-encoders were asked for segments; others would score differently with them
-        taken = (
-            ("input_ids", "token_type_ids") if self.reward.template == "pair" else ("input_ids",)
-        )
-        item = {name: ids[name] for name in taken if name in ids}
-        return {**cut(item, self.max_length), "tokens": len(ids["input_ids"])}
+class ValueHeadSource(_TextSource):
+    """A causal language model whose reward is a value head, read at the last token."""
 
-    def _load_here(self, what: str, from_pretrained: Callable[..., Any], **options: Any) -> Any:
-        return self._load(what, from_pretrained, **self.where, **self.code, **options)
+    _what = "a causal language model with a value head"
+    outputs = ("reward",)
+
+    def __init__(self, reward: "HFReward") -> None:
+        super().__init__(reward)
+        # the place of the last token comes from lengths, so any padding token will do
+        given = reward.pad_token_id
+        self.pad_token_id = self.checkpoint.pad_token_id if given is None else given
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Everything that can change a score by more than rounding."""
+        return {**super().identity, "heads": "value"}
 
     def load(self) -> Any:
-        """Load the weights, the head in float32, in evaluation mode, on the device."""
-        model = load_classifier(
-            self._load_here,
-            self.model_class,
-            name=self.name,
-            dtype=getattr(self.torch, self.reward.dtype),
-            pad_token_id=self.pad_token_id,
-        )
-        if self.reward.dtype != "float32":
-            head_in_float32(model, self.name)
-        return model.to(self.device).eval()
+        """Load the body and the value head, which stays in float32."""
+        here = self.checkpoint
+        torch = here.torch
+        found = here.tensors(VALUE_HEAD)
+        weight = found.get(VALUE_HEAD[0])
+        if weight is None or weight.ndim != 2 or weight.shape[0] != 1:
+            got = "none" if weight is None else f"a tensor of shape {tuple(weight.shape)}"
+            raise InputError(
+                f"HFReward(head='value') expects {VALUE_HEAD[0]!r} of shape (1, hidden size) in "
+                f"the safetensors files of {self.name!r}; got {got}. Leave head= out where the "
+                "model is a sequence classifier."
+            )
+        body, _ = here.weights(here.transformers.AutoModel)
+        bias = found.get(VALUE_HEAD[1])
+        head = torch.nn.Linear(weight.shape[1], 1, bias=bias is not None, dtype=torch.float32)
+        with torch.no_grad():
+            head.weight.copy_(weight)
+            if bias is not None:
+                head.bias.copy_(bias)
+        return ready(body, self.device), head.to(self.device)
 
     def forward(self, model: Any, items: Sequence[dict[str, Any]]) -> np.ndarray:
-        """Rewards of encoded items, shape (item, output)."""
-        inputs = padded(self.torch, items, self.pad_token_id, self.device)
-        return classify(self.torch, model, inputs)[:, [self.head]]
-
-
-def _import() -> tuple[Any, Any]:
-    try:
-        import torch
-        import transformers
-    except ImportError as error:
-        raise InputError(
-            f"HFReward expects torch and transformers; got none of {error.name!r}. "
-            "Install them: pip install 'prefstrength[rewards]'."
-        ) from error
-    return torch, transformers
-
-
-def _looks_local(name: str) -> bool:
-    """Whether a name can only be a path: the hub knows ``name`` and ``owner/name``."""
-    return name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name
+        """Value at the last token of encoded items, shape (item, 1)."""
+        torch = self.checkpoint.torch
+        body, head = model
+        inputs = padded(torch, items, self.pad_token_id, self.device)
+        with torch.inference_mode():
+            hidden = body(**inputs).last_hidden_state
+            last = inputs["attention_mask"].sum(dim=1) - 1
+            rows = torch.arange(len(items), device=self.device)
+            return np.asarray(head(hidden[rows, last].float()).double().cpu().numpy())

@@ -1,6 +1,7 @@
 """Hugging Face sequence-classification reward models; torch loads when something is scored."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, asdict, dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ import pandas as pd
 from prefstrength.errors import InputError
 from prefstrength.rewards._responses import distinct_responses
 from prefstrength.rewards._run import run
-from prefstrength.rewards._source import ClassifierSource
+from prefstrength.rewards._source import open_source
 from prefstrength.rewards.score import Scores, versions
 
 TEMPLATES = ("chat", "plain", "pair")
@@ -18,7 +19,7 @@ DTYPES = ("float32", "bfloat16", "float16")
 
 @dataclass(frozen=True)
 class HFReward:
-    r"""A reward model of the Hugging Face kind: one number from a sequence classifier.
+    r"""A reward model of the Hugging Face kind: a sequence classifier with one head or several.
 
     Prompt and response are put through the tokenizer's chat template, in length-sorted batches
     without gradients; every distinct (prompt, response) is scored once.
@@ -30,8 +31,16 @@ class HFReward:
         ``*.safetensors`` (no pickles are read).
     revision : str, optional
         Branch, tag or commit on the hub.
-    head : int, optional
-        Which output is the reward, for models with several; needed only there.
+    head : int or "value", optional
+        Which output is the reward, for models with several; needed only there. ``"value"``: the
+        value head of a causal language model, in the layout of TRL's
+        ``AutoModelForCausalLMWithValueHead`` (``v_head.summary.weight`` in the safetensors files
+        beside the base model), read at the last token.
+    heads : dict or "all", optional
+        Several outputs at once, by the name of the attribute that each becomes:
+        ``{"helpfulness": 0, "safety": 1}``, or all under the names in the model's config.
+        :func:`score` then writes ``helpfulness_chosen``, ``helpfulness_rejected`` and so on, for
+        ``Choices.from_pairs(attributes=["helpfulness", "safety"])``.
     template : {"chat", "plain", "pair"}
         ``"chat"``: the tokenizer's chat template, a plain prompt as user message and the
         response as assistant message. ``"plain"``: prompt, line break, response. ``"pair"``:
@@ -92,7 +101,8 @@ class HFReward:
     name_or_path: str | os.PathLike[str]
     _: KW_ONLY
     revision: str | None = None
-    head: int | None = None
+    head: int | str | None = None
+    heads: Mapping[str, int] | str | None = None
     template: str = "chat"
     batch_size: int = 16
     max_length: int | None = None
@@ -115,16 +125,39 @@ class HFReward:
                     f"HFReward expects {name} to be one of {', '.join(map(repr, allowed))}; got "
                     f"{getattr(self, name)!r}."
                 )
-        for name, least in (("batch_size", 1), ("max_length", 2), ("head", 0), ("pad_token_id", 0)):
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-                raise TypeError(f"HFReward expects a whole number for {name}; got {value!r}.")
-            if value is not None and value < least:
-                raise InputError(f"HFReward expects {name} of at least {least}; got {value}.")
+        for name, least in (("batch_size", 1), ("max_length", 2), ("pad_token_id", 0)):
+            _check_whole(name, getattr(self, name), least)
+        if self.head != "value":
+            _check_whole("head", self.head, 0)
+        self._check_heads()
         if not 0 <= self.max_truncated <= 1:
             raise InputError(
                 "HFReward expects max_truncated as a share between 0 and 1; got "
                 f"{self.max_truncated}. One per cent is 0.01."
+            )
+
+    def _check_heads(self) -> None:
+        heads = self.heads
+        if heads is None or heads == "all":
+            wrong = None
+        elif not isinstance(heads, Mapping) or not heads:
+            wrong = repr(heads)
+        else:
+            names = [name for name in heads if not isinstance(name, str) or not name.strip()]
+            # `safety_raw_chosen` holds the raw rewards of `safety`
+            names += [name for name in heads if str(name).endswith("_raw")]
+            wrong = repr(names[0]) if names else None
+            for name, head in heads.items():
+                _check_whole(f"heads[{name!r}]", head, 0)
+        if wrong is not None:
+            raise InputError(
+                "HFReward expects heads as names of attributes with their outputs, such as "
+                f"{{'helpfulness': 0, 'safety': 1}}, or 'all'; got {wrong}."
+            )
+        if heads is not None and self.head is not None:
+            raise InputError(
+                f"HFReward expects head or heads; got head={self.head!r} and heads={heads!r}. "
+                "Name the one that is the reward among the others: heads={'reward': 0, ...}."
             )
 
     def identity(self) -> dict[str, Any]:
@@ -142,7 +175,7 @@ class HFReward:
         InputError
             If configuration or tokenizer cannot be loaded, or do not say how to score.
         """
-        return ClassifierSource(self).identity
+        return open_source(self).identity
 
     def score_pairs(
         self,
@@ -165,10 +198,10 @@ class HFReward:
         Returns
         -------
         Scores
-            The model's raw output, shape (pair,).
+            The model's raw output, shape (pair,), or (pair, attribute) with ``heads``.
         """
         responses = distinct_responses(pairs)
-        source = ClassifierSource(self)
+        source = open_source(self)
         found = run(
             source,
             responses,
@@ -177,10 +210,11 @@ class HFReward:
             cache=cache,
             progress=progress,
         )
-        reward = found.values[:, 0]
+        reward = found.values if self.heads is not None else found.values[:, 0]
         return Scores(
             chosen=reward[responses.chosen],
             rejected=reward[responses.rejected],
+            attributes=source.outputs,
             provenance={
                 "name": "HFReward",
                 "settings": {
@@ -195,7 +229,14 @@ class HFReward:
                 "from_cache": found.from_cache,
                 "truncated": int(found.truncated.sum()),
                 "longest": int(found.tokens.max()),
-                "alone": found.alone["reward"],
+                "alone": found.alone if self.heads is not None else found.alone["reward"],
                 "versions": versions("torch", "transformers", "tokenizers"),
             },
         )
+
+
+def _check_whole(name: str, value: Any, least: int) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+        raise TypeError(f"HFReward expects a whole number for {name}; got {value!r}.")
+    if value is not None and value < least:
+        raise InputError(f"HFReward expects {name} of at least {least}; got {value}.")

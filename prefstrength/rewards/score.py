@@ -13,9 +13,6 @@ from prefstrength._validate import as_frame, check_frame, column, flags
 from prefstrength._words import Rows
 from prefstrength.errors import InputError
 
-#: The columns that :func:`score` writes.
-REWARD_COLUMNS = ("reward_chosen", "reward_rejected", "reward_raw_chosen", "reward_raw_rejected")
-
 UNIT_RULE = "root mean square over pairs of reward(chosen) - reward(rejected), ties included"
 
 
@@ -25,15 +22,23 @@ class Scores:
 
     Attributes
     ----------
-    chosen, rejected : ndarray of float64, shape (pair,)
-        Reward of the two responses of each pair.
+    chosen, rejected : ndarray of float64, shape (pair,) or (pair, attribute)
+        Reward of the two responses of each pair, or several of them.
     provenance : dict
         Name, settings, versions and checks of the reward; JSON-serialisable.
+    attributes : tuple of str
+        What the columns of ``chosen`` and ``rejected`` are called.
     """
 
     chosen: np.ndarray
     rejected: np.ndarray
     provenance: dict[str, Any] = field(default_factory=dict)
+    attributes: tuple[str, ...] = ("reward",)
+
+    def of(self, attribute: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rewards of the chosen and the rejected responses by one attribute, shape (pair,)."""
+        shape = (len(self.chosen), len(self.attributes))
+        return self.chosen.reshape(shape)[:, attribute], self.rejected.reshape(shape)[:, attribute]
 
 
 @runtime_checkable
@@ -116,30 +121,60 @@ def score(
             f"got {reward!r}. A class needs its parentheses."
         )
     scores = reward.score_pairs(frame, cache=cache, progress=progress)
-    difference = scores.chosen - scores.rejected
-    unit = math.sqrt(float(np.mean(np.square(difference))))
-    if not unit > 0:
-        raise InputError(
-            "A reward expects to tell chosen from rejected responses; got the same reward for "
-            f"both in all {len(frame)} pairs. The two sides may be the same column or the same "
-            "text. Check the columns, or use another reward."
-        )
-    scored = frame.copy()
-    values = (scores.chosen / unit, scores.rejected / unit, scores.chosen, scores.rejected)
-    for name, value in zip(REWARD_COLUMNS, values, strict=True):
-        scored[name] = value
     decided = ~ties(frame)
+    columns: dict[str, np.ndarray] = {}
+    about: dict[str, dict[str, Any]] = {}
+    for index, attribute in enumerate(scores.attributes):
+        chosen, rejected = scores.of(index)
+        unit = unit_of(chosen - rejected, attribute)
+        columns |= reward_columns(attribute, chosen, rejected, unit)
+        about[attribute] = _about(chosen - rejected, unit, decided)
+    scored = frame.copy()
+    for name, values in columns.items():
+        scored[name] = values
     scored.attrs["reward"] = {
         **scores.provenance,
-        "unit": unit,
+        # one reward speaks for itself; several are told apart by name
+        **(about["reward"] if len(about) == 1 and "reward" in about else {"attributes": about}),
         "unit_rule": UNIT_RULE,
         "pairs": len(frame),
-        "agreement": agreement(difference[decided]) if decided.any() else None,
-        "equal": int(np.sum(difference == 0)),
-        "replaced": [name for name in REWARD_COLUMNS if name in frame.columns],
+        "replaced": [name for name in columns if name in frame.columns],
         "versions": {**versions("numpy", "pandas"), **scores.provenance.get("versions", {})},
     }
     return scored
+
+
+def unit_of(difference: np.ndarray, attribute: str = "reward") -> float:
+    """Root mean square of the differences, which must tell some pair apart."""
+    unit = math.sqrt(float(np.mean(np.square(difference))))
+    if not unit > 0:
+        called = "reward" if attribute == "reward" else f"{attribute} reward"
+        raise InputError(
+            f"A reward expects to tell chosen from rejected responses; got the same {called} for "
+            f"both in all {len(difference)} pairs. The two sides may be the same column or the "
+            "same text. Check the columns, or use another reward."
+        )
+    return unit
+
+
+def reward_columns(
+    attribute: str, chosen: np.ndarray, rejected: np.ndarray, unit: float
+) -> dict[str, np.ndarray]:
+    """Return the four columns of an attribute: both responses, in units and raw."""
+    return {
+        f"{attribute}_chosen": chosen / unit,
+        f"{attribute}_rejected": rejected / unit,
+        f"{attribute}_raw_chosen": chosen,
+        f"{attribute}_raw_rejected": rejected,
+    }
+
+
+def _about(difference: np.ndarray, unit: float, decided: np.ndarray) -> dict[str, Any]:
+    return {
+        "unit": unit,
+        "agreement": agreement(difference[decided]) if decided.any() else None,
+        "equal": int(np.sum(difference == 0)),
+    }
 
 
 def ties(frame: pd.DataFrame) -> np.ndarray:
