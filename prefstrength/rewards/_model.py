@@ -26,12 +26,17 @@ def head_in_float32(model: Any, name: str) -> None:
     head.register_forward_pre_hook(lambda _, inputs: tuple(part.float() for part in inputs))
 
 
-def output_in_float32(torch: Any, model: Any) -> None:
+def output_in_float32(torch: Any, model: Any, name: str) -> None:
     """Give a causal language model a float32 copy of its output layer.
 
     A copy, because the layer may share its weights with the embeddings, which stay as they are.
     """
     old = model.get_output_embeddings()
+    if not isinstance(old, torch.nn.Linear):
+        raise InputError(
+            "A language model in half precision expects a linear output layer, to keep it in "
+            f"float32; got {type(old).__name__} in {name!r}. Use dtype='float32'."
+        )
     new = torch.nn.Linear(old.in_features, old.out_features, bias=old.bias is not None)
     new.load_state_dict({name: value.float() for name, value in old.state_dict().items()})
     new.register_forward_pre_hook(lambda _, inputs: tuple(part.float() for part in inputs))

@@ -10,11 +10,9 @@ import pandas as pd
 from prefstrength.errors import InputError
 from prefstrength.rewards._responses import distinct_responses
 from prefstrength.rewards._run import run
+from prefstrength.rewards._settings import check_settings, check_whole
 from prefstrength.rewards._source import open_source
 from prefstrength.rewards.score import Scores, versions
-
-TEMPLATES = ("chat", "plain", "pair")
-DTYPES = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
@@ -114,27 +112,11 @@ class HFReward:
     trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name_or_path, (str, os.PathLike)):
-            raise TypeError(
-                "HFReward expects a name on the hub or a folder; got "
-                f"{type(self.name_or_path).__name__}. Save a model first: model.save_pretrained()."
-            )
-        for name, allowed in (("template", TEMPLATES), ("dtype", DTYPES)):
-            if getattr(self, name) not in allowed:
-                raise InputError(
-                    f"HFReward expects {name} to be one of {', '.join(map(repr, allowed))}; got "
-                    f"{getattr(self, name)!r}."
-                )
-        for name, least in (("batch_size", 1), ("max_length", 2), ("pad_token_id", 0)):
-            _check_whole(name, getattr(self, name), least)
+        check_settings(self)
+        check_whole("HFReward", "pad_token_id", self.pad_token_id, 0)
         if self.head != "value":
-            _check_whole("head", self.head, 0)
+            check_whole("HFReward", "head", self.head, 0)
         self._check_heads()
-        if not 0 <= self.max_truncated <= 1:
-            raise InputError(
-                "HFReward expects max_truncated as a share between 0 and 1; got "
-                f"{self.max_truncated}. One per cent is 0.01."
-            )
 
     def _check_heads(self) -> None:
         heads = self.heads
@@ -148,7 +130,7 @@ class HFReward:
             names += [name for name in heads if str(name).endswith("_raw")]
             wrong = repr(names[0]) if names else None
             for name, head in heads.items():
-                _check_whole(f"heads[{name!r}]", head, 0)
+                check_whole("HFReward", f"heads[{name!r}]", head, 0)
         if wrong is not None:
             raise InputError(
                 "HFReward expects heads as names of attributes with their outputs, such as "
@@ -233,10 +215,3 @@ class HFReward:
                 "versions": versions("torch", "transformers", "tokenizers"),
             },
         )
-
-
-def _check_whole(name: str, value: Any, least: int) -> None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-        raise TypeError(f"HFReward expects a whole number for {name}; got {value!r}.")
-    if value is not None and value < least:
-        raise InputError(f"HFReward expects {name} of at least {least}; got {value}.")
