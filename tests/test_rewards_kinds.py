@@ -434,7 +434,7 @@ def test_implicit_reward_of_other_tokens(trained, tmp_path):
 
 
 def test_implicit_reward_without_room_or_with_an_adapter(trained, tmp_path):
-    pairs = make_pairs(3)
+    pairs = " " + make_pairs(3)
     pairs.loc["r1", "prompt"] = " ".join(WORDS)
     reward = ImplicitReward(*trained, max_length=40, max_truncated=1.0)
     with pytest.raises(InputError, match=r"row r1: no token of the response is left.*takes 40"):

@@ -10,8 +10,15 @@ from prefstrength._words import listed
 from prefstrength.errors import InputError
 from prefstrength.rewards._checkpoint import Checkpoint
 from prefstrength.rewards._encode import Ids, chat_ids, cut, one_bos
+from prefstrength.rewards._guards import (
+    boundary,
+    check_bos,
+    check_boundary,
+    check_system,
+    sample,
+)
 from prefstrength.rewards._model import output_in_float32, padded, ready
-from prefstrength.rewards._responses import Text, flatten, messages
+from prefstrength.rewards._responses import Responses, Text, flatten, messages
 
 if TYPE_CHECKING:
     from prefstrength.rewards.implicit import ImplicitReward
@@ -31,6 +38,8 @@ class JudgeSource:
         self.reward = reward
         self.checkpoint = _checkpoint("JudgeReward", reward, reward.name_or_path, reward.revision)
         self.name, self.device = self.checkpoint.name, self.checkpoint.device
+        self.set_back: list[str] | None = None
+        self.unused: list[str] | None = None
         self.fingerprint = self.checkpoint.fingerprint
         self.max_length = self.checkpoint.max_length(reward.max_length)
         self.pad_token_id = self.checkpoint.pad_token_id
@@ -60,18 +69,30 @@ class JudgeSource:
 
     def encode(self, prompt: Any, response: Any) -> dict[str, Any]:
         """Token ids of the question; ``response`` holds the two texts in the order shown."""
+        bos = self.checkpoint.tokenizer.bos_token_id
+        item = one_bos({"input_ids": self._as_written(prompt, response)}, bos)
+        return {**cut(item, self.max_length), "tokens": len(item["input_ids"])}
+
+    def check_texts(self, responses: Responses) -> dict[str, Any]:
+        """Look at how questions begin; they have no system message and no response to join."""
+        shown = [(responses.prompts[i], responses.texts[i]) for i in sample(responses)]
+        openings = [self._as_written(*each) for each in shown]
+        return {"bos": check_bos(self.checkpoint.tokenizer, openings, owner="JudgeReward")}
+
+    def _as_written(self, prompt: Any, response: Any) -> list[int]:
         (_, first), (_, second) = response
         text = self.reward.prompt.format(prompt=flatten(prompt), first=first, second=second)
         if self._chat is not None:
-            ids = self._chat([{"role": "user", "content": text}], add_generation_prompt=True)
-        else:
-            ids = dict(self.checkpoint.tokenizer(text, split_special_tokens=self.reward.sanitize))
-        item = one_bos({"input_ids": ids["input_ids"]}, self.checkpoint.tokenizer.bos_token_id)
-        return {**cut(item, self.max_length), "tokens": len(item["input_ids"])}
+            return self._chat([{"role": "user", "content": text}], add_generation_prompt=True)[
+                "input_ids"
+            ]
+        tokenizer = self.checkpoint.tokenizer
+        return list(tokenizer(text, split_special_tokens=self.reward.sanitize)["input_ids"])
 
     def load(self) -> Any:
         """Load the language model, its output layer in float32."""
-        return _load(self.checkpoint, self.reward.dtype)
+        model, self.set_back, self.unused = _load(self.checkpoint, self.reward.dtype)
+        return model
 
     def forward(self, model: Any, items: Sequence[dict[str, Any]]) -> np.ndarray:
         """Log probabilities of both labels as the next token, shape (item, 2)."""
@@ -115,6 +136,8 @@ class ImplicitSource:
         self.policy = _checkpoint(owner, reward, reward.name_or_path, reward.revision)
         self.reference = _checkpoint(owner, reward, reward.reference, reward.reference_revision)
         self.name, self.device = self.policy.name, self.policy.device
+        self.set_back: list[str] | None = None
+        self.unused: list[str] | None = None
         self.fingerprint = f"{self.policy.fingerprint} {self.reference.fingerprint}"
         limits = [part.max_length(reward.max_length) for part in (self.policy, self.reference)]
         self.max_length = min((limit for limit in limits if limit is not None), default=None)
@@ -154,6 +177,12 @@ class ImplicitSource:
 
     def prompt_and_whole(self, prompt: Text, response: Text) -> tuple[list[int], list[int]]:
         """Token ids of the prompt alone, as generation would see it, and of all."""
+        bos = self.policy.tokenizer.bos_token_id
+        alone, whole = self._as_written(prompt, response)
+        ids: list[Ids] = [one_bos({"input_ids": each}, bos) for each in (alone, whole)]
+        return ids[0]["input_ids"], ids[1]["input_ids"]
+
+    def _as_written(self, prompt: Text, response: Text) -> tuple[list[int], list[int]]:
         tokenizer = self.policy.tokenizer
         if isinstance(prompt, str) and isinstance(response, str):
             # plain texts follow each other without a template, the response ends with EOS
@@ -174,12 +203,49 @@ class ImplicitSource:
                 chat(whole[:count], add_generation_prompt=True)["input_ids"],
                 chat(whole)["input_ids"],
             ]
-        ids: list[Ids] = [one_bos({"input_ids": each}, tokenizer.bos_token_id) for each in parts]
-        return ids[0]["input_ids"], ids[1]["input_ids"]
+        return parts[0], parts[1]
+
+    def check_texts(self, responses: Responses) -> dict[str, Any]:
+        """Look for what goes wrong between texts and tokens, before the models are loaded."""
+        tokenizer, found = self.policy.tokenizer, {}
+        if any(not isinstance(text, str) for text in (*responses.prompts, *responses.texts)):
+            found["system_prompt"] = check_system(
+                lambda chat: str(tokenizer.apply_chat_template(chat, tokenize=False)),
+                responses,
+                owner="ImplicitReward",
+                name=self.name,
+            )
+        openings, kinds = [], []
+        for i in sample(responses):
+            prompt, text = responses.prompts[i], responses.texts[i]
+            try:
+                alone, whole = self._as_written(prompt, text)
+            except Exception:  # the run names the row of what a template refuses
+                continue
+            openings.append(whole)
+            if alone[-1:] == [tokenizer.eos_token_id]:
+                alone = alone[:-1]  # some tokenizers end every text with EOS
+            kinds.append(boundary(alone, whole, text_goes_on=self._goes_on(prompt, text)))
+        found["bos"] = check_bos(tokenizer, openings, owner="ImplicitReward")
+        found["boundary"] = check_boundary(kinds, owner="ImplicitReward", all_matter=True)
+        return found
+
+    def _goes_on(self, prompt: Text, response: Text) -> bool:
+        """Whether the whole begins, as text, with the prompt as generation would see it."""
+        if isinstance(prompt, str) and isinstance(response, str):
+            return True
+        chat = messages(prompt, response)
+        count = 1 if isinstance(prompt, str) else len(prompt)
+        write = self.policy.tokenizer.apply_chat_template
+        start = write(chat[:count], tokenize=False, add_generation_prompt=True)
+        return bool(write(chat, tokenize=False).startswith(start))
 
     def load(self) -> Any:
         """Load policy and reference."""
-        return tuple(_load(part, self.reward.dtype) for part in (self.policy, self.reference))
+        loaded = [_load(part, self.reward.dtype) for part in (self.policy, self.reference)]
+        self.set_back = [part for _, parts, _ in loaded for part in parts]
+        self.unused = [name for _, _, names in loaded for name in names]
+        return tuple(model for model, _, _ in loaded)
 
     def forward(self, model: Any, items: Sequence[dict[str, Any]]) -> np.ndarray:
         """Log-ratio of each response in nats, summed over its tokens, shape (item, 1)."""
@@ -224,11 +290,12 @@ def _checkpoint(owner: str, reward: Any, name_or_path: Any, revision: str | None
     )
 
 
-def _load(checkpoint: Checkpoint, dtype: str) -> Any:
-    model, _ = checkpoint.weights(checkpoint.transformers.AutoModelForCausalLM)
+def _load(checkpoint: Checkpoint, dtype: str) -> tuple[Any, list[str], list[str]]:
+    """Load a language model; parts set back to evaluation; weights left unused."""
+    model, unused = checkpoint.weights(checkpoint.transformers.AutoModelForCausalLM)
     if dtype != "float32":
         output_in_float32(checkpoint.torch, model, checkpoint.name)
-    return ready(model, checkpoint.device)
+    return *ready(checkpoint.torch, model, checkpoint.device, checkpoint.name), unused
 
 
 def _logits(model: Any, inputs: dict[str, Any], places: Any) -> Any:

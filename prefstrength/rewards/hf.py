@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from prefstrength.errors import InputError
+from prefstrength.rewards._guards import of_run
 from prefstrength.rewards._responses import distinct_responses
 from prefstrength.rewards._run import run
 from prefstrength.rewards._settings import check_settings, check_whole
@@ -184,6 +185,7 @@ class HFReward:
         """
         responses = distinct_responses(pairs)
         source = open_source(self)
+        texts = source.check_texts(responses)
         found = run(
             source,
             responses,
@@ -212,6 +214,7 @@ class HFReward:
                 "truncated": int(found.truncated.sum()),
                 "longest": int(found.tokens.max()),
                 "alone": found.alone if self.heads is not None else found.alone["reward"],
+                "guards": {**texts, **of_run(source, responses, found, rounded=True)},
                 "versions": versions("torch", "transformers", "tokenizers"),
             },
         )

@@ -9,6 +9,7 @@ import pandas as pd
 
 from prefstrength.errors import InputError
 from prefstrength.rewards._causal import ImplicitSource
+from prefstrength.rewards._guards import of_run
 from prefstrength.rewards._responses import distinct_responses
 from prefstrength.rewards._run import run
 from prefstrength.rewards._settings import check_name, check_settings
@@ -111,6 +112,7 @@ class ImplicitReward:
         """
         responses = distinct_responses(pairs)
         source = ImplicitSource(self)
+        texts = source.check_texts(responses)
         found = run(
             source,
             responses,
@@ -138,6 +140,7 @@ class ImplicitReward:
                 "truncated": int(found.truncated.sum()),
                 "longest": int(found.tokens.max()),
                 "alone": found.alone["log_ratio"],
+                "guards": {**texts, **of_run(source, responses, found, rounded=True)},
                 "versions": versions("torch", "transformers", "tokenizers"),
             },
         )

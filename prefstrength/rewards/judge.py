@@ -11,6 +11,7 @@ import pandas as pd
 from prefstrength._words import warn
 from prefstrength.errors import InputError
 from prefstrength.rewards._causal import JudgeSource
+from prefstrength.rewards._guards import of_run
 from prefstrength.rewards._responses import Responses, content_key, distinct_responses, flatten
 from prefstrength.rewards._run import run
 from prefstrength.rewards._settings import check_settings
@@ -164,6 +165,7 @@ class JudgeReward:
         """
         questions = _both_orders(distinct_responses(pairs))
         source = JudgeSource(self)
+        texts = source.check_texts(questions)
         found = run(
             source,
             questions,
@@ -201,6 +203,7 @@ class JudgeReward:
                 "truncated": int(found.truncated.sum()),
                 "longest": int(found.tokens.max()),
                 "alone": found.alone,
+                "guards": {**texts, **of_run(source, questions, found, rounded=False)},
                 "versions": versions("torch", "transformers", "tokenizers"),
             },
         )
