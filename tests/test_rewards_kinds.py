@@ -487,3 +487,20 @@ def test_half_precision_of_the_other_kinds(kind, judging, trained, tmp_path):
     for side in SIDES:
         difference = together[f"reward_raw_{side}"] - single[f"reward_raw_{side}"]
         assert difference.abs().max() <= moved + 1e-6
+
+
+# -- on the command line ---------------------------------------------------------------------
+
+
+def test_implicit_reward_from_the_command_line(trained, tmp_path):
+    from prefstrength import pipeline
+
+    pairs = " " + make_pairs(12)
+    pairs.to_parquet(tmp_path / "pairs.parquet")
+    name = "implicit:" + ",".join(map(str, trained))
+    scored = pipeline.score(
+        tmp_path / "pairs.parquet", tmp_path / "out", reward=name, progress=False
+    )
+    expected = score(pairs, ImplicitReward(*trained), progress=False)
+    np.testing.assert_allclose(scored["reward_chosen"], expected["reward_chosen"])
+    assert list((tmp_path / "out" / "scores").glob("*/*.parquet"))
