@@ -455,7 +455,7 @@ def test_unknown_device(folder):
 @pytest.mark.parametrize(
     ("options", "error", "says"),
     [
-        ({"template": "chatml"}, InputError, "'chat', 'plain', 'pair'"),
+        ({"template": "chatml"}, InputError, "'chat', 'plain', 'trl', 'pair'"),
         ({"dtype": "int8"}, InputError, "'float32', 'bfloat16', 'float16'"),
         ({"batch_size": 0}, InputError, "at least 1"),
         ({"batch_size": 2.5}, TypeError, "whole number"),

@@ -71,7 +71,7 @@ class Checkpoint:
         return {"model": "" if self.local else self.name, "fingerprint": self.fingerprint}
 
     @property
-    def pad_token_id(self) -> int | None:
+    def pad_token_id(self) -> int:
         """What may fill a batch of a model that takes lengths from the attention mask alone."""
         found = (self.tokenizer.pad_token_id, self.config.get_text_config().pad_token_id, 0)
         return next(int(token) for token in found if token is not None)
@@ -134,11 +134,11 @@ class Checkpoint:
         from safetensors import safe_open
 
         cached = self.transformers.utils.cached_file
-        index = cached(
-            self.name,
-            "model.safetensors.index.json",
+        index = self._load(
+            "an index of its weights",
+            cached,
+            filename="model.safetensors.index.json",
             _raise_exceptions_for_missing_entries=False,
-            **self._where,
         )
         files = {"model.safetensors": set(names)}
         if index is not None:

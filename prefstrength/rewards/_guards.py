@@ -70,6 +70,23 @@ def check_bos(tokenizer: Any, openings: Sequence[Sequence[int]], *, owner: str) 
     }
 
 
+def check_date(dated: bool, *, owner: str, name: str) -> bool:
+    """Say that a template writes the date, which is held fixed.
+
+    Warns
+    -----
+    DataWarning
+        If it does.
+    """
+    if dated:
+        warn(
+            f"{owner}: the chat template of {name!r} writes today's date into every text, so that "
+            "scores would change from day to day. It is told 26 July 2024 on all days. Scores may "
+            "differ a little from those of the model's own recipe."
+        )
+    return dated
+
+
 def check_system(
     render: Callable[[list[dict[str, str]]], str], responses: Responses, *, owner: str, name: str
 ) -> dict[str, Any]:

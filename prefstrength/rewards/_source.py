@@ -9,8 +9,8 @@ import numpy as np
 from prefstrength._words import listed, warn
 from prefstrength.errors import InputError
 from prefstrength.rewards._checkpoint import Checkpoint
-from prefstrength.rewards._encode import Reader
-from prefstrength.rewards._guards import check_bos, check_boundary, check_system, sample
+from prefstrength.rewards._encode import Reader, is_dated
+from prefstrength.rewards._guards import check_bos, check_boundary, check_date, check_system, sample
 from prefstrength.rewards._model import head_in_float32, padded, ready
 from prefstrength.rewards._responses import Responses
 
@@ -83,8 +83,10 @@ class _TextSource:
 
     def check_texts(self, responses: Responses) -> dict[str, Any]:
         """Look for what goes wrong between texts and tokens, before the model is loaded."""
-        read, found = self.read, {}
+        read, found = self.read, dict[str, Any]()
         if self.reward.template == "chat":
+            dated = is_dated(read.tokenizer)
+            found["date"] = check_date(dated, owner="HFReward", name=self.name)
             found["system_prompt"] = check_system(
                 read.render, responses, owner="HFReward", name=self.name
             )

@@ -140,6 +140,8 @@ class HFReward:
                 "HFReward expects heads as names of attributes with their outputs, such as "
                 f"{{'helpfulness': 0, 'safety': 1}}, or 'all'; got {wrong}."
             )
+        if isinstance(heads, Mapping):  # a copy, which nobody else changes
+            object.__setattr__(self, "heads", dict(heads))
         if heads is not None and self.head is not None:
             raise InputError(
                 f"HFReward expects head or heads; got head={self.head!r} and heads={heads!r}. "
