@@ -17,6 +17,8 @@ SAMPLE = 256
 ROWS = 20
 #: Responses that share a score may be this many times those expected of float32, and a few more.
 TIES_FACTOR, TIES_SPARE = 5.0, 10
+#: Fewer responses than these say nothing about how often scores should tie.
+TIES_LEAST = 50
 
 
 def sample(responses: Responses) -> list[int]:
@@ -231,7 +233,8 @@ def check_ties(
     step = float(np.spacing(np.float32(np.median(np.abs(values)))))
     expected = n * (n - 1) / 2 * step / (2 * math.sqrt(math.pi) * spread) if spread > 0 else 0.0
     written = _half_precision(values)
-    if written is not None or pairs > TIES_SPARE + TIES_FACTOR * expected:
+    often = n >= TIES_LEAST and pairs > TIES_SPARE + TIES_FACTOR * expected
+    if written is not None or often:
         steps = f"All are numbers that {written} can write. " if written else ""
         warn(
             f"Different responses share their {output} more often than they should: {pairs:,} "
