@@ -117,9 +117,10 @@ def test_system_message_that_the_template_leaves_out(tmp_path):
     with pytest.raises(InputError, match=says):
         score(pairs, HFReward(model), progress=False)
     assert len(score(pairs.drop(["r1", "r4"]), HFReward(model), progress=False)) == 4
-    causal = save(tmp_path / "causal", make_causal(), make_tokenizer(NO_SYSTEM))
+    tokenizer = make_tokenizer(NO_SYSTEM)
+    causal = [save(tmp_path / f"causal{i}", make_causal(i), tokenizer) for i in (0, 1)]
     with pytest.raises(InputError, match=says):
-        score(pairs, ImplicitReward(causal, causal), progress=False)
+        score(pairs, ImplicitReward(*causal), progress=False)
 
 
 def test_system_message_that_the_template_shows_or_refuses(folder, tmp_path):
@@ -167,9 +168,11 @@ def test_response_that_begins_inside_a_token(tmp_path):
 
 
 def test_conversations_without_a_template(tmp_path):
-    model = save(tmp_path, make_causal(), make_tokenizer(None))
+    models = [save(tmp_path / f"m{i}", make_causal(i), make_tokenizer(None)) for i in (0, 1)]
     with pytest.raises(InputError, match="ImplicitReward expects a chat template.*plain texts"):
-        score(with_system(make_pairs(2)), ImplicitReward(model, model), progress=False)
+        score(with_system(make_pairs(2)), ImplicitReward(*models), progress=False)
+    with pytest.raises(InputError, match="got the same weights for both"):
+        score(make_pairs(2), ImplicitReward(models[0], models[0]), progress=False)
 
 
 def test_prompt_that_is_written_otherwise_alone(tmp_path):

@@ -157,6 +157,12 @@ class ImplicitSource:
         limits = [part.max_length(reward.max_length) for part in (self.policy, self.reference)]
         self.max_length = min((limit for limit in limits if limit is not None), default=None)
         self.pad_token_id = self.policy.pad_token_id
+        if self.policy.identity == self.reference.identity:
+            raise InputError(
+                "ImplicitReward expects a policy and the model that its training started from; "
+                f"got the same weights for both from {self.policy.name!r}, whose log-ratios are "
+                "all 0. Give the untrained model as reference."
+            )
         if self.policy.tokenizer.get_vocab() != self.reference.tokenizer.get_vocab():
             raise InputError(
                 "ImplicitReward expects policy and reference with the same tokens, because it "

@@ -71,7 +71,7 @@ class Checkpoint:
         return {"model": "" if self.local else self.name, "fingerprint": self.fingerprint}
 
     @property
-    def pad_token_id(self) -> int:
+    def pad_token_id(self) -> int | None:
         """What may fill a batch of a model that takes lengths from the attention mask alone."""
         found = (self.tokenizer.pad_token_id, self.config.get_text_config().pad_token_id, 0)
         return next(int(token) for token in found if token is not None)
