@@ -51,7 +51,7 @@ def test_results_of_all_guards_are_reported(folder):
     assert guards["alone"]["reward"]["max_difference"] < 1e-5
     assert guards["training_mode"] == []
     assert guards["unused_weights"] == []
-    assert guards["padding_token"] == 0
+    assert guards["padding_token"] == {"id": 0, "ends_texts": 0}
     assert guards["finite"]
     assert guards["distinct"]
     json.dumps(guards)

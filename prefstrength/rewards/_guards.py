@@ -72,6 +72,29 @@ def check_bos(tokenizer: Any, openings: Sequence[Sequence[int]], *, owner: str) 
     }
 
 
+def check_padding(
+    texts: Sequence[Sequence[int]], pad: int | None, *, given: bool, owner: str
+) -> dict[str, Any]:
+    """Look for texts that end with the padding token, of which the last token is not read.
+
+    Where model and tokenizer agree on such a token, training read its texts in the same way; where
+    somebody chose it, it is a likely mistake.
+
+    Warns
+    -----
+    DataWarning
+        If the token was given and texts end with it.
+    """
+    ending = sum(list(ids[-1:]) == [pad] for ids in texts)
+    if ending and given:
+        warn(
+            f"{owner}: {ending} of {len(texts)} texts that were looked at end with the token "
+            f"{pad}, which pad_token_id= names as padding. Their scores are read before their end. "
+            "Give a padding token that no text ends with."
+        )
+    return {"id": pad, "ends_texts": ending}
+
+
 def check_date(dated: bool, *, owner: str, name: str) -> bool:
     """Say that a template writes the date, which is held fixed.
 
@@ -287,7 +310,6 @@ def of_run(source: Any, responses: Responses, found: Any, *, rounded: bool) -> d
         Whether ties in half precision are looked for.
     """
     guards: dict[str, Any] = {
-        "padding_token": source.pad_token_id,
         "truncation": truncation(found.truncated, found.tokens, responses.rows, source.max_length),
         # the run refuses scores that are no numbers, or the same for all
         "finite": True,

@@ -71,20 +71,24 @@ class HFReward:
     ------
     InputError
         When scoring: a model that cannot be loaded or has no trained head, a head that is not
-        named, a missing chat template, padding tokens that disagree, too many truncated
-        responses (names the rows), scores that are not finite or all the same.
+        named, a missing chat template or one that leaves out system messages (names the rows),
+        padding tokens that disagree, too many truncated responses (names the rows), batch norm or
+        dropout in training mode, scores that are not finite or all the same.
 
     Warns
     -----
     DataWarning
-        If scores move by more than 2 % of their sd when scored alone instead of in a batch.
+        If scores move by more than 2 % of their sd when scored alone instead of in a batch, tie
+        as in half precision, or texts begin with BOS twice or without one, break a token where the
+        response begins, carry today's date, or end with a padding token that was given; and if
+        the files hold weights that the model does not use.
 
     Notes
     -----
     ``score(...).attrs["reward"]`` reports the model's fingerprint, dtype, batch size, how many
     responses were truncated, and by how much the scores of a sample moved at batch size 1
-    (``alone``: number and largest difference). Numbers in bfloat16 depend on the batch; resumed
-    runs form the same batches as uninterrupted ones.
+    (``alone``: number and largest difference); ``guards`` holds what every check found. Numbers in
+    bfloat16 depend on the batch; resumed runs form the same batches as uninterrupted ones.
 
     Why the padding token is checked: a decoder's score is read at the last token that is not
     ``config.pad_token_id``. With a wrong one it is read in the wrong place, without an error.
