@@ -87,11 +87,12 @@ class HFReward:
     -----
     ``score(...).attrs["reward"]`` reports the model's fingerprint, dtype, batch size, how many
     responses were truncated, and by how much the scores of a sample moved at batch size 1
-    (``alone``: number and largest difference); ``guards`` holds what every check found. Numbers in
-    bfloat16 depend on the batch; resumed runs form the same batches as uninterrupted ones.
+    (``alone``: number and largest difference). Numbers in bfloat16 depend on the batch; resumed
+    runs form the same batches as uninterrupted ones.
 
     Why the padding token is checked: a decoder's score is read at the last token that is not
-    ``config.pad_token_id``. With a wrong one it is read in the wrong place, without an error.
+    ``config.pad_token_id``. With a wrong one it is read in the wrong place, without an error. What
+    this check and the others found is in ``score(...).attrs["reward"]["guards"]``.
 
     References
     ----------
