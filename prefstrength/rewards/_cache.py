@@ -13,9 +13,15 @@ import pandas as pd
 from prefstrength._files import atomic_write_bytes, atomic_write_text
 from prefstrength.errors import InputError
 
-#: One row a response: key, reward, tokens, whether it was truncated, and its reward when scored
-#: alone (missing for most).
-COLUMNS = ("key", "reward", "tokens", "truncated", "alone")
+
+def columns(outputs: Sequence[str]) -> list[str]:
+    """Columns of a shard, one row a response.
+
+    Key, tokens, whether it was truncated, and each output: in its batch, and when scored alone
+    (missing for most).
+    """
+    alone = [f"{output}_alone" for output in outputs]
+    return ["key", "tokens", "truncated", *outputs, *alone]
 
 
 class ScoreCache:
@@ -28,9 +34,17 @@ class ScoreCache:
         ``identity.json`` that says which reward it is.
     identity : dict
         JSON-serialisable. Together with prompt and response it is the key of a score.
+    outputs : sequence of str
+        Names of the numbers that are kept for every response.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], identity: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        identity: dict[str, Any],
+        outputs: Sequence[str] = ("reward",),
+    ) -> None:
+        self.columns = columns(outputs)
         self._identity = json.dumps(identity, sort_keys=True, ensure_ascii=False)
         self.folder = Path(folder) / _sha256(self._identity)[:16]
         if Path(folder).exists() and not Path(folder).is_dir():
@@ -48,25 +62,25 @@ class ScoreCache:
         shards = []
         for path in sorted(self.folder.glob("*.parquet")):
             try:
-                shards.append(pd.read_parquet(path, columns=list(COLUMNS)))
+                shards.append(pd.read_parquet(path, columns=self.columns))
             except (OSError, ValueError, KeyError) as error:
                 raise InputError(
-                    f"The cache expects Parquet files with the columns {', '.join(COLUMNS)}; got "
-                    f"{os.fspath(path)!r}, which cannot be read. It may have been damaged or put "
-                    "there by hand. Delete that file; its responses are scored again."
+                    f"The cache expects Parquet files with the columns {', '.join(self.columns)}; "
+                    f"got {os.fspath(path)!r}, which cannot be read. It may have been damaged or "
+                    "put there by hand. Delete that file; its responses are scored again."
                 ) from error
         if not shards:
-            return pd.DataFrame(columns=list(COLUMNS[1:]), index=pd.Index([], name="key"))
+            return pd.DataFrame(columns=self.columns[1:], index=pd.Index([], name="key"))
         table = pd.concat(shards, ignore_index=True)
         return table.drop_duplicates("key").set_index("key")
 
     def add(self, shard: pd.DataFrame) -> None:
-        """Keep a shard: one row a response, the columns of ``COLUMNS``."""
+        """Keep a shard: one row a response, the columns of ``self.columns``."""
         about = self.folder / "identity.json"
         if not about.exists():
             atomic_write_text(about, json.dumps(json.loads(self._identity), indent=2) + "\n")
         buffer = io.BytesIO()
-        shard[list(COLUMNS)].to_parquet(buffer, index=False)
+        shard[self.columns].to_parquet(buffer, index=False)
         # named by what it holds: two runs that score the same write the same file
         name = _sha256("\n".join(shard["key"]))[:16]
         atomic_write_bytes(self.folder / f"{name}.parquet", buffer.getvalue())
