@@ -123,7 +123,7 @@ def figure(rows, path, most=60):
                     label="covers the truth" if hit else "misses it")  # fmt: skip
         ax.axhline(TRUTH["sigma"], color="#000000", linewidth=0.9, linestyle="--")
         share = coverage(rows)[list(titles).index(way)]["coverage"]
-        ax.set_title(f"{title}: {share:.0%} of {len(rows)} cover", fontsize=9)
+        ax.set_title(f"{title}: {100 * share:.3g}% of {len(rows)} cover", fontsize=9)
         ax.set_xlabel("data sets, in order of their estimate", fontsize=9)
         ax.set_xticks([])
         ax.tick_params(labelsize=8)
@@ -174,9 +174,11 @@ def main():
     results = {
         "settings": settings,
         "rows": found,
-        "sets": rows.round(4).to_dict("records"),
         "summary": summary,
     }
+    args.out.mkdir(parents=True, exist_ok=True)
+    kept = rows.filter(regex="seed|reliability|sigma").round(4)
+    kept.to_csv(args.out / "measurement.csv", index=False)
     figure(rows, args.out / "measurement.png")
     store("measurement", results, started, args.out)
 

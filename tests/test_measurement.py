@@ -216,6 +216,7 @@ def test_many_pairs_are_compressed_and_the_certificate_holds():
         at = law.location[None], law.dispersion[None]
         exact = summary.by_pair(data, *at).sum()
         assert float(summary.total(*at)[0]) == pytest.approx(exact, abs=1e-4)
+        assert float(summary.by_cell(*at).sum()) == pytest.approx(exact, abs=1e-4)
 
 
 @pytest.mark.parametrize("panel", [True, False])
