@@ -52,7 +52,8 @@ class RewardError:
     members : tuple of str
         Rewards of the ensemble that it was estimated from; ``combine`` averages them.
     units : tuple of float
-        Root mean square of each member's differences, by which they are divided.
+        By which each member's differences are divided: its root mean square, and in common what
+        gives the mean root mean square 1.
     loadings : tuple of float
         How each member, in units of its root mean square, loads on what all measure.
     pairs : int
@@ -95,9 +96,10 @@ class RewardError:
             )
 
     def combine(self, rewards: Any, attribute: str = "reward") -> Any:
-        """The mean of the ensemble's members, each in units of its root mean square.
+        """The mean of the ensemble's members, brought to root mean square 1 before and after.
 
-        This is the reward that ``sd`` belongs to.
+        This is the reward that ``sd`` belongs to, and the ``reward`` of
+        :func:`~prefstrength.score` with a list of rewards.
 
         Parameters
         ----------
@@ -124,7 +126,7 @@ class RewardError:
         >>> true = rng.normal(size=(500, 1))
         >>> error = measurement_error(true + rng.normal(size=(500, 2)))
         >>> error.combine(np.array([[1.5, 1.4]])).round(1).tolist()
-        [1.0]
+        [1.2]
         """
         if not self.units:
             raise InputError(
@@ -189,8 +191,8 @@ def measurement_error(
     Returns
     -------
     RewardError
-        Of the mean of the members, each divided by the root mean square of its differences;
-        :meth:`RewardError.combine` computes that mean.
+        Of the mean of the members, each brought to root mean square 1, and the mean again;
+        :meth:`RewardError.combine` computes it.
 
     Raises
     ------
@@ -245,12 +247,13 @@ def measurement_error(
     drawn = np.array([_of_moments(m)[1] for m in _resampled(products, clusters, rng)])
     low, high = np.quantile(drawn, [(1 - prob) / 2, (1 + prob) / 2])
     return RewardError(
-        sd=float(np.sqrt((1 - reliability) * variance)),
+        sd=float(np.sqrt(1 - reliability)),
         reliability=float(reliability),
         reliability_low=float(low),
         reliability_high=float(high),
         members=names,
-        units=tuple(float(v) for v in np.sqrt(np.diag(moments))),
+        # The mean of members of root mean square 1 has less, as they do not agree in all.
+        units=tuple(float(v) for v in np.sqrt(np.diag(moments) * variance)),
         loadings=tuple(float(v) for v in loadings),
         pairs=len(differences),
         prob=prob,

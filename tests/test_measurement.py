@@ -420,10 +420,23 @@ def test_two_members_of_equal_reliability():
     error = ps.measurement_error(rewards)
     assert error.reliability == pytest.approx(2 / 3, abs=0.01)
     assert error.reliability_low < 2 / 3 < error.reliability_high
-    # Each in units of its root mean square, sqrt(2): the mean errs by sqrt(1/2)/sqrt(2).
-    assert error.sd == pytest.approx(0.5, abs=0.01)
+    # The mean of both has variance 1.5, a third of it error.
+    assert error.sd == pytest.approx(np.sqrt(1 / 3), abs=0.01)
     mean = error.combine(rewards)
-    assert np.std(mean - true / np.sqrt(2)) == pytest.approx(error.sd, abs=0.01)
+    assert np.mean(mean**2) == pytest.approx(1)
+    assert np.std(mean - true / np.sqrt(1.5)) == pytest.approx(error.sd, abs=0.01)
+
+
+def test_an_ensemble_is_scored_in_the_unit_of_its_error():
+    _, rewards = ensemble(300, [1.0, 0.5, 4.0], [1.0, 1.0, 2.0])
+    frame = pd.DataFrame({f"m{j}_chosen": rewards[:, j] for j in range(3)})
+    frame = frame.assign(**{f"m{j}_rejected": 0.0 for j in range(3)})
+    scored = ps.score(frame, [ps.ColumnReward(f"m{j}_chosen", f"m{j}_rejected") for j in range(3)])
+    error = ps.measurement_error(scored, ["reward_1", "reward_2", "reward_3"])
+    np.testing.assert_allclose(error.combine(scored)["reward_chosen"], scored["reward_chosen"])
+    raw = ps.measurement_error(frame, ["m0", "m1", "m2"])
+    assert raw.sd == pytest.approx(error.sd)
+    np.testing.assert_allclose(raw.combine(frame)["reward_chosen"], scored["reward_chosen"])
 
 
 def test_three_members_have_loadings_of_their_own():
@@ -492,9 +505,9 @@ def test_from_two_rewards_in_a_table_to_a_corrected_fit():
     assert "reward_chosen" not in frame
     choices = ps.Choices.from_pairs(pairs, chooser="annotator")
     fit = ps.MixedLogit(LAW, errors={"reward": error}).fit(choices, progress=False)
-    # In units of the members' root mean square, sqrt(1 + 1.44) times larger than true ones.
+    # In units of the mean's root mean square, sqrt(1 + 1.44 / 2) times larger than true ones.
     mu, sigma = (fit.posterior[f"reward_{p}"].values.ravel() for p in ("mu", "sigma"))
-    assert abs(mu.mean() - np.log(np.sqrt(2.44))) < 2.5 * mu.std()
+    assert abs(mu.mean() - np.log(np.sqrt(1.72))) < 2.5 * mu.std()
     assert abs(sigma.mean() - 0.7) < 2.5 * sigma.std()
     assert fit.errors["reward"]["members"] == ["first", "second"]
 
