@@ -37,7 +37,14 @@ if TYPE_CHECKING:
     from prefstrength.prior import StrengthPrior
     from prefstrength.reading import pairs_from_votes, read_choices, read_pairs
     from prefstrength.report import write_report
-    from prefstrength.rewards import ColumnReward, HFReward, TextReward, score
+    from prefstrength.rewards import (
+        ColumnReward,
+        HFReward,
+        ImplicitReward,
+        JudgeReward,
+        TextReward,
+        score,
+    )
     from prefstrength.simulation import simulate
     from prefstrength.sources import load_pairs
     from prefstrength.streaming import CompressedChoices, compress_choices, load_compressed
@@ -77,7 +84,14 @@ _HOMES = {
     "prior": ("StrengthPrior",),
     "reading": ("pairs_from_votes", "read_choices", "read_pairs"),
     "report": ("write_report",),
-    "rewards": ("ColumnReward", "HFReward", "TextReward", "score"),
+    "rewards": (
+        "ColumnReward",
+        "HFReward",
+        "ImplicitReward",
+        "JudgeReward",
+        "TextReward",
+        "score",
+    ),
     "simulation": ("simulate",),
     "sources": ("load_pairs",),
     "streaming": ("CompressedChoices", "compress_choices", "load_compressed"),

@@ -115,6 +115,53 @@ def test_no_pairs():
         score(pd.DataFrame({"a": [], "b": []}), ColumnReward("a", "b"))
 
 
+def test_an_ensemble_is_the_mean_of_its_members_in_one_unit():
+    rng = np.random.default_rng(0)
+    pairs = pd.DataFrame(rng.normal(size=(50, 6)) * [1, 1, 5, 5, 0.1, 0.1], columns=list("abcdef"))
+    rewards = [ColumnReward(*names) for names in ("ab", "cd", "ef")]
+    scored = score(pairs, rewards)
+    alone = [score(pairs, reward) for reward in rewards]
+    for side in ("chosen", "rejected"):
+        mean = np.mean([member[f"reward_{side}"] for member in alone], axis=0)
+        np.testing.assert_allclose(scored[f"reward_raw_{side}"], mean)
+        np.testing.assert_allclose(
+            scored[f"reward_{side}"],
+            scored[[f"reward_{i}_{side}" for i in (1, 2, 3)]].mean(axis=1),
+        )
+    difference = scored["reward_chosen"] - scored["reward_rejected"]
+    assert np.mean(difference**2) == pytest.approx(1.0)
+    spreads = [
+        np.mean((scored[f"reward_{i}_chosen"] - scored[f"reward_{i}_rejected"]) ** 2)
+        for i in (1, 2, 3)
+    ]
+    np.testing.assert_allclose(spreads, spreads[0])  # one unit for all
+    assert spreads[0] > 1.5  # members that disagree spread wider than their mean
+    about = scored.attrs["reward"]
+    assert [member["unit"] for member in about["members"]] == [
+        member.attrs["reward"]["unit"] for member in alone
+    ]
+    ones = [member["reward_chosen"] - member["reward_rejected"] for member in alone]
+    np.testing.assert_allclose(about["correlation"][0][1], np.mean(ones[0] * ones[1]))
+    assert about["agreement"] == np.mean(difference > 0)
+    assert set(about["attributes"]) == {"reward_1", "reward_2", "reward_3"}
+    json.dumps(about)
+
+
+def test_what_is_no_ensemble():
+    pairs = pd.DataFrame({"a": [1.0, 2.0], "b": [0.0, 4.0]})
+    with pytest.raises(InputError, match="at least two rewards; got 1"):
+        score(pairs, [ColumnReward("a", "b")])
+    with pytest.raises(TypeError, match="or a list of them; got 'a'"):
+        score(pairs, [ColumnReward("a", "b"), "a"])
+
+    class Heads:
+        def score_pairs(self, pairs, *, cache=None, progress=True):
+            return Scores(np.ones((2, 2)), np.zeros((2, 2)), {"name": "Heads"}, ("x", "y"))
+
+    with pytest.raises(InputError, match="one number each; got x, y from Heads"):
+        score(pairs, [ColumnReward("a", "b"), Heads()])
+
+
 # -- columns ---------------------------------------------------------------------------------
 
 

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from prefstrength.choices import Choices
-from prefstrength.errors import InputError
-from prefstrength.rewards import HFReward, score
+from prefstrength.errors import DataWarning, InputError
+from prefstrength.rewards import HFReward, ImplicitReward, JudgeReward, score
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -19,6 +19,7 @@ from tests.test_rewards_hf import (  # noqa: E402
     WORDS,
     make_model,
     make_pairs,
+    make_tokenizer,
     save,
 )
 
@@ -194,3 +195,254 @@ def test_value_head_that_is_not_there_or_not_asked_for(tmp_path):
     valued = save_with_value_head(tmp_path / "v")
     with pytest.raises(InputError, match=r"value head of a causal.*head='value'"):
         score(make_pairs(4), HFReward(valued, head=0), progress=False)
+
+
+# -- judges ----------------------------------------------------------------------------------
+
+ASKING = (
+    "{{ bos_token }}{% for m in messages %}{{ '<|' + m['role'] + '|>' }} {{ m['content'] }}"
+    " <|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+QUESTION = "w50 {prompt} w51 {first} w52 {second} w53"
+
+
+def judge(folder, **options):
+    return JudgeReward(folder, prompt=QUESTION, labels=("w1", "w2"), **options)
+
+
+def judge_loop(folder, pairs, labels=("w1", "w2")):
+    """Ask one question at a time and compare the two labels as the next token."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
+    ids = tokenizer.convert_tokens_to_ids(list(labels))
+
+    def ask(prompt, first, second):
+        text = f"w50 {prompt} w51 {first} w52 {second} w53"
+        asked = tokenizer.apply_chat_template(
+            [{"role": "user", "content": text}], add_generation_prompt=True, tokenize=False
+        )
+        with torch.no_grad():
+            inputs = tokenizer(asked, add_special_tokens=False, return_tensors="pt")
+            return model(**inputs).logits[0, -1].log_softmax(-1)[ids].numpy()
+
+    chosen = [ask(*row) for row in pairs[["prompt", "chosen", "rejected"]].itertuples(index=False)]
+    rejected = [
+        ask(*row) for row in pairs[["prompt", "rejected", "chosen"]].itertuples(index=False)
+    ]
+    return np.array(chosen), np.array(rejected)
+
+
+@pytest.fixture(scope="module")
+def judging(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("judge")
+    return save(folder, make_causal(), make_tokenizer(ASKING))
+
+
+@pytest.mark.filterwarnings("ignore:The judge")
+def test_judge_reads_both_orders(judging, tmp_path):
+    pairs = make_pairs(12)
+    scored = score(pairs, judge(judging, batch_size=5), cache=tmp_path, progress=False)
+    forward, backward = judge_loop(judging, pairs)
+    log_odds = forward[:, 0] - forward[:, 1], backward[:, 0] - backward[:, 1]
+    expected = (log_odds[0] - log_odds[1]) / 2
+    found = scored["reward_raw_chosen"] - scored["reward_raw_rejected"]
+    np.testing.assert_allclose(found, expected, atol=1e-5, rtol=0)
+    np.testing.assert_allclose(scored["reward_raw_chosen"], -scored["reward_raw_rejected"])
+    about = scored.attrs["reward"]
+    assert about["position_bias"] == pytest.approx(np.mean((log_odds[0] + log_odds[1]) / 2))
+    assert about["consistent"] == np.mean(np.sign(log_odds[0]) != np.sign(log_odds[1]))
+    assert about["responses"] == 24
+    labels = np.exp(np.concatenate([forward, backward])).sum(axis=1).mean()
+    assert about["label_probability"] == pytest.approx(labels, rel=1e-4)
+    json.dumps(about)
+    # turning a pair turns the sign, from the same questions
+    turned = pairs.rename(columns={"chosen": "rejected", "rejected": "chosen"})
+    again = score(turned, judge(judging, batch_size=5), cache=tmp_path, progress=False)
+    assert again.attrs["reward"]["from_cache"] == 24
+    np.testing.assert_array_equal(again["reward_raw_chosen"], scored["reward_raw_rejected"])
+
+
+def test_judge_that_goes_by_place_is_found_out(judging):
+    """The first label wins nearly everywhere, by two to one."""
+    from prefstrength.rewards._causal import JudgeSource
+
+    plain = JudgeSource.forward
+
+    def places(self, model, items):
+        return np.log([0.6, 0.3]) + 1e-3 * plain(self, model, items)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JudgeSource, "forward", places)
+        with pytest.warns(DataWarning, match="keeps its verdict in only 0% .*place: 0.69"):
+            scored = score(make_pairs(8), judge(judging), progress=False)
+    assert scored.attrs["reward"]["position_bias"] == pytest.approx(np.log(2), abs=0.01)
+
+
+@pytest.mark.filterwarnings("ignore:The judge keeps")
+def test_judge_that_would_say_something_else(judging):
+    with pytest.warns(DataWarning, match="'w1' and 'w2' a probability of only"):
+        score(make_pairs(6), judge(judging), progress=False)
+
+
+@pytest.mark.filterwarnings("ignore:The judge")
+def test_judge_in_half_precision_keeps_its_output_in_float32(tmp_path):
+    """Though the output layer shares its weights with the embeddings."""
+    model = make_causal(tie_word_embeddings=True)
+    folder, pairs = save(tmp_path, model, make_tokenizer(ASKING)), make_pairs(10)
+    full = score(pairs, judge(folder), progress=False)
+    half = score(pairs, judge(folder, dtype="bfloat16"), progress=False)
+    np.testing.assert_allclose(half["reward_raw_chosen"], full["reward_raw_chosen"], atol=0.3)
+    raw = torch.tensor(half["reward_raw_chosen"].to_numpy())
+    assert not torch.equal(raw, raw.bfloat16().double())
+
+
+@pytest.mark.filterwarnings("ignore:The judge")
+def test_texts_cannot_write_the_question(judging):
+    from prefstrength.rewards._causal import JudgeSource
+
+    source = JudgeSource(judge(judging))
+    end = SPECIAL.index("<|end|>")
+    ids = source.encode("w1", (("first", "{second} <|end|>"), ("second", "w9")))["input_ids"]
+    assert ids.count(end) == 1  # the template's own
+    w9 = source.checkpoint.tokenizer.convert_tokens_to_ids("w9")
+    assert ids.count(w9) == 1  # {second} in a text is text
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"prompt": "{prompt} {first}"}, r"fields {prompt}, {first} and {second}; got {first}, "),
+        ({"prompt": "{prompt} {first} {second} {x.y}"}, "got .*{x.y}"),
+        ({"prompt": "{prompt} {first} {second} {"}, "braces in prompt to be doubled"),
+        ({"labels": "AB"}, "two labels"),
+        ({"labels": ("A", "")}, "two labels"),
+        ({"template": "pair"}, "'chat', 'plain'"),
+    ],
+)
+def test_judge_arguments(options, says):
+    with pytest.raises(InputError, match=says):
+        JudgeReward("model", **options)
+
+
+@pytest.mark.parametrize("labels", [("w1", "w1"), ("w1 w2", "w3"), ("absent", "w1")])
+def test_labels_that_are_no_two_tokens(judging, labels):
+    with pytest.raises(InputError, match="one token each, and not the same"):
+        score(make_pairs(2), JudgeReward(judging, labels=labels), progress=False)
+
+
+# -- implicit rewards ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A policy and its reference."""
+    folder = tmp_path_factory.mktemp("implicit")
+    tokenizer = make_tokenizer(ASKING)
+    return tuple(
+        save(folder / name, make_causal(seed), tokenizer)
+        for seed, name in enumerate(["policy", "reference"])
+    )
+
+
+def conversations(pairs):
+    return pd.DataFrame(
+        {
+            "prompt": [[{"role": "user", "content": text}] for text in pairs["prompt"]],
+            **{
+                side: [[{"role": "assistant", "content": text}] for text in pairs[side]]
+                for side in SIDES
+            },
+        }
+    )
+
+
+def implicit_loop(policy, reference, pairs, side):
+    """The definition: one response at a time, plain texts that end with EOS."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(policy)
+    models = [
+        transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
+        for folder in (policy, reference)
+    ]
+    found = []
+    for prompt, response in zip(pairs["prompt"], pairs[side], strict=True):
+        start = len(tokenizer(prompt)["input_ids"])
+        ids = torch.tensor([[*tokenizer(prompt + response)["input_ids"], 2]])
+        sums = []
+        for model in models:
+            with torch.no_grad():
+                each = model(ids).logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None])
+            sums.append(each[start - 1 :].sum().item())
+        found.append(sums[0] - sums[1])
+    return np.array(found)
+
+
+def test_implicit_reward_is_the_log_ratio(trained, tmp_path):
+    pairs = make_pairs(10)
+    for side in SIDES:
+        pairs[side] = " " + pairs[side]
+    reward = ImplicitReward(*trained, beta=0.1, batch_size=4)
+    scored = score(pairs, reward, cache=tmp_path, progress=False)
+    for side in SIDES:
+        expected = 0.1 * implicit_loop(*trained, pairs, side)
+        np.testing.assert_allclose(scored[f"reward_raw_{side}"], expected, atol=1e-5, rtol=0)
+    assert scored.attrs["reward"]["alone"]["max_difference"] < 1e-4
+    stronger = score(pairs, ImplicitReward(*trained), cache=tmp_path, progress=False)
+    assert stronger.attrs["reward"]["from_cache"] == stronger.attrs["reward"]["responses"]
+    np.testing.assert_allclose(10 * scored["reward_raw_chosen"], stronger["reward_raw_chosen"])
+    half = score(pairs, ImplicitReward(*trained, dtype="bfloat16"), progress=False)
+    spread = stronger["reward_raw_chosen"].std()
+    np.testing.assert_allclose(
+        half["reward_raw_chosen"], stronger["reward_raw_chosen"], atol=0.2 * spread
+    )
+
+
+@pytest.mark.parametrize("form", ["plain", "conversational"])
+def test_implicit_reward_counts_the_tokens_that_dpo_counts(trained, form):
+    """The same log-ratios as of training's own evaluation, built on TRL's trainer."""
+    pytest.importorskip("trl")
+    datasets = pytest.importorskip("datasets")
+    from prefstrength.mixdpo import evaluate_preferences
+    from prefstrength.mixing import PointMass
+
+    pairs = make_pairs(8)
+    if form == "plain":
+        for side in SIDES:
+            pairs[side] = " " + pairs[side]
+        data = pairs.reset_index(drop=True)
+    else:
+        data = conversations(pairs)
+    policy, reference = map(str, trained)
+    theirs = evaluate_preferences(
+        policy, reference, datasets.Dataset.from_pandas(data), PointMass(value=1.0), progress=False
+    ).pairs
+    ours = score(data, ImplicitReward(policy, reference, batch_size=3), progress=False)
+    for side in SIDES:
+        np.testing.assert_allclose(
+            ours[f"reward_raw_{side}"], theirs[f"{side}_log_ratio"], atol=1e-4, rtol=1e-5
+        )
+    np.testing.assert_allclose(
+        ours["reward_raw_chosen"] - ours["reward_raw_rejected"], theirs["delta"], atol=1e-4
+    )
+
+
+def test_implicit_reward_of_other_tokens(trained, tmp_path):
+    other = make_tokenizer(ASKING)
+    other.add_tokens(["new"])
+    folder = save(tmp_path, make_causal(3), other)
+    with pytest.raises(InputError, match="the same tokens.*started from"):
+        score(make_pairs(2), ImplicitReward(trained[0], folder), progress=False)
+
+
+def test_implicit_reward_without_room_or_with_an_adapter(trained, tmp_path):
+    pairs = " " + make_pairs(3)
+    pairs.loc["r1", "prompt"] = " ".join(WORDS)
+    reward = ImplicitReward(*trained, max_length=40, max_truncated=1.0)
+    with pytest.raises(InputError, match=r"row r1: no token of the response is left.*takes 40"):
+        score(pairs, reward, progress=False)
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(InputError, match="PEFT adapter.*merge_and_unload"):
+        score(pairs, ImplicitReward(tmp_path, trained[1]), progress=False)
+    with pytest.raises(InputError, match="beta above 0"):
+        ImplicitReward(*trained, beta=0.0)
+    with pytest.raises(TypeError, match="save_pretrained"):
+        ImplicitReward(trained[0], object())

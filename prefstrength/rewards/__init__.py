@@ -1,20 +1,35 @@
-"""Rewards: a number for every response, from columns, from texts, or from a reward model.
+"""Rewards: a number for every response, from columns, from texts, or from a model.
 
-=====================  ==========================================================  =============
-reward                 what it is                                                  needs
-=====================  ==========================================================  =============
-:class:`ColumnReward`  two columns that are already there                          nothing
-:class:`TextReward`    a cross-fitted Bradley-Terry model on words                 scikit-learn
-:class:`HFReward`      a Hugging Face sequence-classification reward model         transformers
-=====================  ==========================================================  =============
+======================  ==========================================================  =============
+reward                  what it is                                                  needs
+======================  ==========================================================  =============
+:class:`ColumnReward`   two columns that are already there                          nothing
+:class:`TextReward`     a cross-fitted Bradley-Terry model on words                 scikit-learn
+:class:`HFReward`       a reward model: a classifier with one head or several, or   transformers
+                        a language model with a value head
+:class:`JudgeReward`    a language model that says which of two responses is        transformers
+                        better, in both orders
+:class:`ImplicitReward` a DPO-trained policy against its reference                  transformers
+======================  ==========================================================  =============
 
-All three go through :func:`score`, which reports them in units of the sd of their differences.
+All go through :func:`score`, which reports them in units of the sd of their differences.
 Importing this package loads neither scikit-learn nor torch.
 """
 
 from prefstrength.rewards.columns import ColumnReward
 from prefstrength.rewards.hf import HFReward
+from prefstrength.rewards.implicit import ImplicitReward
+from prefstrength.rewards.judge import JudgeReward
 from prefstrength.rewards.score import Reward, Scores, score
 from prefstrength.rewards.text import TextReward
 
-__all__ = ["ColumnReward", "HFReward", "Reward", "Scores", "TextReward", "score"]
+__all__ = [
+    "ColumnReward",
+    "HFReward",
+    "ImplicitReward",
+    "JudgeReward",
+    "Reward",
+    "Scores",
+    "TextReward",
+    "score",
+]

@@ -92,8 +92,8 @@ class Checkpoint:
             )
         return asked if asked is not None else most
 
-    def weights(self, model_class: Any) -> tuple[Any, dict[str, Any]]:
-        """Load a model of which every part has trained weights, and what loading reports."""
+    def weights(self, model_class: Any) -> tuple[Any, list[str]]:
+        """Load a model of which every part has trained weights, and list weights left unused."""
         model, report = self._load(
             "weights",
             model_class.from_pretrained,
@@ -114,7 +114,18 @@ class Checkpoint:
                     "whose scores would be random numbers. Give a reward model."
                 )
             )
-        return model, report
+        unused = sorted(report["unexpected_keys"])
+        brings = model_class.__name__ in (getattr(self.config, "auto_map", None) or {})
+        if unused and brings and not self._code["trust_remote_code"]:
+            raise self._own_code(f"uses the weights {', '.join(unused[:3])}, lost without it")
+        return model, unused
+
+    def _own_code(self, why: str) -> InputError:
+        return InputError(
+            f"{self.owner} expects a model that runs without code of its own; got one at "
+            f"{self.name!r} that brings some and {why}. That code may do anything on this "
+            "computer. Read it, and if you trust it, say so: trust_remote_code=True."
+        )
 
     def tensors(self, names: tuple[str, ...]) -> dict[str, Any]:
         """Read single tensors from the safetensors files; what is not there is left out."""
@@ -151,6 +162,8 @@ class Checkpoint:
         # whatever a hub client, a parser or a missing package raises, the user's next step is
         # the same, and the cause is kept in the traceback
         except Exception as error:
+            if "trust_remote_code" in str(error) and not self._code["trust_remote_code"]:
+                raise self._own_code("cannot be loaded without it") from error
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(
                 f"{self.owner} expects {self.what} with {what} and safetensors "

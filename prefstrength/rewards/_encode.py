@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from prefstrength.errors import InputError
+from prefstrength.rewards._guards import boundary
 from prefstrength.rewards._responses import flatten, messages
 
 #: Token ids by the name under which a model takes them; all of one length.
@@ -42,6 +43,7 @@ class Reader:
         name: str,
     ) -> None:
         self.tokenizer, self.template, self.max_length = tokenizer, template, max_length
+        self.sanitize = sanitize
         # only cross-encoders are asked for segments; others would score differently with them
         self._taken = ("input_ids", "token_type_ids") if template == "pair" else ("input_ids",)
         self._ids = self._joiner(sanitize, segments, owner, name)
@@ -53,9 +55,42 @@ class Reader:
 
     def whole(self, prompt: Any, response: Any) -> Ids:
         """Return all ids, with one BOS where there is any."""
+        return one_bos(self.as_written(prompt, response), self.tokenizer.bos_token_id)
+
+    def as_written(self, prompt: Any, response: Any) -> Ids:
+        """Return all ids as template and tokenizer write them."""
         ids = self._ids(prompt, response)
-        kept = {name: list(ids[name]) for name in self._taken if name in ids}
-        return one_bos(kept, self.tokenizer.bos_token_id)
+        return {name: list(ids[name]) for name in self._taken if name in ids}
+
+    def boundary(self, prompt: Any, response: Any) -> str | None:
+        """Say how the tokens of the prompt go over into the whole, as of ``_guards.boundary``."""
+        if self.template == "pair":
+            return None  # two texts, which cannot merge
+        tokenizer = self.tokenizer
+        if self.template == "plain":
+            alone, text = f"{flatten(prompt)}\n", f"{flatten(prompt)}\n{flatten(response)}"
+            ids = [
+                tokenizer(each, add_special_tokens=False, split_special_tokens=self.sanitize)
+                for each in (alone, text)
+            ]
+            return boundary(ids[0]["input_ids"], ids[1]["input_ids"], text_goes_on=True)
+        chat = messages(prompt, response)
+        count = 1 if isinstance(prompt, str) else len(prompt)
+        text = self.render(chat)
+        whole = tokenizer(text, add_special_tokens=False)["input_ids"]
+        for add in (True, False):
+            try:
+                start = self.render(chat[:count], add_generation_prompt=add)
+            except Exception:  # a template may refuse a conversation without an answer
+                return None
+            if text.startswith(start):
+                alone = tokenizer(start, add_special_tokens=False)["input_ids"]
+                return boundary(alone, whole, text_goes_on=True)
+        return "otherwise"
+
+    def render(self, conversation: list[dict[str, str]], **options: Any) -> str:
+        """Text that the chat template writes."""
+        return str(self.tokenizer.apply_chat_template(conversation, tokenize=False, **options))
 
     def _joiner(
         self, sanitize: bool, segments: bool, owner: str, name: str

@@ -6,10 +6,55 @@ from typing import Any
 from prefstrength.errors import InputError
 
 
-def ready(model: Any, device: Any) -> Any:
-    """Put a model on its device, in evaluation mode, without a cache of keys and values."""
+def ready(torch: Any, model: Any, device: Any, name: str) -> tuple[Any, list[str]]:
+    """Put a model on its device, in evaluation mode, without a cache of keys and values.
+
+    Returns
+    -------
+    model
+        Ready to score.
+    list of str
+        Parts that stayed in training mode when the model was set to evaluation, as code that
+        comes with a model may make them; they are in evaluation mode now.
+
+    Raises
+    ------
+    InputError
+        If a batch norm has no statistics of its own and takes those of the batch. Later, in a
+        forward pass, if such code sets batch norm or dropout back to training mode.
+    """
     model.config.use_cache = False
-    return model.to(device).eval()
+    model = model.to(device).eval()
+    set_back = [part for part, module in model.named_modules() if module.training]
+    for module in model.modules():
+        module.training = False  # not by eval(), which such code may have replaced
+    # transformers' own classes leave their mode alone, and hooks would cost time
+    foreign = not type(model).__module__.startswith("transformers.")
+    norms = torch.nn.modules.batchnorm._BatchNorm
+    drops = torch.nn.modules.dropout._DropoutNd
+    for part, module in model.named_modules():
+        if isinstance(module, norms) and module.running_mean is None:
+            raise InputError(
+                "A reward model expects to score a response by itself; got the batch norm "
+                f"{part!r} without statistics of its own in {name!r}, which takes those of the "
+                "batch: scores would depend on the other responses. Use another model."
+            )
+        if foreign and isinstance(module, (norms, drops)):
+            module.register_forward_pre_hook(_refuse_training(part, name))
+    return model, set_back
+
+
+def _refuse_training(part: str, name: str) -> Any:
+    def check(module: Any, inputs: Any) -> None:
+        if module.training:
+            raise InputError(
+                f"A reward model expects to score in evaluation mode; got {part!r} "
+                f"({type(module).__name__}) of {name!r} in training mode, where scores depend on "
+                "chance or on the other responses of a batch. The code that comes with the model "
+                "sets it so. Correct that code, or use another model."
+            )
+
+    return check
 
 
 def head_in_float32(model: Any, name: str) -> None:
@@ -26,12 +71,17 @@ def head_in_float32(model: Any, name: str) -> None:
     head.register_forward_pre_hook(lambda _, inputs: tuple(part.float() for part in inputs))
 
 
-def output_in_float32(torch: Any, model: Any) -> None:
+def output_in_float32(torch: Any, model: Any, name: str) -> None:
     """Give a causal language model a float32 copy of its output layer.
 
     A copy, because the layer may share its weights with the embeddings, which stay as they are.
     """
     old = model.get_output_embeddings()
+    if not isinstance(old, torch.nn.Linear):
+        raise InputError(
+            "A language model in half precision expects a linear output layer, to keep it in "
+            f"float32; got {type(old).__name__} in {name!r}. Use dtype='float32'."
+        )
     new = torch.nn.Linear(old.in_features, old.out_features, bias=old.bias is not None)
     new.load_state_dict({name: value.float() for name, value in old.state_dict().items()})
     new.register_forward_pre_hook(lambda _, inputs: tuple(part.float() for part in inputs))

@@ -21,15 +21,13 @@ Shared = tuple[int, Sequence[dict[str, Any]]]
 
 def can_share(model: Any) -> bool:
     """Whether a sequence classifier is a decoder of which all this is known to hold."""
-    from transformers.modeling_layers import GenericForSequenceClassification
-
     config = model.config
     rope = getattr(config, "rope_parameters", None) or {}
     layers = getattr(config, "layer_types", None) or ["full_attention"]
     window = getattr(config, "sliding_window", None)
     return (
-        isinstance(model, GenericForSequenceClassification)
-        and type(model).forward is GenericForSequenceClassification.forward
+        # transformers' own pooling, which is done here again, and not that of a class of its own
+        type(model).forward.__qualname__ == "GenericForSequenceClassification.forward"
         and config.model_type in MODEL_TYPES
         and config._attn_implementation in ("sdpa", "eager")
         and rope.get("rope_type", "default") in ROPE_TYPES

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from prefstrength._words import listed
+from prefstrength._words import listed, warn
 from prefstrength.errors import InputError
 from prefstrength.rewards._checkpoint import Checkpoint
 from prefstrength.rewards._encode import Reader
+from prefstrength.rewards._guards import check_bos, check_boundary, check_system, sample
 from prefstrength.rewards._model import head_in_float32, padded, ready
+from prefstrength.rewards._responses import Responses
 from prefstrength.rewards._shared import Shared, can_share, classify_shared
 
 if TYPE_CHECKING:
@@ -45,6 +47,10 @@ class _TextSource:
             trust_remote_code=reward.trust_remote_code,
         )
         self.name, self.device = self.checkpoint.name, self.checkpoint.device
+        #: Parts that had to be taken out of training mode; None until the weights are loaded.
+        self.set_back: list[str] | None = None
+        #: Weights in the files that the model does not use; None until they are loaded.
+        self.unused: list[str] | None = None
         self.fingerprint = self.checkpoint.fingerprint
         self.max_length = self.checkpoint.max_length(reward.max_length)
         self.read = Reader(
@@ -76,6 +82,25 @@ class _TextSource:
         """Token ids as the model takes them, cut to its length, and ``tokens`` before that."""
         return self.read(prompt, response)
 
+    def check_texts(self, responses: Responses) -> dict[str, Any]:
+        """Look for what goes wrong between texts and tokens, before the model is loaded."""
+        read, found = self.read, {}
+        if self.reward.template == "chat":
+            found["system_prompt"] = check_system(
+                read.render, responses, owner="HFReward", name=self.name
+            )
+        openings, kinds = [], []
+        for i in sample(responses):
+            prompt, text = responses.prompts[i], responses.texts[i]
+            try:
+                openings.append(read.as_written(prompt, text)["input_ids"])
+                kinds.append(read.boundary(prompt, text))
+            except Exception:  # the run names the row of what a template refuses
+                continue
+        found["bos"] = check_bos(read.tokenizer, openings, owner="HFReward")
+        found["boundary"] = check_boundary(kinds, owner="HFReward", all_matter=False)
+        return found
+
 
 class ClassifierSource(_TextSource):
     """A sequence classifier: one output, one of several, or several with names."""
@@ -97,12 +122,22 @@ class ClassifierSource(_TextSource):
     def load(self) -> Any:
         """Load the weights, the head in float32, in evaluation mode, on the device."""
         here = self.checkpoint
-        model, _ = here.weights(here.transformers.AutoModelForSequenceClassification)
+        model, unused = here.weights(here.transformers.AutoModelForSequenceClassification)
+        # the output layer of the language model that it was made from is in many files
+        self.unused = [name for name in unused if not name.startswith("lm_head.")]
+        if self.unused:
+            warn(
+                f"HFReward: the files of {self.name!r} hold weights that the model does not use: "
+                f"{listed(self.unused, most=3)}. It may be of another kind than its config says, "
+                "and its scores others than its makers'. Compare a score with the model's "
+                "documentation."
+            )
         # pooling reads the config, padding is ours: both follow the one token that was settled
         model.config.get_text_config().pad_token_id = self.pad_token_id
         if self.reward.dtype != "float32":
             head_in_float32(model, self.name)
-        return ready(model, self.device)
+        model, self.set_back = ready(here.torch, model, self.device, self.name)
+        return model
 
     def forward(self, model: Any, items: Sequence[dict[str, Any]]) -> np.ndarray:
         """Outputs of encoded items, shape (item, output)."""
@@ -219,14 +254,16 @@ class ValueHeadSource(_TextSource):
                 f"the safetensors files of {self.name!r}; got {got}. Leave head= out where the "
                 "model is a sequence classifier."
             )
-        body, _ = here.weights(here.transformers.AutoModel)
+        body, unused = here.weights(here.transformers.AutoModel)
+        self.unused = [name for name in unused if not name.startswith(("lm_head.", "v_head."))]
         bias = found.get(VALUE_HEAD[1])
         head = torch.nn.Linear(weight.shape[1], 1, bias=bias is not None, dtype=torch.float32)
         with torch.no_grad():
             head.weight.copy_(weight)
             if bias is not None:
                 head.bias.copy_(bias)
-        return ready(body, self.device), head.to(self.device)
+        body, self.set_back = ready(torch, body, self.device, self.name)
+        return body, head.to(self.device)
 
     def forward(self, model: Any, items: Sequence[dict[str, Any]]) -> np.ndarray:
         """Value at the last token of encoded items, shape (item, 1)."""

@@ -8,13 +8,12 @@ from typing import Any
 import pandas as pd
 
 from prefstrength.errors import InputError
+from prefstrength.rewards._guards import of_run
 from prefstrength.rewards._responses import distinct_responses
 from prefstrength.rewards._run import run
+from prefstrength.rewards._settings import check_settings, check_whole
 from prefstrength.rewards._source import open_source
 from prefstrength.rewards.score import Scores, versions
-
-TEMPLATES = ("chat", "plain", "pair")
-DTYPES = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
@@ -124,28 +123,12 @@ class HFReward:
     trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name_or_path, (str, os.PathLike)):
-            raise TypeError(
-                "HFReward expects a name on the hub or a folder; got "
-                f"{type(self.name_or_path).__name__}. Save a model first: model.save_pretrained()."
-            )
-        for name, allowed in (("template", TEMPLATES), ("dtype", DTYPES)):
-            if getattr(self, name) not in allowed:
-                raise InputError(
-                    f"HFReward expects {name} to be one of {', '.join(map(repr, allowed))}; got "
-                    f"{getattr(self, name)!r}."
-                )
-        wholes = {"batch_size": 1, "batch_tokens": 1, "max_length": 2, "pad_token_id": 0}
-        for name, least in wholes.items():
-            _check_whole(name, getattr(self, name), least)
+        check_settings(self)
+        check_whole("HFReward", "batch_tokens", self.batch_tokens, 1)
+        check_whole("HFReward", "pad_token_id", self.pad_token_id, 0)
         if self.head != "value":
-            _check_whole("head", self.head, 0)
+            check_whole("HFReward", "head", self.head, 0)
         self._check_heads()
-        if not 0 <= self.max_truncated <= 1:
-            raise InputError(
-                "HFReward expects max_truncated as a share between 0 and 1; got "
-                f"{self.max_truncated}. One per cent is 0.01."
-            )
 
     def _check_heads(self) -> None:
         heads = self.heads
@@ -159,7 +142,7 @@ class HFReward:
             names += [name for name in heads if str(name).endswith("_raw")]
             wrong = repr(names[0]) if names else None
             for name, head in heads.items():
-                _check_whole(f"heads[{name!r}]", head, 0)
+                check_whole("HFReward", f"heads[{name!r}]", head, 0)
         if wrong is not None:
             raise InputError(
                 "HFReward expects heads as names of attributes with their outputs, such as "
@@ -214,6 +197,7 @@ class HFReward:
         """
         responses = distinct_responses(pairs)
         source = open_source(self)
+        texts = source.check_texts(responses)
         found = run(
             source,
             responses,
@@ -244,13 +228,7 @@ class HFReward:
                 "truncated": int(found.truncated.sum()),
                 "longest": int(found.tokens.max()),
                 "alone": found.alone if self.heads is not None else found.alone["reward"],
+                "guards": {**texts, **of_run(source, responses, found, rounded=True)},
                 "versions": versions("torch", "transformers", "tokenizers"),
             },
         )
-
-
-def _check_whole(name: str, value: Any, least: int) -> None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-        raise TypeError(f"HFReward expects a whole number for {name}; got {value!r}.")
-    if value is not None and value < least:
-        raise InputError(f"HFReward expects {name} of at least {least}; got {value}.")

@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any, Protocol, runtime_checkable
@@ -14,6 +15,7 @@ from prefstrength._words import Rows
 from prefstrength.errors import InputError
 
 UNIT_RULE = "root mean square over pairs of reward(chosen) - reward(rejected), ties included"
+ENSEMBLE_RULE = f"{UNIT_RULE}, of each member, then of their mean"
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +60,7 @@ class Reward(Protocol):
 
 def score(
     pairs: Any,
-    reward: Reward,
+    reward: Reward | Sequence[Reward],
     *,
     cache: str | os.PathLike[str] | None = None,
     progress: bool = True,
@@ -70,18 +72,24 @@ def score(
     the differences have when either order of a pair counts alike. Differences then have sd 1
     whatever the reward model, and the raw rewards stay beside them.
 
+    A list of rewards is an ensemble: each is brought to sd 1, ``reward`` is their mean brought to
+    sd 1 again, and ``reward_1``, ``reward_2`` and so on are its members in that same unit, so that
+    ``reward`` is exactly their mean. How far the members disagree about a difference says how
+    large the error of a reward is.
+
     Parameters
     ----------
     pairs : DataFrame or datasets.Dataset
         One row a pair; `ColumnReward` needs its two columns, the others ``prompt``,
         ``chosen`` and ``rejected`` (texts or lists of messages). An optional boolean column
         ``tie`` marks pairs without a preference. Never changed.
-    reward : Reward
-        :class:`ColumnReward`, :class:`TextReward`, :class:`HFReward`, or any object with their
-        method ``score_pairs``.
+    reward : Reward, or list of Reward
+        :class:`ColumnReward`, :class:`TextReward`, :class:`HFReward`, :class:`JudgeReward`,
+        :class:`ImplicitReward`, or any object with their method ``score_pairs``; a list of at
+        least two, each with one reward, is an ensemble.
     cache : path, optional
         Folder that keeps the scores of single responses as Parquet, so that an interrupted run
-        continues and a second run costs nothing. Used by `HFReward`; the other two are cheap,
+        continues and a second run costs nothing. Used by rewards from models; columns are cheap,
         and `TextReward` depends on the whole set, so they are computed afresh.
     progress : bool
         Show progress bars.
@@ -93,6 +101,8 @@ def score(
         the differences), ``reward_raw_chosen`` and ``reward_raw_rejected``, and
         ``.attrs["reward"]``: name, unit, settings, versions and checks of the reward. Columns
         of these names that were there before are replaced, and ``.attrs`` lists them.
+        `HFReward` with ``heads`` writes such columns for every attribute in place of ``reward``,
+        and ``.attrs["reward"]["attributes"]`` holds their units.
 
     Raises
     ------
@@ -115,18 +125,30 @@ def score(
     """
     frame = as_frame(pairs)
     check_frame(frame)
-    if isinstance(reward, type) or not isinstance(reward, Reward):
-        raise TypeError(
-            "score expects a reward such as TextReward(), ColumnReward(...) or HFReward(...); "
-            f"got {reward!r}. A class needs its parentheses."
+    ensemble = isinstance(reward, (list, tuple))
+    members: list[Any] = list(reward) if isinstance(reward, (list, tuple)) else [reward]
+    for member in members:
+        if isinstance(member, type) or not isinstance(member, Reward):
+            raise TypeError(
+                "score expects a reward such as TextReward(), ColumnReward(...) or HFReward(...), "
+                f"or a list of them; got {member!r}. A class needs its parentheses."
+            )
+    if ensemble and len(members) < 2:
+        raise InputError(
+            f"An ensemble expects at least two rewards; got {len(members)}. Give another, or the "
+            "reward without its list."
         )
-    scores = reward.score_pairs(frame, cache=cache, progress=progress)
+    found = [member.score_pairs(frame, cache=cache, progress=progress) for member in members]
+    scores = _ensemble(found) if ensemble else found[0]
     decided = ~ties(frame)
     columns: dict[str, np.ndarray] = {}
     about: dict[str, dict[str, Any]] = {}
     for index, attribute in enumerate(scores.attributes):
         chosen, rejected = scores.of(index)
-        unit = unit_of(chosen - rejected, attribute)
+        # the members of an ensemble keep the unit of their mean, which comes first
+        unit = (
+            about["reward"]["unit"] if ensemble and about else unit_of(chosen - rejected, attribute)
+        )
         columns |= reward_columns(attribute, chosen, rejected, unit)
         about[attribute] = _about(chosen - rejected, unit, decided)
     scored = frame.copy()
@@ -135,13 +157,46 @@ def score(
     scored.attrs["reward"] = {
         **scores.provenance,
         # one reward speaks for itself; several are told apart by name
-        **(about["reward"] if len(about) == 1 and "reward" in about else {"attributes": about}),
-        "unit_rule": UNIT_RULE,
+        **(about.pop("reward") if ensemble or list(about) == ["reward"] else {}),
+        **({"attributes": about} if about else {}),
+        "unit_rule": ENSEMBLE_RULE if ensemble else UNIT_RULE,
         "pairs": len(frame),
         "replaced": [name for name in columns if name in frame.columns],
         "versions": {**versions("numpy", "pandas"), **scores.provenance.get("versions", {})},
     }
     return scored
+
+
+def _ensemble(members: list[Scores]) -> Scores:
+    """Mean of the members, each with differences of sd 1, and the members themselves."""
+    several = [scores for scores in members if scores.attributes != ("reward",)]
+    if several:
+        raise InputError(
+            "An ensemble expects rewards with one number each; got "
+            f"{', '.join(several[0].attributes)} from {several[0].provenance.get('name')}. Choose "
+            "one output: HFReward(..., head=0)."
+        )
+    sides = []
+    units = [unit_of(scores.chosen - scores.rejected) for scores in members]
+    for side in ("chosen", "rejected"):
+        scaled = [getattr(scores, side) / unit for scores, unit in zip(members, units, strict=True)]
+        sides.append(np.column_stack([np.mean(scaled, axis=0), *scaled]))
+    difference = (sides[0] - sides[1])[:, 1:]
+    together = difference.T @ difference / len(difference)
+    return Scores(
+        chosen=sides[0],
+        rejected=sides[1],
+        attributes=("reward", *(f"reward_{i}" for i in range(1, len(members) + 1))),
+        provenance={
+            "name": "ensemble",
+            "members": [
+                {**scores.provenance, "unit": unit}
+                for scores, unit in zip(members, units, strict=True)
+            ],
+            # uncentred, as units are: the order of a pair carries no meaning
+            "correlation": together.tolist(),
+        },
+    )
 
 
 def unit_of(difference: np.ndarray, attribute: str = "reward") -> float:
