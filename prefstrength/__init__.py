@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         ImplicitReward,
         JudgeReward,
         TextReward,
+        registered_rewards,
         score,
     )
     from prefstrength.simulation import simulate
@@ -90,6 +91,7 @@ _HOMES = {
         "ImplicitReward",
         "JudgeReward",
         "TextReward",
+        "registered_rewards",
         "score",
     ),
     "simulation": ("simulate",),

@@ -260,11 +260,13 @@ RewardName = Annotated[
     str,
     typer.Option(
         "--reward",
-        metavar="auto|columns|text|hf:NAME",
+        metavar="auto|columns|text|hf:NAME|...",
         help="columns: reward_chosen and reward_rejected (columns:NAME for NAME_chosen and "
         "NAME_rejected). text: a model of the words, fitted here and cross-fitted by prompt; no "
-        "download. hf:NAME: a Hugging Face reward model, by name or folder. auto: columns where "
-        "they exist, else text.",
+        "download. hf:NAME: a Hugging Face reward model, by name or folder. judge:NAME: a language "
+        "model that compares both responses, in both orders. implicit:POLICY,REFERENCE: a policy "
+        "trained by DPO against the model it started from. auto: columns where they exist, else "
+        "text.",
         rich_help_panel=_REWARD,
     ),
 ]

@@ -160,7 +160,8 @@ def score(
         Which columns mean what.
     reward : str
         ``"columns"`` (or ``"columns:NAME"`` for ``NAME_chosen`` and ``NAME_rejected``),
-        ``"text"``, ``"hf:NAME_OR_PATH"``, or ``"auto"``: columns where ``reward_chosen`` and
+        ``"text"``, ``"hf:NAME_OR_PATH"``, ``"judge:NAME_OR_PATH"``,
+        ``"implicit:POLICY,REFERENCE"``, or ``"auto"``: columns where ``reward_chosen`` and
         ``reward_rejected`` exist, else text.
     seed : int
         Of the folds of the text reward.
@@ -195,7 +196,7 @@ def score(
             # rewards that pass its checks of rewards.
             reading.choices(_with_made_up_rewards(frame))
         scored = ps.score(
-            frame, model, cache=out / "scores" if kind == "hf" else None, progress=progress
+            frame, model, cache=out / "scores" if kind in _FROM_MODELS else None, progress=progress
         )
         data = reading.choices(scored)
         clear()
@@ -928,6 +929,10 @@ def _peak_memory() -> float | None:
 # -- what the stages read and write ----------------------------------------------------------
 
 
+#: Kinds of reward whose scores are kept as they come.
+_FROM_MODELS = ("hf", "judge", "implicit")
+
+
 def _reward(name: str, frame: pd.DataFrame, seed: int) -> tuple[str, Any]:
     """Kind and reward model that ``name`` stands for."""
     if name == "auto":
@@ -940,8 +945,14 @@ def _reward(name: str, frame: pd.DataFrame, seed: int) -> tuple[str, Any]:
         return kind, ps.TextReward(seed=seed)
     if kind == "hf" and rest:
         return kind, ps.HFReward(rest)
+    if kind == "judge" and rest:
+        return kind, ps.JudgeReward(rest)
+    policy, _, reference = rest.partition(",")
+    if kind == "implicit" and policy and reference:
+        return kind, ps.ImplicitReward(policy, reference)
     raise InputError(
-        f"Expected a reward out of auto, columns, columns:NAME, text, hf:NAME; got {name!r}. "
+        f"Expected a reward out of auto, columns, columns:NAME, text, hf:NAME, judge:NAME, "
+        f"implicit:POLICY,REFERENCE; got {name!r}. "
         "Use text where there is no reward model: it needs no download."
     )
 

@@ -363,6 +363,11 @@ MISTAKES = {
     "no such attribute": (("score", "PAIRS", "--attribute", "length"), "length_chosen"),
     "no such reward": (("score", "PAIRS", "--reward", "gpt"), "auto, columns, columns:NAME"),
     "hf without a name": (("score", "PAIRS", "--reward", "hf:"), "hf:NAME"),
+    "implicit without a reference": (
+        ("score", "PAIRS", "--reward", "implicit:policy"),
+        "implicit:POLICY,REFERENCE",
+    ),
+    "not that judge": (("score", "PAIRS", "--reward", "judge:./no/such/judge"), "no/such/judge"),
     "no such reward columns": (("score", "PAIRS", "--reward", "columns:judge"), "judge_chosen"),
     "not that reward model": (
         ("score", "PAIRS", "--reward", "hf:./no/such/model"),

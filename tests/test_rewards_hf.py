@@ -243,6 +243,34 @@ def test_interrupted_run_resumes_and_gives_the_same_numbers(folder, tmp_path, mo
         score(pairs, HFReward(folder, max_length=100), cache=cache, progress=False)
 
 
+def test_provenance_lies_beside_the_scores(folder, tmp_path, monkeypatch):
+    from prefstrength.rewards._source import ClassifierSource
+
+    pairs, cache = make_pairs(6), tmp_path / "scores"
+    scored = score(pairs, HFReward(folder), cache=cache, progress=False)
+    first = json.loads((cache / "provenance.json").read_text())
+    (name,) = first
+    assert (cache / name / "identity.json").is_file()
+    about = first[name]
+    assert about == {k: scored.attrs["reward"][k] for k in about} | {"versions": about["versions"]}
+    assert len(about["template_sha256"]) == 64
+    assert about["engine"]["batch_tokens"] == 4096
+    assert about["truncated"] == 0
+    assert about["guards"]["finite"]
+    assert "torch" in about["versions"]
+    # a run that adds nothing leaves how the scores came about; another model has its own entry
+    score(pairs, HFReward(folder), cache=cache, progress=False)
+    score(pairs, HFReward(folder, max_length=100), cache=cache, progress=False)
+    both = json.loads((cache / "provenance.json").read_text())
+    assert len(both) == 2
+    assert both[name]["from_cache"] == 12
+    assert both[name]["engine"] == about["engine"]
+    (cache / "provenance.json").write_text("{")
+    monkeypatch.setattr(ClassifierSource, "load", None)  # refused before long work
+    with pytest.raises(InputError, match="Delete that file; it is written again"):
+        score(make_pairs(7), HFReward(folder), cache=cache, progress=False)
+
+
 def test_damaged_cache_is_named(folder, tmp_path):
     score(make_pairs(3), HFReward(folder), cache=tmp_path, progress=False)
     (shard,) = tmp_path.glob("*/*.parquet")
@@ -462,7 +490,7 @@ def test_unknown_device(folder):
 @pytest.mark.parametrize(
     ("options", "error", "says"),
     [
-        ({"template": "chatml"}, InputError, "'chat', 'plain', 'pair'"),
+        ({"template": "chatml"}, InputError, "'chat', 'plain', 'trl', 'pair'"),
         ({"dtype": "int8"}, InputError, "'float32', 'bfloat16', 'float16'"),
         ({"batch_size": 0}, InputError, "at least 1"),
         ({"batch_size": 2.5}, TypeError, "whole number"),

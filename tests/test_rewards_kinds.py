@@ -446,3 +446,61 @@ def test_implicit_reward_without_room_or_with_an_adapter(trained, tmp_path):
         ImplicitReward(*trained, beta=0.0)
     with pytest.raises(TypeError, match="save_pretrained"):
         ImplicitReward(trained[0], object())
+
+
+# -- half precision --------------------------------------------------------------------------
+
+
+def test_half_precision_stays_within_the_reported_sensitivity(tmp_path):
+    """All four responses are scored alone, too, so what is reported bounds every one of them."""
+    folder, pairs = save(tmp_path / "reward", make_model()), make_pairs(2)
+    scored = score(pairs, HFReward(folder, dtype="bfloat16", batch_size=4), progress=False)
+    alone = scored.attrs["reward"]["alone"]
+    assert alone["responses"] == 4
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(
+        folder, dtype=torch.bfloat16
+    ).eval()
+    for side in SIDES:
+        for prompt, response, found in zip(
+            pairs["prompt"], pairs[side], scored[f"reward_raw_{side}"], strict=True
+        ):
+            with torch.no_grad():
+                hidden = model.model(**chat_ids(tokenizer, prompt, response)).last_hidden_state
+                expected = (hidden[0, -1].float() @ model.score.weight[0].float()).item()
+            assert abs(found - expected) <= alone["max_difference"] + 1e-6
+
+
+@pytest.mark.filterwarnings("ignore:The judge", "ignore:ImplicitReward. the response begins")
+@pytest.mark.parametrize("kind", ["value", "judge", "implicit"])
+def test_half_precision_of_the_other_kinds(kind, judging, trained, tmp_path):
+    folder = save_with_value_head(tmp_path)
+    make = {
+        "value": lambda size: HFReward(folder, head="value", dtype="bfloat16", batch_size=size),
+        "judge": lambda size: judge(judging, dtype="bfloat16", batch_size=size),
+        "implicit": lambda size: ImplicitReward(*trained, dtype="bfloat16", batch_size=size),
+    }[kind]
+    pairs = make_pairs(1 if kind == "judge" else 2)
+    together, single = (score(pairs, make(size), progress=False) for size in (4, 1))
+    about = together.attrs["reward"]["guards"]["alone"]
+    moved = sum(each["max_difference"] for each in about.values())
+    for side in SIDES:
+        difference = together[f"reward_raw_{side}"] - single[f"reward_raw_{side}"]
+        assert difference.abs().max() <= moved + 1e-6
+
+
+# -- on the command line ---------------------------------------------------------------------
+
+
+def test_implicit_reward_from_the_command_line(trained, tmp_path):
+    from prefstrength import pipeline
+
+    pairs = " " + make_pairs(12)
+    pairs.to_parquet(tmp_path / "pairs.parquet")
+    name = "implicit:" + ",".join(map(str, trained))
+    scored = pipeline.score(
+        tmp_path / "pairs.parquet", tmp_path / "out", reward=name, progress=False
+    )
+    expected = score(pairs, ImplicitReward(*trained), progress=False)
+    np.testing.assert_allclose(scored["reward_chosen"], expected["reward_chosen"])
+    assert list((tmp_path / "out" / "scores").glob("*/*.parquet"))

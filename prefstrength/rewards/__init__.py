@@ -20,6 +20,7 @@ from prefstrength.rewards.columns import ColumnReward
 from prefstrength.rewards.hf import HFReward
 from prefstrength.rewards.implicit import ImplicitReward
 from prefstrength.rewards.judge import JudgeReward
+from prefstrength.rewards.registry import registered_rewards
 from prefstrength.rewards.score import Reward, Scores, score
 from prefstrength.rewards.text import TextReward
 
@@ -31,5 +32,6 @@ __all__ = [
     "Reward",
     "Scores",
     "TextReward",
+    "registered_rewards",
     "score",
 ]

@@ -5,7 +5,7 @@ import io
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,6 +21,8 @@ SHARD = 65_536
 BATCHES = 64
 #: Age in seconds at which a temporary file can only be what a killed process left.
 STALE = 3600
+#: File beside the folders of scores that says how they came about.
+PROVENANCE = "provenance.json"
 
 
 def columns(outputs: Sequence[str]) -> list[str]:
@@ -186,6 +188,38 @@ def _delete_stale(path: Path) -> None:
             path.unlink()
     except FileNotFoundError:
         pass
+
+
+def load_provenance(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read what :func:`keep_provenance` has written; empty where it has not."""
+    path = Path(folder) / PROVENANCE
+    if not path.is_file():
+        return {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise InputError(
+            f"The cache expects JSON in {os.fspath(path)!r}; got something else: {error}. It "
+            "may have been edited. Delete that file; it is written again."
+        ) from error
+
+
+def keep_provenance(folder: str | os.PathLike[str], rewards: Iterable[dict[str, Any]]) -> None:
+    """Write what is known of kept scores to ``provenance.json`` beside them.
+
+    One entry for each folder of scores: how it was last used, and how it was last added to
+    (``engine``). Rewards that keep no scores have none.
+    """
+    new = {about["kept_in"]: about for about in rewards if about.get("kept_in")}
+    if not new:
+        return
+    kept = load_provenance(folder)
+    for name, about in new.items():
+        # nothing was added: what is known of the last addition stays
+        engine = about["engine"] or kept.get(name, {}).get("engine", {})
+        kept[name] = {**about, "engine": engine}
+    text = json.dumps(kept, indent=2, ensure_ascii=False) + "\n"
+    atomic_write_text(Path(folder) / PROVENANCE, text)
 
 
 def folder_fingerprint(folder: Path, patterns: Sequence[str]) -> str:

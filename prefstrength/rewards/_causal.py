@@ -9,7 +9,7 @@ import numpy as np
 from prefstrength._words import listed
 from prefstrength.errors import InputError
 from prefstrength.rewards._checkpoint import Checkpoint
-from prefstrength.rewards._encode import Ids, chat_ids, cut, one_bos
+from prefstrength.rewards._encode import Ids, chat_ids, cut, followed, one_bos
 from prefstrength.rewards._guards import (
     boundary,
     check_bos,
@@ -185,24 +185,16 @@ class ImplicitSource:
     def _as_written(self, prompt: Text, response: Text) -> tuple[list[int], list[int]]:
         tokenizer = self.policy.tokenizer
         if isinstance(prompt, str) and isinstance(response, str):
-            # plain texts follow each other without a template, the response ends with EOS
-            eos = tokenizer.eos_token or ""
-            ended = response.endswith(eos) if eos else False
-            text = response[: len(response) - len(eos)] if ended else response
-            parts = [tokenizer(each, split_special_tokens=self.reward.sanitize)["input_ids"]
-                     for each in (prompt, prompt + text)]  # fmt: skip
-            if eos:
-                parts[1] = [*parts[1], tokenizer.eos_token_id]
-        else:
-            chat = chat_ids(
-                tokenizer, sanitize=self.reward.sanitize, owner="ImplicitReward", name=self.name
-            )
-            whole = messages(prompt, response)
-            count = 1 if isinstance(prompt, str) else len(prompt)
-            parts = [
-                chat(whole[:count], add_generation_prompt=True)["input_ids"],
-                chat(whole)["input_ids"],
-            ]
+            return followed(tokenizer, prompt, response, self.reward.sanitize)
+        chat = chat_ids(
+            tokenizer, sanitize=self.reward.sanitize, owner="ImplicitReward", name=self.name
+        )
+        whole = messages(prompt, response)
+        count = 1 if isinstance(prompt, str) else len(prompt)
+        parts = [
+            chat(whole[:count], add_generation_prompt=True)["input_ids"],
+            chat(whole)["input_ids"],
+        ]
         return parts[0], parts[1]
 
     def check_texts(self, responses: Responses) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """A model on the hub or in a folder: config, tokenizer, device, length, and weights on request."""
 
+import hashlib
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -69,6 +71,15 @@ class Checkpoint:
     def identity(self) -> dict[str, str]:
         """Which weights these are; the same model is the same wherever its folder lies."""
         return {"model": "" if self.local else self.name, "fingerprint": self.fingerprint}
+
+    @property
+    def template_sha256(self) -> str | None:
+        """Hash of the tokenizer's chat template, if it has one."""
+        template = self.tokenizer.chat_template
+        if not template:
+            return None
+        text = template if isinstance(template, str) else json.dumps(template, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def pad_token_id(self) -> int | None:

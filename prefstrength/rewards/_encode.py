@@ -19,7 +19,7 @@ class Reader:
     ----------
     tokenizer
         A tokenizer of transformers.
-    template : {"chat", "plain", "pair"}
+    template : {"chat", "plain", "trl", "pair"}
         How prompt and response are joined.
     sanitize : bool
         Read control tokens inside the texts as ordinary text.
@@ -67,8 +67,9 @@ class Reader:
         if self.template == "pair":
             return None  # two texts, which cannot merge
         tokenizer = self.tokenizer
-        if self.template == "plain":
-            alone, text = f"{flatten(prompt)}\n", f"{flatten(prompt)}\n{flatten(response)}"
+        if self.template in ("plain", "trl"):
+            alone = flatten(prompt) + ("\n" if self.template == "plain" else "")
+            text = alone + flatten(response)
             ids = [
                 tokenizer(each, add_special_tokens=False, split_special_tokens=self.sanitize)
                 for each in (alone, text)
@@ -99,6 +100,10 @@ class Reader:
         if self.template == "chat":
             chat = chat_ids(tokenizer, sanitize=sanitize, owner=owner, name=name)
             return lambda prompt, response: chat(messages(prompt, response))
+        if self.template == "trl":
+            return lambda prompt, response: {
+                "input_ids": followed(tokenizer, flatten(prompt), flatten(response), sanitize)[1]
+            }
         if self.template == "plain":
             return lambda prompt, response: dict(
                 tokenizer(f"{flatten(prompt)}\n{flatten(response)}", split_special_tokens=sanitize)
@@ -111,6 +116,20 @@ class Reader:
                 split_special_tokens=sanitize,
             )
         )
+
+
+def followed(
+    tokenizer: Any, prompt: str, response: str, sanitize: bool
+) -> tuple[list[int], list[int]]:
+    """Token ids of a prompt, and of the prompt with its response and EOS, as TRL has them."""
+    eos = tokenizer.eos_token or ""
+    ended = bool(eos) and response.endswith(eos)
+    text = prompt + (response[: len(response) - len(eos)] if ended else response)
+    alone, whole = (
+        list(tokenizer(each, split_special_tokens=sanitize)["input_ids"]) for each in (prompt, text)
+    )
+    # by its id: inside a text that is not trusted it would be read as ordinary text
+    return alone, [*whole, tokenizer.eos_token_id] if eos else whole
 
 
 def chat_ids(tokenizer: Any, *, sanitize: bool, owner: str, name: str) -> Callable[..., Ids]:

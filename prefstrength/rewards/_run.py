@@ -105,6 +105,8 @@ class Run:
         How the others were scored: batches, the tokens that a batch may have at the end of the
         run, tokens of the texts, tokens computed (padding included, common beginnings once), and
         whether common beginnings were shared. JSON types only; empty where all were there.
+    kept_in : str or None
+        Folder of the cache that holds the scores.
     """
 
     values: np.ndarray
@@ -113,6 +115,7 @@ class Run:
     alone: dict[str, dict[str, Any]]
     from_cache: int
     engine: dict[str, Any]
+    kept_in: str | None
 
 
 def run(
@@ -172,6 +175,7 @@ def run(
         alone={output: _alone(table, output) for output in source.outputs},
         from_cache=len(known),
         engine=engine,
+        kept_in=store.folder.name if store else None,
     )
 
 

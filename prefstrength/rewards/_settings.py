@@ -5,7 +5,7 @@ from typing import Any
 
 from prefstrength.errors import InputError
 
-TEMPLATES = ("chat", "plain", "pair")
+TEMPLATES = ("chat", "plain", "trl", "pair")
 DTYPES = ("float32", "bfloat16", "float16")
 
 

@@ -13,6 +13,7 @@ from prefstrength.rewards._responses import distinct_responses
 from prefstrength.rewards._run import run
 from prefstrength.rewards._settings import check_settings, check_whole
 from prefstrength.rewards._source import open_source
+from prefstrength.rewards.registry import settings_of
 from prefstrength.rewards.score import Scores, versions
 
 
@@ -40,10 +41,12 @@ class HFReward:
         ``{"helpfulness": 0, "safety": 1}``, or all under the names in the model's config.
         :func:`score` then writes ``helpfulness_chosen``, ``helpfulness_rejected`` and so on, for
         ``Choices.from_pairs(attributes=["helpfulness", "safety"])``.
-    template : {"chat", "plain", "pair"}
+    template : {"chat", "plain", "trl", "pair"}
         ``"chat"``: the tokenizer's chat template, a plain prompt as user message and the
-        response as assistant message. ``"plain"``: prompt, line break, response. ``"pair"``:
-        prompt and response as the tokenizer's two segments, as cross-encoders expect.
+        response as assistant message. ``"plain"``: prompt, line break, response. ``"trl"``:
+        prompt, response and EOS without anything between, as TRL's ``RewardTrainer`` reads plain
+        texts (conversations it reads as ``"chat"`` does). ``"pair"``: prompt and response as the
+        tokenizer's two segments, as cross-encoders expect.
     batch_size : int, optional
         Most responses of a forward pass; by default as many as ``batch_tokens`` allow. 1 scores
         every response by itself, without padding.
@@ -154,6 +157,39 @@ class HFReward:
                 "Name the one that is the reward among the others: heads={'reward': 0, ...}."
             )
 
+    @classmethod
+    def from_registry(
+        cls, name: str, *, trust_remote_code: bool = False, **changes: Any
+    ) -> "HFReward":
+        """Take the settings of a well-known model from :func:`registered_rewards`.
+
+        Parameters
+        ----------
+        name : str
+            Name on the hub.
+        trust_remote_code : bool
+            As of the class.
+        **changes
+            Further arguments of the class, in place of the registered ones.
+
+        Returns
+        -------
+        HFReward
+
+        Raises
+        ------
+        InputError
+            If the model is not registered, cannot be loaded by transformers 5, or needs its own
+            code and ``trust_remote_code`` is off.
+
+        Examples
+        --------
+        >>> HFReward.from_registry("Skywork/Skywork-Reward-V2-Qwen3-0.6B", batch_size=4).dtype
+        'bfloat16'
+        """
+        settings = settings_of(name, trust_remote_code=trust_remote_code)
+        return cls(name, **{**settings, "trust_remote_code": trust_remote_code, **changes})
+
     def identity(self) -> dict[str, Any]:
         """Say what scores are kept under, from the model's configuration and tokenizer alone.
 
@@ -222,9 +258,11 @@ class HFReward:
                     "pad_token_id": source.pad_token_id,
                 },
                 "fingerprint": source.fingerprint,
+                "template_sha256": source.checkpoint.template_sha256,
                 "responses": len(responses),
                 "from_cache": found.from_cache,
                 "engine": found.engine,
+                "kept_in": found.kept_in,
                 "truncated": int(found.truncated.sum()),
                 "longest": int(found.tokens.max()),
                 "alone": found.alone if self.heads is not None else found.alone["reward"],

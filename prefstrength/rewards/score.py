@@ -13,6 +13,7 @@ import pandas as pd
 from prefstrength._validate import as_frame, check_frame, column, flags
 from prefstrength._words import Rows
 from prefstrength.errors import InputError
+from prefstrength.rewards._cache import keep_provenance, load_provenance
 
 UNIT_RULE = "root mean square over pairs of reward(chosen) - reward(rejected), ties included"
 ENSEMBLE_RULE = f"{UNIT_RULE}, of each member, then of their mean"
@@ -89,8 +90,9 @@ def score(
         least two, each with one reward, is an ensemble.
     cache : path, optional
         Folder that keeps the scores of single responses as Parquet, so that an interrupted run
-        continues and a second run costs nothing. Used by rewards from models; columns are cheap,
-        and `TextReward` depends on the whole set, so they are computed afresh.
+        continues and a second run costs nothing; its ``provenance.json`` says how they came
+        about. Used by rewards from models; columns are cheap, and `TextReward` depends on the
+        whole set, so they are computed afresh.
     progress : bool
         Show progress bars.
 
@@ -138,7 +140,11 @@ def score(
             f"An ensemble expects at least two rewards; got {len(members)}. Give another, or the "
             "reward without its list."
         )
+    if cache is not None:
+        load_provenance(cache)  # it will be added to: better refused now than after the work
     found = [member.score_pairs(frame, cache=cache, progress=progress) for member in members]
+    if cache is not None:
+        keep_provenance(cache, [scores.provenance for scores in found])
     scores = _ensemble(found) if ensemble else found[0]
     decided = ~ties(frame)
     columns: dict[str, np.ndarray] = {}
