@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -12,11 +13,12 @@ import pandas as pd
 import pytest
 
 from prefstrength.errors import InputError
-from prefstrength.rewards import _cache
+from prefstrength.rewards import _cache, _run
 from prefstrength.rewards._batches import Row, plan, shared_rows, single_rows
 from prefstrength.rewards._cache import ScoreCache
 from prefstrength.rewards._responses import distinct_responses
 from prefstrength.rewards._run import run
+from prefstrength.rewards._team import Team, divided, launched
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -350,7 +352,7 @@ def tiny(family, attention="sdpa", **more):
     config = kind(
         vocab_size=60, hidden_size=16, intermediate_size=24, num_hidden_layers=2,
         num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=256,
-        pad_token_id=0, num_labels=3, initializer_range=0.5, **{**options, **more},
+        pad_token_id=0, initializer_range=0.5, **{"num_labels": 3, **options, **more},
     )  # fmt: skip
     model = transformers.AutoModelForSequenceClassification.from_config(
         config, attn_implementation=attention
@@ -420,3 +422,101 @@ def test_models_of_which_it_is_not_known_do_not_share(model):
 def test_batch_size_one_scores_every_text_by_itself():
     tokens = [np.arange(9), np.arange(10)]
     assert shared_rows(range(2), tokens, [0, 0], 1) == single_rows(range(2), tokens)
+
+
+# -- several processes ---------------------------------------------------------------------------
+
+
+class BatchFake(Fake):
+    """Its scores depend on the batch, so that they show how batches were formed."""
+
+    def forward(self, model, items):
+        time.sleep(0.002)
+        return super().forward(model, items) + 1e-3 * len(items)
+
+
+@pytest.mark.parametrize("late", [0.0, 0.1])
+def test_processes_divide_the_work_and_all_see_the_whole(tmp_path, monkeypatch, late):
+    monkeypatch.setattr(_run, "WAIT", 0.01)
+    pairs = make_pairs(80)
+    whole = BatchFake()
+    expected_values = score(whole, pairs).values
+    fakes, found = [BatchFake(), BatchFake()], {}
+
+    def work(rank):
+        time.sleep(late * rank)  # finds then what the other one has already scored
+        with divided(Team(rank, 2)):
+            found[rank] = score(fakes[rank], pairs, tmp_path)
+
+    threads = [threading.Thread(target=work, args=(rank,)) for rank in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    for rank in (0, 1):
+        np.testing.assert_array_equal(found[rank].values, expected_values)
+    batches = fakes[0].batches + fakes[1].batches
+    assert sorted(batches) == sorted(whole.batches)
+    assert len(fakes[0].batches) == pytest.approx(len(fakes[1].batches), abs=1)
+
+
+def test_divided_work_needs_a_folder(monkeypatch):
+    with divided(Team(1, 2)), pytest.raises(InputError, match="cache='scores/'"):
+        score(Fake(), make_pairs(4))
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert launched() == Team(1, 4)
+
+
+LAUNCHED = """
+import os, sys
+import pandas as pd
+import prefstrength as ps
+
+folder = sys.argv[1]
+pairs = pd.read_parquet(f"{folder}/pairs.parquet")
+reward = ps.HFReward(f"{folder}/model", template="plain", batch_tokens=128)
+scored = ps.score(pairs, reward, cache=f"{folder}/scores", progress=False, divide=True)
+scored.to_parquet(f"{folder}/scored-{os.environ['RANK']}.parquet")
+"""
+
+
+@pytest.mark.slow
+def test_launched_processes_give_the_table_of_one(tmp_path):
+    import tokenizers
+
+    from prefstrength.rewards import HFReward
+    from prefstrength.rewards import score as score_pairs
+
+    letters = {"<pad>": 0, **{chr(97 + i): i + 1 for i in range(26)}, " ": 27}
+    core = tokenizers.Tokenizer(tokenizers.models.WordLevel(letters, unk_token=" "))
+    core.pre_tokenizer = tokenizers.pre_tokenizers.Split("", "isolated")
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=core, pad_token="<pad>", model_max_length=256
+    ).save_pretrained(tmp_path / "model")
+    tiny("llama", num_labels=1).save_pretrained(tmp_path / "model")
+    pairs = make_pairs(30)
+    pairs.to_parquet(tmp_path / "pairs.parquet")
+    (tmp_path / "script.py").write_text(LAUNCHED)
+    root = str(Path(__file__).parents[1])
+    # what accelerate launch runs where there are GPUs; on a CPU it would ask for MPI
+    command = ["torch.distributed.run", "--nproc_per_node", "2"]
+    subprocess.run(
+        [sys.executable, "-m", *command, str(tmp_path / "script.py"), str(tmp_path)],
+        check=True,
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"},
+        timeout=300,
+    )
+    reward = HFReward(tmp_path / "model", template="plain", batch_tokens=128)
+    one = score_pairs(pairs, reward, cache=tmp_path / "other", progress=False)
+    for rank in (0, 1):
+        pd.testing.assert_frame_equal(
+            pd.read_parquet(tmp_path / f"scored-{rank}.parquet"), one, check_exact=True
+        )
+    about = json.loads((tmp_path / "scores" / "provenance.json").read_text())
+    (engine,) = [each["engine"] for each in about.values()]
+    assert engine["processes"] == 2
+    assert engine["batches"] < one.attrs["reward"]["engine"]["batches"]
+    stored = [pd.read_parquet(path) for path in (tmp_path / "scores").glob("*/*.parquet")]
+    assert pd.concat(stored)["key"].nunique() == 60

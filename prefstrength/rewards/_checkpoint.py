@@ -9,6 +9,7 @@ from typing import Any
 
 from prefstrength.errors import InputError
 from prefstrength.rewards._cache import folder_fingerprint
+from prefstrength.rewards._team import local_rank
 
 MODEL_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.py")
 
@@ -184,7 +185,10 @@ class Checkpoint:
             ) from error
 
     def _device(self, asked: str | None) -> Any:
-        name = asked or ("cuda" if self.torch.cuda.is_available() else "cpu")
+        cuda = self.torch.cuda
+        # of several processes on one machine each takes a GPU of its own
+        first = f"cuda:{local_rank() % cuda.device_count()}" if cuda.is_available() else "cpu"
+        name = asked or first
         try:
             device = self.torch.device(name)
             self.torch.empty(1, device=device)

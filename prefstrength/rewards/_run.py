@@ -2,6 +2,7 @@
 
 import math
 import os
+import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
@@ -19,11 +20,14 @@ from prefstrength.rewards._batches import Row, plan, shared_rows, single_rows
 from prefstrength.rewards._cache import ScoreCache
 from prefstrength.rewards._memory import default_tokens, free_memory, out_of_memory
 from prefstrength.rewards._responses import Responses
+from prefstrength.rewards._team import ALONE_AT_WORK, Team, team
 
 #: Responses that are scored a second time, alone and without padding: one of so many, ...
 ONE_ALONE = 128
 #: ... but at least and at most as many.
 ALONE, MOST_ALONE = 4, 64
+#: Seconds between two looks at what other processes have scored.
+WAIT = 1.0
 #: A score may move by this share of the sd of all scores when scored alone.
 ALONE_TOLERANCE = 0.02
 
@@ -149,13 +153,25 @@ def run(
         whenever memory does not suffice.
     """
     store = ScoreCache(cache, source.identity, source.outputs) if cache is not None else None
+    us = team.get()
+    if store is None and us != ALONE_AT_WORK:
+        raise InputError(
+            f"Work divided between {us.size} processes expects a folder in which they leave their "
+            "scores to each other; got none. Give one that all of them see: cache='scores/'."
+        )
     keys = [store.key(key) if store else key for key in responses.keys]
     known = store.find(keys) if store else pd.DataFrame()
     table, engine = known, {}
     if len(known) < len(keys):
-        loop = _Loop(source, responses, keys, batch_size, batch_tokens, max_truncated)
-        fresh = loop.run(known, store, progress)
+        loop = _Loop(source, responses, keys, us, batch_size, batch_tokens, max_truncated)
+        fresh = loop.run(known, store, progress and us.rank == 0)
         engine = loop.engine
+        if store is not None and us != ALONE_AT_WORK:
+            done = {*known.index, *fresh.index}
+            others = _wait(
+                store, [key for key in keys if key not in done], progress and us.rank == 0
+            )
+            fresh = pd.concat([part for part in (fresh, others) if len(part)])
         table = fresh if known.empty else pd.concat([known, fresh])
     table = table.loc[keys]
     tokens = table["tokens"].to_numpy(np.int64)
@@ -177,6 +193,22 @@ def run(
         engine=engine,
         kept_in=store.folder.name if store else None,
     )
+
+
+def _wait(store: ScoreCache, keys: list[str], progress: bool) -> pd.DataFrame:
+    """Wait for the scores that other processes are at, and read them."""
+    found = [store.find(keys)]
+    with tqdm(
+        total=len(keys), desc="other processes", unit="response", disable=not progress
+    ) as bar:
+        while True:
+            bar.update(len(found[-1]))
+            there = {key for part in found for key in part.index}
+            left = [key for key in keys if key not in there]
+            if not left:
+                return pd.concat(found)
+            time.sleep(WAIT)
+            found.append(store.find(left))
 
 
 def check_truncation(
@@ -203,11 +235,12 @@ class _Loop:
         source: Source,
         responses: Responses,
         keys: Sequence[str],
+        us: Team,
         batch_size: int | None,
         batch_tokens: int | None,
         max_truncated: float,
     ) -> None:
-        self.source, self.responses, self.keys = source, responses, keys
+        self.source, self.responses, self.keys, self.us = source, responses, keys, us
         self.batch_size, self.max_truncated = batch_size, max_truncated
         self.batch_tokens = batch_tokens or default_tokens(source.device)
 
@@ -223,17 +256,19 @@ class _Loop:
         alone = self._sample(missing, known)
         done: list[pd.DataFrame] = []
         text_tokens = computed = 0
+        queue = deque(self._plan(missing))
         with (
             store or nullcontext(),
             tqdm(
-                total=sum(len(self.ids[i]) for i in missing),
+                total=sum(
+                    len(self.ids[i]) for batch in queue for row in batch for i in row.responses
+                ),
                 desc="reward model",
                 unit="token",
                 unit_scale=True,
                 disable=not progress,
             ) as bar,
         ):
-            queue = deque(self._plan(missing))
             while queue:
                 batch = queue.popleft()
                 values = self._forward(batch)
@@ -254,7 +289,10 @@ class _Loop:
             "text_tokens": text_tokens,
             "computed_tokens": computed,
             "shared_beginnings": self.shares,
+            "processes": self.us.size,
         }
+        if not done:  # everything was left to the other processes
+            return pd.DataFrame(index=pd.Index([], name="key"))
         return pd.concat(done).set_index("key")
 
     def _encode(self, progress: bool) -> None:
@@ -285,10 +323,13 @@ class _Loop:
 
         Formed from all responses, known ones too, so that a resumed run forms the same ones as
         an uninterrupted run; what is left of batches that are known in part is put together.
+        For the same reason several processes, which may begin at different times, agree on who
+        scores what: this one takes every n-th batch.
         """
         whole: list[list[Row]] = []
         rest: list[int] = []
-        for batch in plan(self._rows(range(len(self.keys))), self.batch_tokens, self.batch_size):
+        batches = plan(self._rows(range(len(self.keys))), self.batch_tokens, self.batch_size)
+        for batch in batches[self.us.rank :: self.us.size]:
             members = [i for row in batch for i in row.responses]
             left = [i for i in members if i in missing]
             if len(left) == len(members):

@@ -14,6 +14,7 @@ from prefstrength._validate import as_frame, check_frame, column, flags
 from prefstrength._words import Rows
 from prefstrength.errors import InputError
 from prefstrength.rewards._cache import keep_provenance, load_provenance
+from prefstrength.rewards._team import ALONE_AT_WORK, divided, launched
 
 UNIT_RULE = "root mean square over pairs of reward(chosen) - reward(rejected), ties included"
 ENSEMBLE_RULE = f"{UNIT_RULE}, of each member, then of their mean"
@@ -65,6 +66,7 @@ def score(
     *,
     cache: str | os.PathLike[str] | None = None,
     progress: bool = True,
+    divide: bool = False,
 ) -> pd.DataFrame:
     """Give both responses of every pair a reward, in units of the sd of the differences.
 
@@ -95,6 +97,11 @@ def score(
         whole set, so they are computed afresh.
     progress : bool
         Show progress bars.
+    divide : bool
+        Divide the work of rewards from models between the processes that ``accelerate launch``
+        or ``torchrun`` has started, each on a GPU of its own. All of them call this function with
+        the same arguments and with a ``cache`` that all of them see, and all return the same
+        table, the one that a single process would; let process 0 write it.
 
     Returns
     -------
@@ -142,8 +149,10 @@ def score(
         )
     if cache is not None:
         load_provenance(cache)  # it will be added to: better refused now than after the work
-    found = [member.score_pairs(frame, cache=cache, progress=progress) for member in members]
-    if cache is not None:
+    us = launched() if divide else ALONE_AT_WORK
+    with divided(us):
+        found = [member.score_pairs(frame, cache=cache, progress=progress) for member in members]
+    if cache is not None and us.rank == 0:
         keep_provenance(cache, [scores.provenance for scores in found])
     scores = _ensemble(found) if ensemble else found[0]
     decided = ~ties(frame)
