@@ -254,7 +254,7 @@ def test_provenance_lies_beside_the_scores(folder, tmp_path, monkeypatch):
     about = first[name]
     assert about == {k: scored.attrs["reward"][k] for k in about} | {"versions": about["versions"]}
     assert len(about["template_sha256"]) == 64
-    assert about["engine"]["batch_tokens"] == 4096
+    assert about["engine"]["batch_tokens"] == 2048
     assert about["truncated"] == 0
     assert about["guards"]["finite"]
     assert "torch" in about["versions"]

@@ -51,7 +51,7 @@ class HFReward:
         Most responses of a forward pass; by default as many as ``batch_tokens`` allow. 1 scores
         every response by itself, without padding.
     batch_tokens : int, optional
-        Tokens of a forward pass, padding included: by default 4,096 on a CPU and 16,384 on
+        Tokens of a forward pass, padding included: by default 2,048 on a CPU and 16,384 on
         another device. Halved whenever the memory does not suffice.
     max_length : int, optional
         Tokens a response with its prompt may have; by default what the model allows. Longer
