@@ -143,6 +143,7 @@ def test_an_ensemble_is_the_mean_of_its_members_in_one_unit():
     ones = [member["reward_chosen"] - member["reward_rejected"] for member in alone]
     np.testing.assert_allclose(about["correlation"][0][1], np.mean(ones[0] * ones[1]))
     assert about["agreement"] == np.mean(difference > 0)
+    assert about["name"] == "an ensemble of ColumnReward, ColumnReward, ColumnReward"
     assert set(about["attributes"]) == {"reward_1", "reward_2", "reward_3"}
     json.dumps(about)
 

@@ -42,6 +42,7 @@ def test_results_of_all_guards_are_reported(folder):
     assert guards["bos"] == {"token": "<bos>", "checked": 24, "doubled": 0, "absent": 0}
     assert guards["boundary"] == {"checked": 24, "inside_token": 0, "otherwise": 0}
     assert guards["system_prompt"] == {"rows": 0, "ignored": 0}
+    assert guards["date"] is False
     assert guards["truncation"]["rows"] == ["r3"]
     assert guards["truncation"]["responses"] == 1
     assert guards["truncation"]["longest"] > guards["truncation"]["max_length"] == 60
@@ -50,7 +51,7 @@ def test_results_of_all_guards_are_reported(folder):
     assert guards["alone"]["reward"]["max_difference"] < 1e-5
     assert guards["training_mode"] == []
     assert guards["unused_weights"] == []
-    assert guards["padding_token"] == 0
+    assert guards["padding_token"] == {"id": 0, "ends_texts": 0}
     assert guards["finite"]
     assert guards["distinct"]
     json.dumps(guards)
@@ -79,14 +80,14 @@ def test_second_bos_of_a_text_is_dropped(folder):
 
 
 def test_missing_bos_warns(tmp_path):
-    without = TEMPLATE.replace("{{ bos_token }}", "")
-    model = save(tmp_path, make_model(), make_tokenizer(without))
+    model = save(tmp_path, make_model(), make_tokenizer(BARE))
     with pytest.warns(DataWarning, match="without '<bos>' in 8 of 8 .*documentation"):
         score(make_pairs(4), HFReward(model), progress=False)
 
 
 # -- system messages -------------------------------------------------------------------------
 
+BARE = TEMPLATE.replace("{{ bos_token }}", "")
 NO_SYSTEM = TEMPLATE.replace(
     "{% for m in messages %}", "{% for m in messages if m['role'] != 'system' %}"
 )
@@ -116,9 +117,10 @@ def test_system_message_that_the_template_leaves_out(tmp_path):
     with pytest.raises(InputError, match=says):
         score(pairs, HFReward(model), progress=False)
     assert len(score(pairs.drop(["r1", "r4"]), HFReward(model), progress=False)) == 4
-    causal = save(tmp_path / "causal", make_causal(), make_tokenizer(NO_SYSTEM))
+    tokenizer = make_tokenizer(NO_SYSTEM)
+    causal = [save(tmp_path / f"causal{i}", make_causal(i), tokenizer) for i in (0, 1)]
     with pytest.raises(InputError, match=says):
-        score(pairs, ImplicitReward(causal, causal), progress=False)
+        score(pairs, ImplicitReward(*causal), progress=False)
 
 
 def test_system_message_that_the_template_shows_or_refuses(folder, tmp_path):
@@ -129,6 +131,25 @@ def test_system_message_that_the_template_shows_or_refuses(folder, tmp_path):
     strict = save(tmp_path / "strict", make_model(), make_tokenizer(STRICT))
     with pytest.raises(InputError, match="row r1: System role not supported"):
         score(with_system(make_pairs(6)), HFReward(strict), progress=False)
+
+
+# -- dates -----------------------------------------------------------------------------------
+
+
+def test_template_that_writes_the_date_is_told_the_same_every_day(tmp_path):
+    """As Llama 3.2's: what it writes would depend on the day of scoring."""
+    date = "{{ 'w1' if strftime_now('%d %b %Y') == '26 Jul 2024' else 'w2' }} "
+    dated = save(tmp_path / "dated", make_model(), make_tokenizer("{{ bos_token }} " + date + BARE))
+    fixed = save(tmp_path / "fixed", make_model(), make_tokenizer("{{ bos_token }} w1 " + BARE))
+    pairs = make_pairs(6)
+    with pytest.warns(DataWarning, match="writes today's date .* 26 July 2024"):
+        scored = score(pairs, HFReward(dated), progress=False)
+    pd.testing.assert_frame_equal(scored[scored.columns[-2:]], raw(pairs, HFReward(fixed)))
+    assert scored.attrs["reward"]["guards"]["date"] is True
+    asking = ASKING.replace("{{ bos_token }}", "{{ bos_token }} " + date)
+    causal = [save(tmp_path / f"c{i}", make_causal(i), make_tokenizer(asking)) for i in (0, 1)]
+    with pytest.warns(DataWarning, match="ImplicitReward: the chat template .* today's date"):
+        score(with_system(make_pairs(4), rows=()), ImplicitReward(*causal), progress=False)
 
 
 # -- where the response begins ---------------------------------------------------------------
@@ -144,6 +165,14 @@ def test_response_that_begins_inside_a_token(tmp_path):
     assert scored.attrs["reward"]["guards"]["boundary"]["inside_token"] == 12
     about = score(apart, HFReward(model), progress=False).attrs["reward"]
     assert about["guards"]["boundary"] == {"checked": 12, "inside_token": 0, "otherwise": 0}
+
+
+def test_conversations_without_a_template(tmp_path):
+    models = [save(tmp_path / f"m{i}", make_causal(i), make_tokenizer(None)) for i in (0, 1)]
+    with pytest.raises(InputError, match="ImplicitReward expects a chat template.*plain texts"):
+        score(with_system(make_pairs(2)), ImplicitReward(*models), progress=False)
+    with pytest.raises(InputError, match="got the same weights for both"):
+        score(make_pairs(2), ImplicitReward(models[0], models[0]), progress=False)
 
 
 def test_prompt_that_is_written_otherwise_alone(tmp_path):

@@ -310,7 +310,8 @@ def test_a_wrong_padding_token_changes_the_scores(tmp_path):
     end = SPECIAL.index("<|end|>")
     folder = save(tmp_path, make_model(), make_tokenizer())
     right = score(make_pairs(8), HFReward(folder), progress=False)
-    wrong = score(make_pairs(8), HFReward(folder, pad_token_id=end), progress=False)
+    with pytest.warns(DataWarning, match="16 of 16 texts .* end with the token 6.*no text ends"):
+        wrong = score(make_pairs(8), HFReward(folder, pad_token_id=end), progress=False)
     assert np.abs(right["reward_raw_chosen"] - wrong["reward_raw_chosen"]).max() > 0.01
 
 

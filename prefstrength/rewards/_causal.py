@@ -1,7 +1,8 @@
 """Causal language models as rewards: log probabilities of labels, and of whole responses."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,11 +10,12 @@ import numpy as np
 from prefstrength._words import listed
 from prefstrength.errors import InputError
 from prefstrength.rewards._checkpoint import Checkpoint
-from prefstrength.rewards._encode import Ids, chat_ids, cut, followed, one_bos
+from prefstrength.rewards._encode import Ids, chat_ids, cut, followed, is_dated, one_bos, render
 from prefstrength.rewards._guards import (
     boundary,
     check_bos,
     check_boundary,
+    check_date,
     check_system,
     sample,
 )
@@ -45,7 +47,13 @@ class JudgeSource:
         self.pad_token_id = self.checkpoint.pad_token_id
         tokenizer = self.checkpoint.tokenizer
         self._chat = (
-            chat_ids(tokenizer, sanitize=reward.sanitize, owner="JudgeReward", name=self.name)
+            chat_ids(
+                tokenizer,
+                sanitize=reward.sanitize,
+                owner="JudgeReward",
+                name=self.name,
+                otherwise="Ask in plain text: template='plain'",
+            )
             if reward.template == "chat"
             else None
         )
@@ -75,9 +83,16 @@ class JudgeSource:
 
     def check_texts(self, responses: Responses) -> dict[str, Any]:
         """Look at how questions begin; they have no system message and no response to join."""
-        shown = [(responses.prompts[i], responses.texts[i]) for i in sample(responses)]
-        openings = [self._as_written(*each) for each in shown]
-        return {"bos": check_bos(self.checkpoint.tokenizer, openings, owner="JudgeReward")}
+        tokenizer, found, openings = self.checkpoint.tokenizer, dict[str, Any](), []
+        for i in sample(responses):
+            try:
+                openings.append(self._as_written(responses.prompts[i], responses.texts[i]))
+            except Exception:  # the run names the row of what a template refuses
+                continue
+        if self._chat is not None:
+            found["date"] = check_date(is_dated(tokenizer), owner="JudgeReward", name=self.name)
+        found["bos"] = check_bos(tokenizer, openings, owner="JudgeReward")
+        return found
 
     def _as_written(self, prompt: Any, response: Any) -> list[int]:
         (_, first), (_, second) = response
@@ -142,6 +157,12 @@ class ImplicitSource:
         limits = [part.max_length(reward.max_length) for part in (self.policy, self.reference)]
         self.max_length = min((limit for limit in limits if limit is not None), default=None)
         self.pad_token_id = self.policy.pad_token_id
+        if self.policy.identity == self.reference.identity:
+            raise InputError(
+                "ImplicitReward expects a policy and the model that its training started from; "
+                f"got the same weights for both from {self.policy.name!r}, whose log-ratios are "
+                "all 0. Give the untrained model as reference."
+            )
         if self.policy.tokenizer.get_vocab() != self.reference.tokenizer.get_vocab():
             raise InputError(
                 "ImplicitReward expects policy and reference with the same tokens, because it "
@@ -149,6 +170,17 @@ class ImplicitSource:
                 f"{self.policy.name!r} and {self.reference.name!r}. Give the model that training "
                 "started from."
             )
+
+    @cached_property
+    def _chat(self) -> Callable[..., Ids]:
+        """From messages to token ids; plain texts need none."""
+        return chat_ids(
+            self.policy.tokenizer,
+            sanitize=self.reward.sanitize,
+            owner="ImplicitReward",
+            name=self.name,
+            otherwise="Give its tokenizer the template that training used, or plain texts",
+        )
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -186,9 +218,7 @@ class ImplicitSource:
         tokenizer = self.policy.tokenizer
         if isinstance(prompt, str) and isinstance(response, str):
             return followed(tokenizer, prompt, response, self.reward.sanitize)
-        chat = chat_ids(
-            tokenizer, sanitize=self.reward.sanitize, owner="ImplicitReward", name=self.name
-        )
+        chat = self._chat
         whole = messages(prompt, response)
         count = 1 if isinstance(prompt, str) else len(prompt)
         parts = [
@@ -199,10 +229,13 @@ class ImplicitSource:
 
     def check_texts(self, responses: Responses) -> dict[str, Any]:
         """Look for what goes wrong between texts and tokens, before the models are loaded."""
-        tokenizer, found = self.policy.tokenizer, {}
+        tokenizer, found = self.policy.tokenizer, dict[str, Any]()
         if any(not isinstance(text, str) for text in (*responses.prompts, *responses.texts)):
+            _ = self._chat  # which says where there is no template
+            dated = is_dated(tokenizer)
+            found["date"] = check_date(dated, owner="ImplicitReward", name=self.name)
             found["system_prompt"] = check_system(
-                lambda chat: str(tokenizer.apply_chat_template(chat, tokenize=False)),
+                partial(render, tokenizer),
                 responses,
                 owner="ImplicitReward",
                 name=self.name,
@@ -228,9 +261,9 @@ class ImplicitSource:
             return True
         chat = messages(prompt, response)
         count = 1 if isinstance(prompt, str) else len(prompt)
-        write = self.policy.tokenizer.apply_chat_template
-        start = write(chat[:count], tokenize=False, add_generation_prompt=True)
-        return bool(write(chat, tokenize=False).startswith(start))
+        tokenizer = self.policy.tokenizer
+        start = render(tokenizer, chat[:count], add_generation_prompt=True)
+        return render(tokenizer, chat).startswith(start)
 
     def load(self) -> Any:
         """Load policy and reference."""

@@ -146,11 +146,11 @@ class Checkpoint:
         from safetensors import safe_open
 
         cached = self.transformers.utils.cached_file
-        index = cached(
-            self.name,
-            "model.safetensors.index.json",
+        index = self._load(
+            "an index of its weights",
+            cached,
+            filename="model.safetensors.index.json",
             _raise_exceptions_for_missing_entries=False,
-            **self._where,
         )
         files = {"model.safetensors": set(names)}
         if index is not None:

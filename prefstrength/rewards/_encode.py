@@ -1,12 +1,21 @@
 """From (prompt, response) to token ids: templates, segments, one BOS, and what is cut."""
 
 import inspect
+import re
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from prefstrength.errors import InputError
 from prefstrength.rewards._guards import boundary
 from prefstrength.rewards._responses import flatten, messages
+
+#: What templates that write today's date are told, so that a score does not depend on the day: the
+#: date that Llama's templates fall back to.
+TODAY = datetime(2024, 7, 26)
+
+#: How templates ask for it; the format is the second group.
+_DATE = re.compile(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""")
 
 #: Token ids by the name under which a model takes them; all of one length.
 Ids = dict[str, list[int]]
@@ -91,14 +100,21 @@ class Reader:
 
     def render(self, conversation: list[dict[str, str]], **options: Any) -> str:
         """Text that the chat template writes."""
-        return str(self.tokenizer.apply_chat_template(conversation, tokenize=False, **options))
+        return render(self.tokenizer, conversation, **options)
 
     def _joiner(
         self, sanitize: bool, segments: bool, owner: str, name: str
     ) -> Callable[[Any, Any], Ids]:
         tokenizer = self.tokenizer
         if self.template == "chat":
-            chat = chat_ids(tokenizer, sanitize=sanitize, owner=owner, name=name)
+            chat = chat_ids(
+                tokenizer,
+                sanitize=sanitize,
+                owner=owner,
+                name=name,
+                otherwise="Say how to join prompt and response: template='plain', or "
+                "template='pair' for a cross-encoder",
+            )
             return lambda prompt, response: chat(messages(prompt, response))
         if self.template == "trl":
             return lambda prompt, response: {
@@ -132,13 +148,17 @@ def followed(
     return alone, [*whole, tokenizer.eos_token_id] if eos else whole
 
 
-def chat_ids(tokenizer: Any, *, sanitize: bool, owner: str, name: str) -> Callable[..., Ids]:
-    """Build the function from messages to token ids through the tokenizer's chat template."""
+def chat_ids(
+    tokenizer: Any, *, sanitize: bool, owner: str, name: str, otherwise: str
+) -> Callable[..., Ids]:
+    """Build the function from messages to token ids through the tokenizer's chat template.
+
+    ``otherwise`` is what to do where there is no template.
+    """
     if not tokenizer.chat_template:
         raise InputError(
             f"{owner} expects a chat template in the tokenizer of {name!r}; got "
-            "none. The model may have been trained on plain texts. Say how to join prompt "
-            "and response: template='plain', or template='pair' for a cross-encoder."
+            f"none. The model may have been trained on plain texts. {otherwise}."
         )
     known = inspect.signature(tokenizer.apply_chat_template).parameters
     if sanitize and "sanitize_control_tokens" not in known:
@@ -147,7 +167,8 @@ def chat_ids(tokenizer: Any, *, sanitize: bool, owner: str, name: str) -> Callab
             "sanitize control tokens; got an older one. Upgrade transformers, or use "
             "sanitize=False for texts that you trust."
         )
-    options = {"sanitize_control_tokens": True} if sanitize else {}
+    options: dict[str, Any] = {"sanitize_control_tokens": True} if sanitize else {}
+    options |= _the_date(tokenizer)
 
     # the template writes all special tokens itself: tokenising its text in the ordinary
     # way would begin it with a second BOS
@@ -159,6 +180,31 @@ def chat_ids(tokenizer: Any, *, sanitize: bool, owner: str, name: str) -> Callab
         )
 
     return ids
+
+
+def render(tokenizer: Any, conversation: list[dict[str, str]], **options: Any) -> str:
+    """Text that the chat template writes."""
+    return str(
+        tokenizer.apply_chat_template(
+            conversation, tokenize=False, **_the_date(tokenizer), **options
+        )
+    )
+
+
+def is_dated(tokenizer: Any) -> bool:
+    """Whether the chat template writes today's date."""
+    return bool(tokenizer.chat_template) and bool(_DATE.search(tokenizer.get_chat_template()))
+
+
+def _the_date(tokenizer: Any) -> dict[str, Any]:
+    """Option that holds the date of a dated template fixed: the template with the date filled in.
+
+    A function of another name cannot be handed over: sanitising turns it into text.
+    """
+    if not is_dated(tokenizer):
+        return {}
+    template = tokenizer.get_chat_template()
+    return {"chat_template": _DATE.sub(lambda call: repr(TODAY.strftime(call[2])), template)}
 
 
 def one_bos(item: Ids, bos: int | None) -> Ids:

@@ -17,6 +17,8 @@ SAMPLE = 256
 ROWS = 20
 #: Responses that share a score may be this many times those expected of float32, and a few more.
 TIES_FACTOR, TIES_SPARE = 5.0, 10
+#: Fewer responses than these say nothing about how often scores should tie.
+TIES_LEAST = 50
 
 
 def sample(responses: Responses) -> list[int]:
@@ -68,6 +70,46 @@ def check_bos(tokenizer: Any, openings: Sequence[Sequence[int]], *, owner: str) 
         "doubled": doubled,
         "absent": absent,
     }
+
+
+def check_padding(
+    texts: Sequence[Sequence[int]], pad: int | None, *, given: bool, owner: str
+) -> dict[str, Any]:
+    """Look for texts that end with the padding token, of which the last token is not read.
+
+    Where model and tokenizer agree on such a token, training read its texts in the same way; where
+    somebody chose it, it is a likely mistake.
+
+    Warns
+    -----
+    DataWarning
+        If the token was given and texts end with it.
+    """
+    ending = sum(list(ids[-1:]) == [pad] for ids in texts)
+    if ending and given:
+        warn(
+            f"{owner}: {ending} of {len(texts)} texts that were looked at end with the token "
+            f"{pad}, which pad_token_id= names as padding. Their scores are read before their end. "
+            "Give a padding token that no text ends with."
+        )
+    return {"id": pad, "ends_texts": ending}
+
+
+def check_date(dated: bool, *, owner: str, name: str) -> bool:
+    """Say that a template writes the date, which is held fixed.
+
+    Warns
+    -----
+    DataWarning
+        If it does.
+    """
+    if dated:
+        warn(
+            f"{owner}: the chat template of {name!r} writes today's date into every text, so that "
+            "scores would change from day to day. It is told 26 July 2024 on all days. Scores may "
+            "differ a little from those of the model's own recipe."
+        )
+    return dated
 
 
 def check_system(
@@ -214,7 +256,8 @@ def check_ties(
     step = float(np.spacing(np.float32(np.median(np.abs(values)))))
     expected = n * (n - 1) / 2 * step / (2 * math.sqrt(math.pi) * spread) if spread > 0 else 0.0
     written = _half_precision(values)
-    if written is not None or pairs > TIES_SPARE + TIES_FACTOR * expected:
+    often = n >= TIES_LEAST and pairs > TIES_SPARE + TIES_FACTOR * expected
+    if written is not None or often:
         steps = f"All are numbers that {written} can write. " if written else ""
         warn(
             f"Different responses share their {output} more often than they should: {pairs:,} "
@@ -267,7 +310,6 @@ def of_run(source: Any, responses: Responses, found: Any, *, rounded: bool) -> d
         Whether ties in half precision are looked for.
     """
     guards: dict[str, Any] = {
-        "padding_token": source.pad_token_id,
         "truncation": truncation(found.truncated, found.tokens, responses.rows, source.max_length),
         # the run refuses scores that are no numbers, or the same for all
         "finite": True,

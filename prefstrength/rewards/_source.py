@@ -9,8 +9,15 @@ import numpy as np
 from prefstrength._words import listed, warn
 from prefstrength.errors import InputError
 from prefstrength.rewards._checkpoint import Checkpoint
-from prefstrength.rewards._encode import Reader
-from prefstrength.rewards._guards import check_bos, check_boundary, check_system, sample
+from prefstrength.rewards._encode import Reader, is_dated
+from prefstrength.rewards._guards import (
+    check_bos,
+    check_boundary,
+    check_date,
+    check_padding,
+    check_system,
+    sample,
+)
 from prefstrength.rewards._model import head_in_float32, padded, ready
 from prefstrength.rewards._responses import Responses
 from prefstrength.rewards._shared import Shared, can_share, classify_shared
@@ -84,22 +91,29 @@ class _TextSource:
 
     def check_texts(self, responses: Responses) -> dict[str, Any]:
         """Look for what goes wrong between texts and tokens, before the model is loaded."""
-        read, found = self.read, {}
+        return self._check_texts(responses)[0]
+
+    def _check_texts(self, responses: Responses) -> tuple[dict[str, Any], list[list[int]]]:
+        """What was found, and the tokens of the sample that was looked at."""
+        read, found = self.read, dict[str, Any]()
         if self.reward.template == "chat":
+            dated = is_dated(read.tokenizer)
+            found["date"] = check_date(dated, owner="HFReward", name=self.name)
             found["system_prompt"] = check_system(
                 read.render, responses, owner="HFReward", name=self.name
             )
-        openings, kinds = [], []
+        texts: list[list[int]] = []
+        kinds = []
         for i in sample(responses):
             prompt, text = responses.prompts[i], responses.texts[i]
             try:
-                openings.append(read.as_written(prompt, text)["input_ids"])
+                texts.append(read.as_written(prompt, text)["input_ids"])
                 kinds.append(read.boundary(prompt, text))
             except Exception:  # the run names the row of what a template refuses
                 continue
-        found["bos"] = check_bos(read.tokenizer, openings, owner="HFReward")
+        found["bos"] = check_bos(read.tokenizer, texts, owner="HFReward")
         found["boundary"] = check_boundary(kinds, owner="HFReward", all_matter=False)
-        return found
+        return found, texts
 
 
 class ClassifierSource(_TextSource):
@@ -166,6 +180,13 @@ class ClassifierSource(_TextSource):
                 "returns. Use head=0, or heads= with the outputs that there are."
             )
         return np.asarray(logits.double().cpu().numpy()[:, list(self.heads.values())])
+
+    def check_texts(self, responses: Responses) -> dict[str, Any]:
+        """Look for what goes wrong between texts and tokens, before the model is loaded."""
+        found, texts = self._check_texts(responses)
+        given = self.reward.pad_token_id is not None
+        padding = check_padding(texts, self.pad_token_id, given=given, owner="HFReward")
+        return {"padding_token": padding, **found}
 
     def _heads(self) -> dict[str, int]:
         """Outputs of the model by the name of the attribute that they become."""

@@ -75,13 +75,17 @@ class HFReward:
     ------
     InputError
         When scoring: a model that cannot be loaded or has no trained head, a head that is not
-        named, a missing chat template, padding tokens that disagree, too many truncated
-        responses (names the rows), scores that are not finite or all the same.
+        named, a missing chat template or one that leaves out system messages (names the rows),
+        padding tokens that disagree, too many truncated responses (names the rows), batch norm or
+        dropout in training mode, scores that are not finite or all the same.
 
     Warns
     -----
     DataWarning
-        If scores move by more than 2 % of their sd when scored alone instead of in a batch.
+        If scores move by more than 2 % of their sd when scored alone instead of in a batch, tie
+        as in half precision, or texts begin with BOS twice or without one, break a token where the
+        response begins, carry today's date, or end with a padding token that was given; and if
+        the files hold weights that the model does not use.
 
     Notes
     -----
@@ -96,7 +100,8 @@ class HFReward:
     same to 1e-5, and the sample at batch size 1 checks it in every run.
 
     Why the padding token is checked: a decoder's score is read at the last token that is not
-    ``config.pad_token_id``. With a wrong one it is read in the wrong place, without an error.
+    ``config.pad_token_id``. With a wrong one it is read in the wrong place, without an error. What
+    this check and the others found is in ``score(...).attrs["reward"]["guards"]``.
 
     References
     ----------
@@ -151,6 +156,8 @@ class HFReward:
                 "HFReward expects heads as names of attributes with their outputs, such as "
                 f"{{'helpfulness': 0, 'safety': 1}}, or 'all'; got {wrong}."
             )
+        if isinstance(heads, Mapping):  # a copy, which nobody else changes
+            object.__setattr__(self, "heads", dict(heads))
         if heads is not None and self.head is not None:
             raise InputError(
                 f"HFReward expects head or heads; got head={self.head!r} and heads={heads!r}. "

@@ -44,13 +44,17 @@ class ImplicitReward:
     Raises
     ------
     InputError
-        For other vocabularies, prompts that leave no room for the response, and as
-        :class:`HFReward`.
+        For other vocabularies, a reference that is the policy itself, prompts that leave no room
+        for the response, and as :class:`HFReward`.
 
     Notes
     -----
     The log-ratio is a sum over tokens, so it grows with length: add length as an attribute of its
     own before reading a difference in strength from it.
+
+    Training takes one beginning for both responses of a pair, the earlier of the two. Here each
+    response has its own; they differ only where the prompt's last token merges with one response
+    and not with the other, which is warned of.
 
     References
     ----------

@@ -203,7 +203,7 @@ def _ensemble(members: list[Scores]) -> Scores:
         rejected=sides[1],
         attributes=("reward", *(f"reward_{i}" for i in range(1, len(members) + 1))),
         provenance={
-            "name": "ensemble",
+            "name": f"an ensemble of {', '.join(str(m.provenance.get('name')) for m in members)}",
             "members": [
                 {**scores.provenance, "unit": unit}
                 for scores, unit in zip(members, units, strict=True)
