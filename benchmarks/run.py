@@ -24,6 +24,7 @@ PARTS = {
     "scale": "1e8 pairs in Parquet: compression, memory, posterior",
     "growth": "time against pairs, choosers and groups",
     "training": "a MixDPO step, against TRL's DPO step",
+    "scoring": "reward scores, against transformers' pipeline and the forward pass alone",
     "study": "MixDPO where the strengths are known, against DPO and without a prior",
     "measurement": "coverage where rewards have as much error as signal",
     "calibration": "simulation-based calibration of every family",
@@ -102,6 +103,20 @@ def summary(out):
         for row in found["steps"]:
             quantity = f"training step, {row['step']} / TRL's DPO, {size}"
             rows.append(_limit(quantity, row["ratio"], 1.01))
+    if found := _loaded("scoring", out):
+        for row in found["rates"]:
+            size = f"{row['model']} parameters, {found['device']}"
+            for other, target in (("pipeline", 3.0), ("limit", 0.9)):
+                rows.append(
+                    {
+                        "quantity": f"tokens/s of {row['way']} / {other}, {size}",
+                        "ours": row["tokens/s"],
+                        "theirs": row[other],
+                        "ratio": f"{row[f'/ {other}']:.2f}x",
+                        "target": f"{target:g}x",
+                        "met": bool(row[f"/ {other}"] >= target),
+                    }
+                )
     if found := _loaded("study", out):
         count, seeds = found["ranked"]["MixDPO: cv"], found["seeds"]
         rows.append(

@@ -180,10 +180,18 @@ def test_scores_each_distinct_response_once(folder, monkeypatch):
     from prefstrength.rewards._source import ClassifierSource
 
     counted = []
-    forward = ClassifierSource.forward
-    monkeypatch.setattr(
-        ClassifierSource, "forward", lambda self, *a: counted.append(len(a[1])) or forward(self, *a)
-    )
+    forward, shared = ClassifierSource.forward, ClassifierSource.forward_shared
+
+    def count(self, model, items):
+        counted.append(len(items))
+        return forward(self, model, items)
+
+    def count_shared(self, model, rows):
+        counted.extend(len(items) for _, items in rows)
+        return shared(self, model, rows)
+
+    monkeypatch.setattr(ClassifierSource, "forward", count)
+    monkeypatch.setattr(ClassifierSource, "forward_shared", count_shared)
     pairs = make_pairs(5)
     three = pd.concat([pairs, pairs, pairs], ignore_index=True)
     scored = score(three, HFReward(folder), progress=False)
@@ -195,11 +203,10 @@ def test_interrupted_run_resumes_and_gives_the_same_numbers(folder, tmp_path, mo
     from prefstrength.rewards import _run
     from prefstrength.rewards._source import ClassifierSource
 
-    monkeypatch.setattr(_run, "SHARD", 8)
     pairs, reward = make_pairs(20), HFReward(folder, batch_size=4)
     whole = score(pairs, reward, progress=False)
     cache = tmp_path / "scores"
-    score_batch, left = _run._Loop._score_batch, [5]
+    score_batch, left = _run._Loop._forward, [5]
 
     def interrupt(self, *arguments):
         if left[0] == 0:
@@ -207,12 +214,12 @@ def test_interrupted_run_resumes_and_gives_the_same_numbers(folder, tmp_path, mo
         left[0] -= 1
         return score_batch(self, *arguments)
 
-    monkeypatch.setattr(_run._Loop, "_score_batch", interrupt)
+    monkeypatch.setattr(_run._Loop, "_forward", interrupt)
     with pytest.raises(KeyboardInterrupt):
         score(pairs, reward, cache=cache, progress=False)
     kept = pd.concat([pd.read_parquet(p) for p in cache.glob("*/*.parquet")])
-    assert len(kept) == 20  # five batches of four: two full shards and what was under way
-    monkeypatch.setattr(_run._Loop, "_score_batch", score_batch)
+    assert len(kept) == 20  # five batches of four
+    monkeypatch.setattr(_run._Loop, "_forward", score_batch)
     resumed = score(pairs, reward, cache=cache, progress=False)
     assert resumed.attrs["reward"]["from_cache"] == 20
     np.testing.assert_array_equal(resumed["reward_raw_chosen"], whole["reward_raw_chosen"])
@@ -234,6 +241,34 @@ def test_interrupted_run_resumes_and_gives_the_same_numbers(folder, tmp_path, mo
     )
     with pytest.raises(AssertionError, match="everything is cached"):
         score(pairs, HFReward(folder, max_length=100), cache=cache, progress=False)
+
+
+def test_provenance_lies_beside_the_scores(folder, tmp_path, monkeypatch):
+    from prefstrength.rewards._source import ClassifierSource
+
+    pairs, cache = make_pairs(6), tmp_path / "scores"
+    scored = score(pairs, HFReward(folder), cache=cache, progress=False)
+    first = json.loads((cache / "provenance.json").read_text())
+    (name,) = first
+    assert (cache / name / "identity.json").is_file()
+    about = first[name]
+    assert about == {k: scored.attrs["reward"][k] for k in about} | {"versions": about["versions"]}
+    assert len(about["template_sha256"]) == 64
+    assert about["engine"]["batch_tokens"] == 2048
+    assert about["truncated"] == 0
+    assert about["guards"]["finite"]
+    assert "torch" in about["versions"]
+    # a run that adds nothing leaves how the scores came about; another model has its own entry
+    score(pairs, HFReward(folder), cache=cache, progress=False)
+    score(pairs, HFReward(folder, max_length=100), cache=cache, progress=False)
+    both = json.loads((cache / "provenance.json").read_text())
+    assert len(both) == 2
+    assert both[name]["from_cache"] == 12
+    assert both[name]["engine"] == about["engine"]
+    (cache / "provenance.json").write_text("{")
+    monkeypatch.setattr(ClassifierSource, "load", None)  # refused before long work
+    with pytest.raises(InputError, match="Delete that file; it is written again"):
+        score(make_pairs(7), HFReward(folder), cache=cache, progress=False)
 
 
 def test_damaged_cache_is_named(folder, tmp_path):

@@ -1,21 +1,32 @@
-"""Scores of single responses on disk: Parquet shards, each written whole or not at all."""
+"""Scores of single responses on disk: Parquet files, each written whole or not at all."""
 
 import hashlib
 import io
 import json
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import pandas as pd
 
 from prefstrength._files import atomic_write_bytes, atomic_write_text
 from prefstrength.errors import InputError
 
+#: A file of this many rows or more is left as it is; smaller ones are merged.
+SHARD = 65_536
+#: Batches that a run keeps before they are merged into one file.
+BATCHES = 64
+#: Age in seconds at which a temporary file can only be what a killed process left.
+STALE = 3600
+#: File beside the folders of scores that says how they came about.
+PROVENANCE = "provenance.json"
+
 
 def columns(outputs: Sequence[str]) -> list[str]:
-    """Columns of a shard, one row a response.
+    """Columns of a file, one row a response.
 
     Key, tokens, whether it was truncated, and each output: in its batch, and when scored alone
     (missing for most).
@@ -27,6 +38,9 @@ def columns(outputs: Sequence[str]) -> list[str]:
 class ScoreCache:
     """Scores under one identity: everything of a reward that can change a score.
 
+    A context manager: inside, :meth:`add` keeps one batch at a time in a file of its own, and
+    small files become large ones: at the beginning, now and then, and at the end.
+
     Parameters
     ----------
     folder : path
@@ -36,6 +50,13 @@ class ScoreCache:
         JSON-serialisable. Together with prompt and response it is the key of a score.
     outputs : sequence of str
         Names of the numbers that are kept for every response.
+
+    Notes
+    -----
+    A batch is there as soon as it is scored: written under a temporary name and renamed, so that
+    a process that is killed at any moment loses the batch it was at and nothing else. A file is
+    deleted only after another one holds all its rows, and what stands in two files is read once.
+    Several processes may therefore write to, merge and read one folder at the same time.
     """
 
     def __init__(
@@ -47,43 +68,158 @@ class ScoreCache:
         self.columns = columns(outputs)
         self._identity = json.dumps(identity, sort_keys=True, ensure_ascii=False)
         self.folder = Path(folder) / _sha256(self._identity)[:16]
+        self._since_merge = 0
+        self._large: set[str] = set()
         if Path(folder).exists() and not Path(folder).is_dir():
             raise InputError(
                 f"The cache expects a folder; got the file {os.fspath(folder)!r}. "
                 "Give a folder, which may be new."
             )
 
+    def __enter__(self) -> Self:
+        self.merge()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._since_merge:
+            self.merge()
+
     def key(self, content: str) -> str:
         """Return the key of a response by its content, as hexadecimal sha256."""
         return _sha256(self._identity + "\0" + content)
 
-    def load(self) -> pd.DataFrame:
-        """Return all scores kept so far, indexed by key."""
-        shards = []
-        for path in sorted(self.folder.glob("*.parquet")):
-            try:
-                shards.append(pd.read_parquet(path, columns=self.columns))
-            except (OSError, ValueError, KeyError) as error:
-                raise InputError(
-                    f"The cache expects Parquet files with the columns {', '.join(self.columns)}; "
-                    f"got {os.fspath(path)!r}, which cannot be read. It may have been damaged or "
-                    "put there by hand. Delete that file; its responses are scored again."
-                ) from error
-        if not shards:
-            return pd.DataFrame(columns=self.columns[1:], index=pd.Index([], name="key"))
-        table = pd.concat(shards, ignore_index=True)
-        return table.drop_duplicates("key").set_index("key")
+    def find(self, keys: Sequence[str]) -> pd.DataFrame:
+        """Return the scores of those of ``keys`` that are there, indexed by key.
 
-    def add(self, shard: pd.DataFrame) -> None:
-        """Keep a shard: one row a response, the columns of ``self.columns``."""
+        Takes one file into memory at a time, and keeps of it what was asked for.
+        """
+        wanted = pd.Index(keys)
+        while True:
+            found: list[pd.DataFrame] = []
+            vanished = False
+            for path in self._files():
+                table = self._read(path)
+                if table is None:  # merged by another process: its rows lie in a newer file
+                    vanished = True
+                    break
+                found.append(table[wanted.get_indexer(table["key"]) >= 0])
+            if not vanished:
+                break
+        found = [table for table in found if len(table)]
+        if not found:
+            return pd.DataFrame(columns=self.columns[1:], index=pd.Index([], name="key"))
+        return pd.concat(found, ignore_index=True).drop_duplicates("key").set_index("key")
+
+    def add(self, batch: pd.DataFrame) -> None:
+        """Keep the scores of a batch: one row a response, the columns of ``self.columns``."""
         about = self.folder / "identity.json"
         if not about.exists():
             atomic_write_text(about, json.dumps(json.loads(self._identity), indent=2) + "\n")
+        self._write(batch)
+        self._since_merge += 1
+        if self._since_merge >= BATCHES:
+            self.merge()
+
+    def merge(self) -> None:
+        """Make the small files one, also those that a killed run has left."""
+        self._since_merge = 0
+        for path in self.folder.glob(".*.parquet.*"):
+            _delete_stale(path)
+        small: dict[Path, pd.DataFrame] = {}
+        rows = 0
+        for path in self._files():
+            if path.name in self._large:
+                continue
+            table = self._read(path)
+            if table is None:
+                continue
+            if len(table) >= SHARD:
+                self._large.add(path.name)
+                continue
+            small[path] = table
+            rows += len(table)
+            if rows >= SHARD:
+                self._replace(small)
+                small, rows = {}, 0
+        self._replace(small)
+
+    def _replace(self, small: dict[Path, pd.DataFrame]) -> None:
+        """Write one file with the rows of several, then delete those."""
+        if len(small) < 2:
+            return
+        merged = self._write(pd.concat(small.values(), ignore_index=True).drop_duplicates("key"))
+        for path in small:
+            if path != merged:
+                path.unlink(missing_ok=True)
+
+    def _files(self) -> list[Path]:
+        return sorted(path for path in self.folder.glob("*.parquet") if path.name[0] != ".")
+
+    def _read(self, path: Path) -> pd.DataFrame | None:
+        """Rows of a file; None where another process has merged it meanwhile."""
+        try:
+            return pd.read_parquet(path, columns=self.columns)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(
+                f"The cache expects Parquet files with the columns {', '.join(self.columns)}; "
+                f"got {os.fspath(path)!r}, which cannot be read. It may have been damaged or "
+                "put there by hand. Delete that file; its responses are scored again."
+            ) from error
+
+    def _write(self, table: pd.DataFrame) -> Path:
         buffer = io.BytesIO()
-        shard[self.columns].to_parquet(buffer, index=False)
+        table[self.columns].to_parquet(buffer, index=False)
         # named by what it holds: two runs that score the same write the same file
-        name = _sha256("\n".join(shard["key"]))[:16]
-        atomic_write_bytes(self.folder / f"{name}.parquet", buffer.getvalue())
+        name = _sha256("\n".join(table["key"]))[:16]
+        return atomic_write_bytes(self.folder / f"{name}.parquet", buffer.getvalue())
+
+
+def _delete_stale(path: Path) -> None:
+    """Delete a temporary file whose process must have been killed."""
+    try:
+        if time.time() - path.stat().st_mtime > STALE:
+            path.unlink()
+    except FileNotFoundError:
+        pass
+
+
+def load_provenance(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read what :func:`keep_provenance` has written; empty where it has not."""
+    path = Path(folder) / PROVENANCE
+    if not path.is_file():
+        return {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise InputError(
+            f"The cache expects JSON in {os.fspath(path)!r}; got something else: {error}. It "
+            "may have been edited. Delete that file; it is written again."
+        ) from error
+
+
+def keep_provenance(folder: str | os.PathLike[str], rewards: Iterable[dict[str, Any]]) -> None:
+    """Write what is known of kept scores to ``provenance.json`` beside them.
+
+    One entry for each folder of scores: how it was last used, and how it was last added to
+    (``engine``). Rewards that keep no scores have none.
+    """
+    new = {about["kept_in"]: about for about in rewards if about.get("kept_in")}
+    if not new:
+        return
+    kept = load_provenance(folder)
+    for name, about in new.items():
+        # nothing was added: what is known of the last addition stays
+        engine = about["engine"] or kept.get(name, {}).get("engine", {})
+        kept[name] = {**about, "engine": engine}
+    text = json.dumps(kept, indent=2, ensure_ascii=False) + "\n"
+    atomic_write_text(Path(folder) / PROVENANCE, text)
 
 
 def folder_fingerprint(folder: Path, patterns: Sequence[str]) -> str:

@@ -1,5 +1,7 @@
 """A model on the hub or in a folder: config, tokenizer, device, length, and weights on request."""
 
+import hashlib
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +9,7 @@ from typing import Any
 
 from prefstrength.errors import InputError
 from prefstrength.rewards._cache import folder_fingerprint
+from prefstrength.rewards._team import local_rank
 
 MODEL_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.py")
 
@@ -69,6 +72,15 @@ class Checkpoint:
     def identity(self) -> dict[str, str]:
         """Which weights these are; the same model is the same wherever its folder lies."""
         return {"model": "" if self.local else self.name, "fingerprint": self.fingerprint}
+
+    @property
+    def template_sha256(self) -> str | None:
+        """Hash of the tokenizer's chat template, if it has one."""
+        template = self.tokenizer.chat_template
+        if not template:
+            return None
+        text = template if isinstance(template, str) else json.dumps(template, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def pad_token_id(self) -> int | None:
@@ -173,7 +185,10 @@ class Checkpoint:
             ) from error
 
     def _device(self, asked: str | None) -> Any:
-        name = asked or ("cuda" if self.torch.cuda.is_available() else "cpu")
+        cuda = self.torch.cuda
+        # of several processes on one machine each takes a GPU of its own
+        first = f"cuda:{local_rank() % cuda.device_count()}" if cuda.is_available() else "cpu"
+        name = asked or first
         try:
             device = self.torch.device(name)
             self.torch.empty(1, device=device)

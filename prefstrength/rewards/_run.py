@@ -2,9 +2,13 @@
 
 import math
 import os
-from collections.abc import Sequence
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import cached_property
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -12,13 +16,18 @@ from tqdm.auto import tqdm
 
 from prefstrength._words import warn
 from prefstrength.errors import InputError
+from prefstrength.rewards._batches import Row, plan, shared_rows, single_rows
 from prefstrength.rewards._cache import ScoreCache
+from prefstrength.rewards._memory import default_tokens, free_memory, out_of_memory
 from prefstrength.rewards._responses import Responses
+from prefstrength.rewards._team import ALONE_AT_WORK, Team, team
 
-#: Responses in one shard of the cache, and in one stretch of the check at batch size 1.
-SHARD = 512
-#: Responses of each shard that are scored a second time, alone and without padding.
-ALONE = 4
+#: Responses that are scored a second time, alone and without padding: one of so many, ...
+ONE_ALONE = 128
+#: ... but at least and at most as many.
+ALONE, MOST_ALONE = 4, 64
+#: Seconds between two looks at what other processes have scored.
+WAIT = 1.0
 #: A score may move by this share of the sd of all scores when scored alone.
 ALONE_TOLERANCE = 0.02
 
@@ -64,6 +73,21 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
+class SharingSource(Source, Protocol):
+    """A model that can compute the common beginning of several texts once."""
+
+    def shares(self, model: Any) -> bool:
+        """Whether the loaded model is of a kind for which that gives the same scores."""
+        ...
+
+    def forward_shared(
+        self, model: Any, rows: Sequence[tuple[int, Sequence[dict[str, Any]]]]
+    ) -> np.ndarray:
+        """Numbers of the items of all rows, (tokens in common, items), shape (item, output)."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Run:
     """What a run found out about N responses.
@@ -81,6 +105,12 @@ class Run:
         difference.
     from_cache : int
         Responses whose scores were there before.
+    engine : dict
+        How the others were scored: batches, the tokens that a batch may have at the end of the
+        run, tokens of the texts, tokens computed (padding included, common beginnings once), and
+        whether common beginnings were shared. JSON types only; empty where all were there.
+    kept_in : str or None
+        Folder of the cache that holds the scores.
     """
 
     values: np.ndarray
@@ -88,16 +118,19 @@ class Run:
     truncated: np.ndarray
     alone: dict[str, dict[str, Any]]
     from_cache: int
+    engine: dict[str, Any]
+    kept_in: str | None
 
 
 def run(
     source: Source,
     responses: Responses,
     *,
-    batch_size: int,
     max_truncated: float,
     cache: str | os.PathLike[str] | None,
     progress: bool,
+    batch_size: int | None = None,
+    batch_tokens: int | None = None,
 ) -> Run:
     """Score every distinct response once, from the cache where it is there.
 
@@ -107,23 +140,38 @@ def run(
         The model.
     responses : Responses
         What to score.
-    batch_size : int
-        Responses a forward pass.
     max_truncated : float
         Share of responses that may be truncated, in [0, 1].
     cache : path or None
         Folder of scores.
     progress : bool
         Show progress bars.
+    batch_size : int, optional
+        Most responses of a forward pass; as many as ``batch_tokens`` allow when left out.
+    batch_tokens : int, optional
+        Tokens of a forward pass, padding included; by default what suits the device. Halved
+        whenever memory does not suffice.
     """
     store = ScoreCache(cache, source.identity, source.outputs) if cache is not None else None
+    us = team.get()
+    if store is None and us != ALONE_AT_WORK:
+        raise InputError(
+            f"Work divided between {us.size} processes expects a folder in which they leave their "
+            "scores to each other; got none. Give one that all of them see: cache='scores/'."
+        )
     keys = [store.key(key) if store else key for key in responses.keys]
-    known = store.load() if store else pd.DataFrame()
-    known = known.loc[known.index.intersection(keys)]
-    table = known
+    known = store.find(keys) if store else pd.DataFrame()
+    table, engine = known, {}
     if len(known) < len(keys):
-        loop = _Loop(source, responses, keys, batch_size, max_truncated)
-        fresh = loop.run(set(known.index), store, progress)
+        loop = _Loop(source, responses, keys, us, batch_size, batch_tokens, max_truncated)
+        fresh = loop.run(known, store, progress and us.rank == 0)
+        engine = loop.engine
+        if store is not None and us != ALONE_AT_WORK:
+            done = {*known.index, *fresh.index}
+            others = _wait(
+                store, [key for key in keys if key not in done], progress and us.rank == 0
+            )
+            fresh = pd.concat([part for part in (fresh, others) if len(part)])
         table = fresh if known.empty else pd.concat([known, fresh])
     table = table.loc[keys]
     tokens = table["tokens"].to_numpy(np.int64)
@@ -142,7 +190,25 @@ def run(
         truncated=table["truncated"].to_numpy(bool),
         alone={output: _alone(table, output) for output in source.outputs},
         from_cache=len(known),
+        engine=engine,
+        kept_in=store.folder.name if store else None,
     )
+
+
+def _wait(store: ScoreCache, keys: list[str], progress: bool) -> pd.DataFrame:
+    """Wait for the scores that other processes are at, and read them."""
+    found = [store.find(keys)]
+    with tqdm(
+        total=len(keys), desc="other processes", unit="response", disable=not progress
+    ) as bar:
+        while True:
+            bar.update(len(found[-1]))
+            there = {key for part in found for key in part.index}
+            left = [key for key in keys if key not in there]
+            if not left:
+                return pd.concat(found)
+            time.sleep(WAIT)
+            found.append(store.find(left))
 
 
 def check_truncation(
@@ -169,79 +235,157 @@ class _Loop:
         source: Source,
         responses: Responses,
         keys: Sequence[str],
-        batch_size: int,
+        us: Team,
+        batch_size: int | None,
+        batch_tokens: int | None,
         max_truncated: float,
     ) -> None:
-        self.source, self.responses, self.keys = source, responses, keys
+        self.source, self.responses, self.keys, self.us = source, responses, keys, us
         self.batch_size, self.max_truncated = batch_size, max_truncated
+        self.batch_tokens = batch_tokens or default_tokens(source.device)
 
-    def run(self, known: set[str], store: ScoreCache | None, progress: bool) -> pd.DataFrame:
-        lengths = self._lengths(progress)
-        check_truncation(lengths, self.source.max_length, self.max_truncated, self.responses.rows)
-        model = self.source.load()
-        # longest first: memory that suffices for the first batch suffices for all. Batches are
-        # formed from all responses, known ones too, so that a resumed run forms the same ones.
-        order = np.argsort(-lengths, kind="stable")
-        size = self.batch_size
-        batches = [order[start : start + size] for start in range(0, len(order), size)]
+    def run(self, known: pd.DataFrame, store: ScoreCache | None, progress: bool) -> pd.DataFrame:
+        """Score what is not known, and keep every batch as soon as it is scored."""
+        self._encode(progress)
+        tokens = np.array([item["tokens"] for item in self.items], np.int64)
+        check_truncation(tokens, self.source.max_length, self.max_truncated, self.responses.rows)
+        self.ids = [item["input_ids"] for item in self.items]
+        self.model = self.source.load()
+        self.shares = isinstance(self.source, SharingSource) and self.source.shares(self.model)
+        missing = {i for i, key in enumerate(self.keys) if key not in known.index}
+        alone = self._sample(missing, known)
         done: list[pd.DataFrame] = []
-        shard: list[dict[str, Any]] = []
-
-        def keep(rescore: bool = True) -> None:
-            if shard:
-                if rescore:
-                    self._rescore(model, shard)
-                table = pd.DataFrame(shard)
+        text_tokens = computed = 0
+        queue = deque(self._plan(missing))
+        with (
+            store or nullcontext(),
+            tqdm(
+                total=sum(
+                    len(self.ids[i]) for batch in queue for row in batch for i in row.responses
+                ),
+                desc="reward model",
+                unit="token",
+                unit_scale=True,
+                disable=not progress,
+            ) as bar,
+        ):
+            while queue:
+                batch = queue.popleft()
+                values = self._forward(batch)
+                if values is None:
+                    queue = deque(self._smaller(batch, queue))
+                    continue
+                table = self._table(batch, values, alone)
                 if store is not None:
-                    store.add(table.drop(columns="index"))
-                done.append(table.drop(columns="index").set_index("key"))
-                shard.clear()
+                    store.add(table)
+                done.append(table)
+                tokens_here = sum(len(self.ids[i]) for row in batch for i in row.responses)
+                text_tokens += tokens_here
+                computed += len(batch) * batch[0].width
+                bar.update(tokens_here)
+        self.engine = {
+            "batches": len(done),
+            "batch_tokens": self.batch_tokens,
+            "text_tokens": text_tokens,
+            "computed_tokens": computed,
+            "shared_beginnings": self.shares,
+            "processes": self.us.size,
+        }
+        if not done:  # everything was left to the other processes
+            return pd.DataFrame(index=pd.Index([], name="key"))
+        return pd.concat(done).set_index("key")
 
-        with tqdm(
-            total=len(self.keys), desc="reward model", unit="response", disable=not progress
-        ) as bar:
+    def _encode(self, progress: bool) -> None:
+        """Tokenise every response once."""
+        self.items: list[dict[str, Any]] = []
+        for i in tqdm(range(len(self.keys)), desc="tokens", unit="response", disable=not progress):
+            prompt, response = self.responses.prompts[i], self.responses.texts[i]
             try:
-                for batch in batches:
-                    missing = [int(i) for i in batch if self.keys[i] not in known]
-                    if missing:
-                        shard.extend(self._score_batch(model, missing))
-                    if len(shard) >= SHARD:
-                        keep()
-                    bar.update(len(batch))
-            except BaseException:  # also Ctrl-C: what is scored is kept for the next run
-                keep(rescore=False)
-                raise
-            keep()
-        return pd.concat(done)
+                item = self.source.encode(prompt, response)
+            except Exception as error:  # templates raise what they like, such as for wrong roles
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                raise InputError(
+                    "The tokenizer expects texts that its template accepts; got "
+                    f"{type(error).__name__} in row {self.responses.rows[i]}: {reason[:300]} "
+                    "Roles may not alternate as this model wants. Correct that row, or use "
+                    "another template=."
+                ) from error
+            # a list of Python's numbers would take ten times the memory
+            self.items.append(
+                {
+                    name: np.array(value, np.int32) if isinstance(value, list) else value
+                    for name, value in item.items()
+                }
+            )
 
-    def _lengths(self, progress: bool) -> np.ndarray:
-        """Tokens of every response before truncation, shape (response,)."""
-        return np.array(
-            [
-                self._encode(i)["tokens"]
-                for i in tqdm(
-                    range(len(self.keys)), desc="tokens", unit="response", disable=not progress
-                )
-            ],
-            np.int64,
-        )
+    def _plan(self, missing: set[int]) -> list[list[Row]]:
+        """Batches of what is missing, the longest first.
 
-    def _encode(self, index: int) -> dict[str, Any]:
-        row = self.responses.rows[index]
-        prompt, response = self.responses.prompts[index], self.responses.texts[index]
-        try:
-            return self.source.encode(prompt, response)
-        except Exception as error:  # templates raise what they like, such as for wrong roles
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        Formed from all responses, known ones too, so that a resumed run forms the same ones as
+        an uninterrupted run; what is left of batches that are known in part is put together.
+        For the same reason several processes, which may begin at different times, agree on who
+        scores what: this one takes every n-th batch.
+        """
+        whole: list[list[Row]] = []
+        rest: list[int] = []
+        batches = plan(self._rows(range(len(self.keys))), self.batch_tokens, self.batch_size)
+        for batch in batches[self.us.rank :: self.us.size]:
+            members = [i for row in batch for i in row.responses]
+            left = [i for i in members if i in missing]
+            if len(left) == len(members):
+                whole.append(batch)
+            else:
+                rest.extend(left)
+        whole += plan(self._rows(sorted(rest)), self.batch_tokens, self.batch_size)
+        return sorted(whole, key=lambda batch: -batch[0].width)
+
+    def _rows(self, indices: Iterable[int]) -> list[Row]:
+        if not self.shares:
+            return single_rows(indices, self.ids)
+        return shared_rows(indices, self.ids, self.groups, self.batch_size)
+
+    @cached_property
+    def groups(self) -> list[int]:
+        """Number of every response's prompt, shape (response,)."""
+        numbers: dict[Any, int] = {}
+        return [numbers.setdefault(prompt, len(numbers)) for prompt in self.responses.prompts]
+
+    def _smaller(self, batch: list[Row], queue: Iterable[list[Row]]) -> list[list[Row]]:
+        """Plan what is left with half the tokens of a batch that did not fit into memory."""
+        members = [i for row in batch for i in row.responses]
+        if len(members) == 1:
             raise InputError(
-                "The tokenizer expects texts that its template accepts; got "
-                f"{type(error).__name__} in row {row}: {reason[:300]} Roles may not alternate as "
-                "this model wants. Correct that row, or use another template=."
-            ) from error
+                "A reward model expects memory for one response at a time; got a response of "
+                f"{len(self.ids[members[0]]):,} tokens (row {self.responses.rows[members[0]]}) "
+                f"for which {self.source.device} has too little. Use another device, "
+                "dtype='bfloat16', or a smaller max_length= with max_truncated=."
+            )
+        rows = [row for later in queue for row in later]
+        if len(batch) == 1:  # one prompt with many responses
+            rows += single_rows(members, self.ids)
+        else:
+            rows += batch
+            self.batch_tokens = len(batch) * batch[0].width // 2
+        return plan(rows, self.batch_tokens, self.batch_size)
 
-    def _score_batch(self, model: Any, indices: list[int]) -> list[dict[str, Any]]:
-        items = [self._encode(i) for i in indices]
-        values = self.source.forward(model, items)
+    def _forward(self, batch: list[Row]) -> np.ndarray | None:
+        """Outputs of a batch, shape (response, output), or None where memory does not suffice."""
+        try:
+            if any(len(row.responses) > 1 for row in batch):
+                assert isinstance(self.source, SharingSource)
+                rows = [(row.shared, [self.items[i] for i in row.responses]) for row in batch]
+                return self.source.forward_shared(self.model, rows)
+            return self.source.forward(self.model, [self.items[row.responses[0]] for row in batch])
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+        # past the except clause, because the error's traceback holds the tensors of the batch
+        free_memory()
+        return None
+
+    def _table(self, batch: list[Row], values: np.ndarray, alone: set[int]) -> pd.DataFrame:
+        """Rows for the store."""
+        indices = [i for row in batch for i in row.responses]
         finite = np.isfinite(values).all(axis=1)
         if not finite.all():
             rows = [self.responses.rows[i] for i, ok in zip(indices, finite, strict=True) if not ok]
@@ -250,25 +394,40 @@ class _Loop:
                 f"{_count(rows, len(indices))} of one batch. Its weights may be "
                 "damaged, or float16 overflows. Check the model, or use dtype='float32'."
             )
+        again = np.full(values.shape, math.nan)
+        for place, i in enumerate(indices):
+            if i in alone:
+                again[place] = self.source.forward(self.model, [self.items[i]])[0]
+        tokens = np.array([self.items[i]["tokens"] for i in indices], np.int64)
         most = self.source.max_length
-        return [
+        return pd.DataFrame(
             {
-                "key": self.keys[i],
-                "tokens": item["tokens"],
-                "truncated": most is not None and item["tokens"] > most,
-                **dict(zip(self.source.outputs, map(float, value), strict=True)),
-                **{f"{output}_alone": math.nan for output in self.source.outputs},
-                "index": i,
+                "key": [self.keys[i] for i in indices],
+                "tokens": tokens,
+                "truncated": np.zeros(len(tokens), bool) if most is None else tokens > most,
+                **dict(zip(self.source.outputs, values.T, strict=True)),
+                **{f"{o}_alone": a for o, a in zip(self.source.outputs, again.T, strict=True)},
             }
-            for i, item, value in zip(indices, items, values, strict=True)
-        ]
+        )
 
-    def _rescore(self, model: Any, shard: list[dict[str, Any]]) -> None:
-        """Score a few responses of a shard alone, from the longest to the shortest."""
-        for place in np.unique(np.linspace(0, len(shard) - 1, ALONE).astype(int)):
-            values = self.source.forward(model, [self._encode(shard[place]["index"])])[0]
-            for output, value in zip(self.source.outputs, values, strict=True):
-                shard[place][f"{output}_alone"] = float(value)
+    def _sample(self, missing: set[int], known: pd.DataFrame) -> set[int]:
+        """Responses to score a second time, alone, from the longest to the shortest.
+
+        Drawn from all responses, so that a resumed run has the same; from the missing ones only
+        where none was ever scored alone.
+        """
+        order = sorted(range(len(self.keys)), key=lambda i: -len(self.ids[i]))
+        drawn = {order[k] for k in _spread(len(order))} & missing
+        if not drawn and not (known.size and known.filter(like="_alone").notna().any(axis=None)):
+            left = [i for i in order if i in missing]
+            drawn = {left[k] for k in _spread(len(left))}
+        return drawn
+
+
+def _spread(count: int) -> list[int]:
+    """Places of a sample among ``count``, evenly from the first to the last."""
+    size = min(count, max(ALONE, min(MOST_ALONE, count // ONE_ALONE)))
+    return sorted({round(place) for place in np.linspace(0, count - 1, size)})
 
 
 def _count(rows: Sequence[str], total: int) -> str:

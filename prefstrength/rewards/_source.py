@@ -20,6 +20,7 @@ from prefstrength.rewards._guards import (
 )
 from prefstrength.rewards._model import head_in_float32, padded, ready
 from prefstrength.rewards._responses import Responses
+from prefstrength.rewards._shared import Shared, can_share, classify_shared
 
 if TYPE_CHECKING:
     from prefstrength.rewards.hf import HFReward
@@ -157,8 +158,21 @@ class ClassifierSource(_TextSource):
         torch = self.checkpoint.torch
         with torch.inference_mode():
             logits = model(**padded(torch, items, self.pad_token_id, self.device)).logits
+        return self._outputs(logits, len(items))
+
+    def shares(self, model: Any) -> bool:
+        """Whether a common beginning of several texts can be computed once."""
+        return can_share(model)
+
+    def forward_shared(self, model: Any, rows: Sequence[Shared]) -> np.ndarray:
+        """Outputs of items that begin alike, row after row, shape (item, output)."""
+        logits = classify_shared(self.checkpoint.torch, model, rows, self.pad_token_id, self.device)
+        return self._outputs(logits, len(logits))
+
+    def _outputs(self, logits: Any, items: int) -> np.ndarray:
+        """Outputs that were asked for, in float64."""
         # some code that comes with a model returns (item,) instead of (item, 1)
-        logits = logits.reshape(len(items), -1)
+        logits = logits.reshape(items, -1)
         if max(self.heads.values()) >= logits.shape[1]:
             raise InputError(
                 f"HFReward expects {max(self.heads.values()) + 1} outputs or more from "
@@ -222,7 +236,7 @@ class ClassifierSource(_TextSource):
                 "without an error. Say which is right: HFReward(..., pad_token_id=...)."
             )
         pad = model if model is not None else own
-        if pad is None and self.reward.batch_size > 1:
+        if pad is None and self.reward.batch_size != 1:
             raise InputError(
                 f"HFReward expects a padding token to score in batches; got none from {self.name!r}"
                 ". Give one that no text ends with (HFReward(..., pad_token_id=...)), or use "

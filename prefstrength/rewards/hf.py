@@ -47,8 +47,12 @@ class HFReward:
         prompt, response and EOS without anything between, as TRL's ``RewardTrainer`` reads plain
         texts (conversations it reads as ``"chat"`` does). ``"pair"``: prompt and response as the
         tokenizer's two segments, as cross-encoders expect.
-    batch_size : int
-        Responses a forward pass.
+    batch_size : int, optional
+        Most responses of a forward pass; by default as many as ``batch_tokens`` allow. 1 scores
+        every response by itself, without padding.
+    batch_tokens : int, optional
+        Tokens of a forward pass, padding included: by default 2,048 on a CPU and 16,384 on
+        another device. Halved whenever the memory does not suffice.
     max_length : int, optional
         Tokens a response with its prompt may have; by default what the model allows. Longer
         ones keep their first token and their end.
@@ -85,10 +89,15 @@ class HFReward:
 
     Notes
     -----
-    ``score(...).attrs["reward"]`` reports the model's fingerprint, dtype, batch size, how many
-    responses were truncated, and by how much the scores of a sample moved at batch size 1
-    (``alone``: number and largest difference). Numbers in bfloat16 depend on the batch; resumed
-    runs form the same batches as uninterrupted ones.
+    ``score(...).attrs["reward"]`` reports the model's fingerprint, dtype, how the batches were
+    formed (``engine``), how many responses were truncated, and by how much the scores of a sample
+    moved at batch size 1 (``alone``: number and largest difference). Numbers in bfloat16 depend
+    on the batch; a resumed run forms the same batches as an uninterrupted one, while responses
+    that other data sets have brought into the cache leave batches of their own to the rest.
+
+    Where responses to one prompt begin with the same tokens, a decoder without sliding windows
+    (Llama, Qwen 2 and 3, Mistral, Gemma) computes that beginning once; scores in float32 are the
+    same to 1e-5, and the sample at batch size 1 checks it in every run.
 
     Why the padding token is checked: a decoder's score is read at the last token that is not
     ``config.pad_token_id``. With a wrong one it is read in the wrong place, without an error. What
@@ -111,7 +120,8 @@ class HFReward:
     head: int | str | None = None
     heads: Mapping[str, int] | str | None = None
     template: str = "chat"
-    batch_size: int = 16
+    batch_size: int | None = None
+    batch_tokens: int | None = None
     max_length: int | None = None
     max_truncated: float = 0.01
     dtype: str = "float32"
@@ -122,6 +132,7 @@ class HFReward:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        check_whole("HFReward", "batch_tokens", self.batch_tokens, 1)
         check_whole("HFReward", "pad_token_id", self.pad_token_id, 0)
         if self.head != "value":
             check_whole("HFReward", "head", self.head, 0)
@@ -217,7 +228,8 @@ class HFReward:
         pairs : DataFrame, one row a pair
             Columns ``prompt``, ``chosen``, ``rejected``: texts or lists of messages.
         cache : path, optional
-            Folder of scores; every 512 responses are kept as soon as they are scored.
+            Folder of scores; every batch is kept as soon as it is scored, so that a
+            process killed at any moment loses at most the batch it was at.
         progress : bool
             Show a progress bar over the responses.
 
@@ -233,6 +245,7 @@ class HFReward:
             source,
             responses,
             batch_size=self.batch_size,
+            batch_tokens=self.batch_tokens,
             max_truncated=self.max_truncated,
             cache=cache,
             progress=progress,
@@ -252,8 +265,11 @@ class HFReward:
                     "pad_token_id": source.pad_token_id,
                 },
                 "fingerprint": source.fingerprint,
+                "template_sha256": source.checkpoint.template_sha256,
                 "responses": len(responses),
                 "from_cache": found.from_cache,
+                "engine": found.engine,
+                "kept_in": found.kept_in,
                 "truncated": int(found.truncated.sum()),
                 "longest": int(found.tokens.max()),
                 "alone": found.alone if self.heads is not None else found.alone["reward"],

@@ -13,6 +13,8 @@ import pandas as pd
 from prefstrength._validate import as_frame, check_frame, column, flags
 from prefstrength._words import Rows
 from prefstrength.errors import InputError
+from prefstrength.rewards._cache import keep_provenance, load_provenance
+from prefstrength.rewards._team import ALONE_AT_WORK, divided, launched
 
 UNIT_RULE = "root mean square over pairs of reward(chosen) - reward(rejected), ties included"
 ENSEMBLE_RULE = f"{UNIT_RULE}, of each member, then of their mean"
@@ -64,6 +66,7 @@ def score(
     *,
     cache: str | os.PathLike[str] | None = None,
     progress: bool = True,
+    divide: bool = False,
 ) -> pd.DataFrame:
     """Give both responses of every pair a reward, in units of the sd of the differences.
 
@@ -89,10 +92,16 @@ def score(
         least two, each with one reward, is an ensemble.
     cache : path, optional
         Folder that keeps the scores of single responses as Parquet, so that an interrupted run
-        continues and a second run costs nothing. Used by rewards from models; columns are cheap,
-        and `TextReward` depends on the whole set, so they are computed afresh.
+        continues and a second run costs nothing; its ``provenance.json`` says how they came
+        about. Used by rewards from models; columns are cheap, and `TextReward` depends on the
+        whole set, so they are computed afresh.
     progress : bool
         Show progress bars.
+    divide : bool
+        Divide the work of rewards from models between the processes that ``accelerate launch``
+        or ``torchrun`` has started, each on a GPU of its own. All of them call this function with
+        the same arguments and with a ``cache`` that all of them see, and all return the same
+        table, the one that a single process would; let process 0 write it.
 
     Returns
     -------
@@ -138,7 +147,13 @@ def score(
             f"An ensemble expects at least two rewards; got {len(members)}. Give another, or the "
             "reward without its list."
         )
-    found = [member.score_pairs(frame, cache=cache, progress=progress) for member in members]
+    if cache is not None:
+        load_provenance(cache)  # it will be added to: better refused now than after the work
+    us = launched() if divide else ALONE_AT_WORK
+    with divided(us):
+        found = [member.score_pairs(frame, cache=cache, progress=progress) for member in members]
+    if cache is not None and us.rank == 0:
+        keep_provenance(cache, [scores.provenance for scores in found])
     scores = _ensemble(found) if ensemble else found[0]
     decided = ~ties(frame)
     columns: dict[str, np.ndarray] = {}

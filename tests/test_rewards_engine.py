@@ -1,0 +1,522 @@
+"""The scoring engine: batches, the store, memory that does not suffice, shared beginnings."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from prefstrength.errors import InputError
+from prefstrength.rewards import _cache, _run
+from prefstrength.rewards._batches import Row, plan, shared_rows, single_rows
+from prefstrength.rewards._cache import ScoreCache
+from prefstrength.rewards._responses import distinct_responses
+from prefstrength.rewards._run import run
+from prefstrength.rewards._team import Team, divided, launched
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+
+class Fake:
+    """A model whose score is a sum over the letters; it notes what it is asked for."""
+
+    identity = {"reward": "fake"}  # noqa: RUF012
+    outputs = ("reward",)
+    pad_token_id = 0
+    max_length = None
+    device = "cpu"
+
+    def __init__(self, memory=None, error=None):
+        self.memory = memory
+        self.error = error or torch.OutOfMemoryError("CUDA out of memory")
+        self.batches: list[list[str]] = []
+        self.encoded = self.failed = 0
+
+    def encode(self, prompt, response):
+        self.encoded += 1
+        ids = [ord(letter) for letter in f"{prompt} {response}"]
+        return {"input_ids": ids, "tokens": len(ids)}
+
+    def load(self):
+        return None
+
+    def forward(self, model, items):
+        width = max(len(item["input_ids"]) for item in items)
+        if self.memory is not None and width * len(items) > self.memory:
+            self.failed += 1
+            raise self.error
+        if len(items) > 1:
+            self.batches.append(["".join(map(chr, item["input_ids"])) for item in items])
+        return np.array([[float(np.sum(item["input_ids"]))] for item in items])
+
+
+def make_pairs(n=40, seed=0, longest=60):
+    rng = np.random.default_rng(seed)
+
+    def text():
+        return "".join(rng.choice(list("abcdefgh"), size=rng.integers(3, longest)))
+
+    return pd.DataFrame(
+        {name: [text() for _ in range(n)] for name in ("prompt", "chosen", "rejected")},
+        index=[f"r{i}" for i in range(n)],
+    )
+
+
+def score(source, pairs, cache=None, **options):
+    settings = {"max_truncated": 0.0, "progress": False, "batch_tokens": 256, **options}
+    return run(source, distinct_responses(pairs), cache=cache, **settings)
+
+
+def expected(pairs):
+    responses = distinct_responses(pairs)
+    texts = zip(responses.prompts, responses.texts, strict=True)
+    return [[float(sum(map(ord, f"{prompt} {text}")))] for prompt, text in texts]
+
+
+# -- batches -------------------------------------------------------------------------------------
+
+
+def test_batches_keep_to_the_tokens_and_hold_every_row_once():
+    rng = np.random.default_rng(0)
+    rows = [Row((i,), 0, int(width)) for i, width in enumerate(rng.integers(1, 300, size=500))]
+    batches = plan(rows, most_tokens=1000, most=20)
+    for batch in batches:
+        assert len(batch) * batch[0].width <= 1000
+        assert len(batch) <= 20
+        assert batch[0].width == max(row.width for row in batch)
+    assert sorted(row.responses[0] for batch in batches for row in batch) == list(range(500))
+    # a batch is closed only where one more row would be too much
+    for batch, after in zip(batches, batches[1:], strict=False):
+        assert (len(batch) + 1) * batch[0].width > 1000 or len(batch) == 20
+        assert after[0].width <= batch[-1].width
+    padded = sum(len(batch) * batch[0].width for batch in batches)
+    assert padded < 1.03 * sum(row.width for row in rows)
+
+
+def test_a_row_wider_than_the_budget_stands_alone():
+    batches = plan([Row((0,), 0, 50), Row((1,), 0, 3), Row((2,), 0, 4)], most_tokens=10)
+    assert [[row.width for row in batch] for batch in batches] == [[50], [4, 3]]
+
+
+def test_rows_share_what_their_responses_begin_with():
+    rng = np.random.default_rng(1)
+    tokens, groups = [], []
+    for group in range(60):
+        prompt = rng.integers(0, 9, size=rng.integers(1, 80))
+        for _ in range(rng.integers(1, 5)):
+            tokens.append(np.append(prompt, rng.integers(0, 9, size=rng.integers(1, 20))))
+            groups.append(group)
+    tokens.append(tokens[0][:3].copy())  # begins the others, and has no end of its own
+    groups.append(groups[0])
+    rows = shared_rows(range(len(tokens)), tokens, groups)
+    assert sorted(i for row in rows for i in row.responses) == list(range(len(tokens)))
+    assert any(len(row.responses) > 2 for row in rows)
+    for row in rows:
+        beginning = tokens[row.responses[0]][: row.shared]
+        ends = [len(tokens[i]) - row.shared for i in row.responses]
+        assert row.width == row.shared + sum(ends)
+        assert min(ends) >= 1
+        assert len({groups[i] for i in row.responses}) == 1
+        for i in row.responses:
+            np.testing.assert_array_equal(tokens[i][: row.shared], beginning)
+        if len(row.responses) > 1:
+            assert row.width <= 0.875 * sum(len(tokens[i]) for i in row.responses)
+
+
+def test_rows_do_not_grow_without_bound():
+    tokens = [np.append(np.zeros(400, int), np.full(40, i)) for i in range(100)]
+    rows = shared_rows(range(100), tokens, [0] * 100)
+    assert max(row.width for row in rows) <= 1024
+    assert len(rows) == 7  # 15 responses in each: 400 + 15 * 40 = 1000 tokens
+    assert max(len(row.responses) for row in shared_rows(range(100), tokens, [0] * 100, 4)) == 4
+
+
+# -- the run -------------------------------------------------------------------------------------
+
+
+def test_every_response_is_encoded_once_and_scored_once():
+    pairs = pd.concat([make_pairs(30)] * 3, ignore_index=True)
+    fake = Fake()
+    found = score(fake, pairs)
+    np.testing.assert_array_equal(found.values, expected(pairs))
+    texts = [text for batch in fake.batches for text in batch]
+    assert fake.encoded == 60
+    assert len(texts) == len(set(texts)) <= 60
+    assert found.engine["text_tokens"] == found.tokens.sum()
+    assert found.engine["batches"] == len(fake.batches) + 60 - len(texts)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate ..."),
+        MemoryError(),
+    ],
+)
+def test_batches_shrink_when_memory_does_not_suffice(error):
+    pairs = make_pairs(200)
+    fake = Fake(memory=300, error=error)
+    found = score(fake, pairs, batch_tokens=4096)
+    np.testing.assert_array_equal(found.values, expected(pairs))
+    assert found.engine["batch_tokens"] <= 300
+    assert 3 <= fake.failed <= 5  # 4096, 2048, ... and never again
+
+
+def test_one_response_too_long_for_the_memory_is_named():
+    pairs = make_pairs(10)
+    pairs.loc["r7", "rejected"] = "x" * 500
+    with pytest.raises(InputError, match=r"memory for one response .* \(row r7\)"):
+        score(Fake(memory=300), pairs)
+
+
+def test_another_error_is_no_lack_of_memory():
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        score(Fake(memory=300, error=RuntimeError("shapes do not match")), make_pairs(40), None,
+              batch_tokens=4096)  # fmt: skip
+
+
+def test_another_data_set_scores_only_what_is_new(tmp_path):
+    first, more = make_pairs(40), make_pairs(50, seed=9)
+    score(Fake(), first, tmp_path)
+    fake = Fake()
+    both = pd.concat([first.iloc[::2], more])
+    found = score(fake, both, tmp_path)
+    np.testing.assert_array_equal(found.values, expected(both))
+    assert found.from_cache == 40
+    new = set(expected_texts(more))
+    assert all(text in new for batch in fake.batches for text in batch)
+    # what is left of batches known in part is put together
+    assert found.engine["computed_tokens"] < 1.1 * found.engine["text_tokens"]
+    assert found.engine["batches"] <= 1.5 * found.engine["text_tokens"] / 256
+    again = Fake()
+    assert score(again, both, tmp_path).from_cache == 140
+    assert again.encoded == 0
+
+
+def expected_texts(pairs):
+    responses = distinct_responses(pairs)
+    return [f"{p} {t}" for p, t in zip(responses.prompts, responses.texts, strict=True)]
+
+
+def test_an_interrupted_run_leaves_every_batch_but_the_last(tmp_path):
+    class Interrupted(Fake):
+        def forward(self, model, items):
+            if len(self.batches) == 7:
+                raise KeyboardInterrupt
+            return super().forward(model, items)
+
+    fake = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        score(fake, make_pairs(40), tmp_path)
+    rest = Fake()
+    found = score(rest, make_pairs(40), tmp_path)
+    assert found.from_cache == sum(map(len, fake.batches))
+    whole = Fake()
+    score(whole, make_pairs(40))
+    assert fake.batches + rest.batches == whole.batches
+
+
+def _killed_runs(tmp_path, kills):
+    script = Path(__file__).with_name("scoring_under_kills.py")
+    root = str(script.parents[1])
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "kills"), str(kills)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": root},
+        timeout=500,
+    )
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["killed"] == kills
+    assert found["in the midst of scoring"] > kills / 3
+    assert found["equal"]
+    assert found["tokens"]
+    assert found["alone"]
+    assert found["forwarded"] == found["responses"] == found["stored"] == found["distinct"]
+    assert found["from_cache"] > 0
+    assert found["files"] == 1
+    # at most one batch of four again for every kill
+    assert found["again"] <= 4 * found["in the midst of scoring"]
+
+
+def test_killed_runs_lose_at_most_a_batch_each(tmp_path):
+    _killed_runs(tmp_path, 5)
+
+
+@pytest.mark.slow
+def test_fifty_killed_runs_lose_at_most_a_batch_each(tmp_path):
+    _killed_runs(tmp_path, 50)
+
+
+# -- the store -----------------------------------------------------------------------------------
+
+
+def batch_of(*numbers, value=0.0):
+    return pd.DataFrame(
+        {
+            "key": [f"k{n}" for n in numbers],
+            "tokens": 1,
+            "truncated": False,
+            "reward": [n + value for n in numbers],
+            "reward_alone": np.nan,
+        }
+    )
+
+
+def test_small_files_become_large_ones(tmp_path, monkeypatch):
+    monkeypatch.setattr(_cache, "BATCHES", 8)
+    monkeypatch.setattr(_cache, "SHARD", 30)
+    with ScoreCache(tmp_path, {"a": 1}) as store:
+        most = 0
+        for start in range(0, 400, 2):
+            store.add(batch_of(start, start + 1))
+            most = max(most, len(list(store.folder.glob("*.parquet"))))
+    files = list(store.folder.glob("*.parquet"))
+    assert len(files) <= 400 / 30 + 1
+    assert most <= 400 / 30 + 9
+    rows = [len(pd.read_parquet(file)) for file in files]
+    assert sum(rows) == 400
+    assert sorted(rows)[1] >= 30
+    found = store.find([f"k{n}" for n in range(399, -1, -1)] + ["unknown"])
+    assert found["reward"].to_dict() == {f"k{n}": float(n) for n in range(400)}
+    assert store.find(["unknown"]).empty
+
+
+def test_what_killed_runs_left_is_merged_and_read_once(tmp_path):
+    store = ScoreCache(tmp_path, {"a": 1})
+    for numbers in ((1, 2), (3, 4), (2, 3), (1, 2, 3, 4)):
+        store.add(batch_of(*numbers))
+    temporary = store.folder / ".abc.parquet.xyz"
+    temporary.write_bytes(b"half")
+    young = store.folder / ".def.parquet.xyz"
+    young.write_bytes(b"of a process that lives")
+    os.utime(temporary, (time.time() - 7200,) * 2)
+    assert len(store.find(["k1", "k2", "k3", "k4"])) == 4
+    with store:
+        pass
+    (file,) = store.folder.glob("*.parquet")
+    assert sorted(pd.read_parquet(file)["key"]) == ["k1", "k2", "k3", "k4"]
+    assert not temporary.exists()
+    assert young.exists()
+
+
+def test_a_file_that_another_process_merges_meanwhile_is_not_lost(tmp_path, monkeypatch):
+    store, other = ScoreCache(tmp_path, {"a": 1}), ScoreCache(tmp_path, {"a": 1})
+    store.add(batch_of(1, 2))
+    store.add(batch_of(3))
+    read, merged = ScoreCache._read, []
+
+    def merge_first(self, path):
+        if self is store and not merged:
+            merged.append(other.merge())
+        return read(self, path)
+
+    monkeypatch.setattr(ScoreCache, "_read", merge_first)
+    assert sorted(store.find(["k1", "k2", "k3"]).index) == ["k1", "k2", "k3"]
+    assert merged
+
+
+# -- shared beginnings ---------------------------------------------------------------------------
+
+FAMILIES = {
+    "llama": (transformers.LlamaConfig, {}),
+    "llama3": (
+        transformers.LlamaConfig,
+        {
+            "rope_parameters": {
+                "rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0, "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0, "original_max_position_embeddings": 64,
+            }
+        },
+    ),
+    "qwen2": (transformers.Qwen2Config, {}),
+    "qwen3": (transformers.Qwen3Config, {"head_dim": 8}),
+    "mistral": (transformers.MistralConfig, {"sliding_window": None}),
+    "gemma": (transformers.GemmaConfig, {"head_dim": 8}),
+}  # fmt: skip
+
+
+def tiny(family, attention="sdpa", **more):
+    torch.manual_seed(0)
+    kind, options = FAMILIES[family]
+    config = kind(
+        vocab_size=60, hidden_size=16, intermediate_size=24, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=256,
+        pad_token_id=0, initializer_range=0.5, **{"num_labels": 3, **options, **more},
+    )  # fmt: skip
+    model = transformers.AutoModelForSequenceClassification.from_config(
+        config, attn_implementation=attention
+    )
+    return model.eval()
+
+
+def texts_with_beginnings():
+    rng = np.random.default_rng(3)
+    rows = []
+    for shared, ends in ((40, (5, 9)), (3, (20,)), (17, (1, 30, 2)), (0, (12,)), (60, (1, 1))):
+        prompt = rng.integers(1, 60, size=shared)
+        items = [
+            {"input_ids": np.append(prompt, rng.integers(1, 60, size=end)).astype(np.int32)}
+            for end in ends
+        ]
+        rows.append((shared if len(ends) > 1 else 0, items))
+    # a text that ends in the padding token is read where transformers reads it: before that,
+    # also where nothing of its own is left
+    rows[0][1][1]["input_ids"][-2:] = 0
+    rows[2][1][0]["input_ids"][-1:] = 0
+    return rows
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_shared_beginnings_give_the_scores_of_each_text_alone(family, attention):
+    from prefstrength.rewards._shared import can_share, classify_shared
+
+    model, rows = tiny(family, attention), texts_with_beginnings()
+    assert can_share(model)
+    shared = classify_shared(torch, model, rows, 0, "cpu")
+    with torch.inference_mode():
+        alone = torch.cat(
+            [
+                model(input_ids=torch.tensor(item["input_ids"][None], dtype=torch.long)).logits
+                for _, items in rows
+                for item in items
+            ]
+        )
+    assert float(alone.std()) > 0.1
+    np.testing.assert_allclose(shared, alone, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda: tiny("mistral", sliding_window=8),
+        lambda: tiny(
+            "qwen2", use_sliding_window=True, sliding_window=8, max_window_layers=1,
+        ),
+        lambda: tiny("llama", rope_parameters={
+            "rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0,
+        }),
+        lambda: transformers.BertForSequenceClassification(transformers.BertConfig(
+            vocab_size=60, hidden_size=16, intermediate_size=24, num_hidden_layers=1,
+            num_attention_heads=2,
+        )),
+    ],
+)  # fmt: skip
+def test_models_of_which_it_is_not_known_do_not_share(model):
+    from prefstrength.rewards._shared import can_share
+
+    assert not can_share(model())
+
+
+def test_batch_size_one_scores_every_text_by_itself():
+    tokens = [np.arange(9), np.arange(10)]
+    assert shared_rows(range(2), tokens, [0, 0], 1) == single_rows(range(2), tokens)
+
+
+# -- several processes ---------------------------------------------------------------------------
+
+
+class BatchFake(Fake):
+    """Its scores depend on the batch, so that they show how batches were formed."""
+
+    def forward(self, model, items):
+        time.sleep(0.002)
+        return super().forward(model, items) + 1e-3 * len(items)
+
+
+@pytest.mark.parametrize("late", [0.0, 0.1])
+def test_processes_divide_the_work_and_all_see_the_whole(tmp_path, monkeypatch, late):
+    monkeypatch.setattr(_run, "WAIT", 0.01)
+    pairs = make_pairs(80)
+    whole = BatchFake()
+    expected_values = score(whole, pairs).values
+    fakes, found = [BatchFake(), BatchFake()], {}
+
+    def work(rank):
+        time.sleep(late * rank)  # finds then what the other one has already scored
+        with divided(Team(rank, 2)):
+            found[rank] = score(fakes[rank], pairs, tmp_path)
+
+    threads = [threading.Thread(target=work, args=(rank,)) for rank in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    for rank in (0, 1):
+        np.testing.assert_array_equal(found[rank].values, expected_values)
+    batches = fakes[0].batches + fakes[1].batches
+    assert sorted(batches) == sorted(whole.batches)
+    assert len(fakes[0].batches) == pytest.approx(len(fakes[1].batches), abs=1)
+
+
+def test_divided_work_needs_a_folder(monkeypatch):
+    with divided(Team(1, 2)), pytest.raises(InputError, match="cache='scores/'"):
+        score(Fake(), make_pairs(4))
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert launched() == Team(1, 4)
+
+
+LAUNCHED = """
+import os, sys
+import pandas as pd
+import prefstrength as ps
+
+folder = sys.argv[1]
+pairs = pd.read_parquet(f"{folder}/pairs.parquet")
+reward = ps.HFReward(f"{folder}/model", template="plain", batch_tokens=128)
+scored = ps.score(pairs, reward, cache=f"{folder}/scores", progress=False, divide=True)
+scored.to_parquet(f"{folder}/scored-{os.environ['RANK']}.parquet")
+"""
+
+
+@pytest.mark.slow
+def test_launched_processes_give_the_table_of_one(tmp_path):
+    import tokenizers
+
+    from prefstrength.rewards import HFReward
+    from prefstrength.rewards import score as score_pairs
+
+    letters = {"<pad>": 0, **{chr(97 + i): i + 1 for i in range(26)}, " ": 27}
+    core = tokenizers.Tokenizer(tokenizers.models.WordLevel(letters, unk_token=" "))
+    core.pre_tokenizer = tokenizers.pre_tokenizers.Split("", "isolated")
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=core, pad_token="<pad>", model_max_length=256
+    ).save_pretrained(tmp_path / "model")
+    tiny("llama", num_labels=1).save_pretrained(tmp_path / "model")
+    pairs = make_pairs(30)
+    pairs.to_parquet(tmp_path / "pairs.parquet")
+    (tmp_path / "script.py").write_text(LAUNCHED)
+    root = str(Path(__file__).parents[1])
+    # what accelerate launch runs where there are GPUs; on a CPU it would ask for MPI
+    command = ["torch.distributed.run", "--nproc_per_node", "2"]
+    subprocess.run(
+        [sys.executable, "-m", *command, str(tmp_path / "script.py"), str(tmp_path)],
+        check=True,
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"},
+        timeout=300,
+    )
+    reward = HFReward(tmp_path / "model", template="plain", batch_tokens=128)
+    one = score_pairs(pairs, reward, cache=tmp_path / "other", progress=False)
+    for rank in (0, 1):
+        pd.testing.assert_frame_equal(
+            pd.read_parquet(tmp_path / f"scored-{rank}.parquet"), one, check_exact=True
+        )
+    about = json.loads((tmp_path / "scores" / "provenance.json").read_text())
+    (engine,) = [each["engine"] for each in about.values()]
+    assert engine["processes"] == 2
+    assert engine["batches"] < one.attrs["reward"]["engine"]["batches"]
+    stored = [pd.read_parquet(path) for path in (tmp_path / "scores").glob("*/*.parquet")]
+    assert pd.concat(stored)["key"].nunique() == 60
