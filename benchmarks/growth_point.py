@@ -42,7 +42,7 @@ def choices_of(kind, size, seed):
         return ps.Choices.from_pairs(pd.DataFrame(columns))
     columns["annotator"] = np.repeat(np.arange(choosers), each)
     if kind == "groups" and size > 1:
-        columns["group"] = np.repeat(group, each)
+        columns["group"] = np.repeat(group, each).astype(str)
         return ps.Choices.from_pairs(pd.DataFrame(columns), chooser="annotator", groups="group")
     return ps.Choices.from_pairs(pd.DataFrame(columns), chooser="annotator")
 

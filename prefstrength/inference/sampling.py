@@ -22,8 +22,9 @@ __all__ = ["METHODS", "Sampled", "sample"]
 METHODS = ("auto", "importance", "nuts", "latent", "laplace", "svi")
 
 # Importance sampling is tried by "auto" up to this many parameters, and accepted with at least
-# this many effective draws.
-_IMPORTANCE_PARAMETERS = 60
+# this many effective draws. On surfaces NUTS costs little, and less than the many rounds that
+# weights of more parameters need.
+_IMPORTANCE_PARAMETERS, _ON_SURFACES = 60, 24
 _EFFECTIVE = 1000
 _MOST_MOVES = 5
 _PILOT = 50
@@ -168,7 +169,8 @@ def _on(
         return fields, found.flat, prepared
     chosen = method
     if method == "auto":
-        chosen = "importance" if problem.size <= _IMPORTANCE_PARAMETERS else "nuts"
+        most = _ON_SURFACES if prepared.box is not None else _IMPORTANCE_PARAMETERS
+        chosen = "importance" if problem.size <= most else "nuts"
         reason = f"{problem.size} population-level parameters"
     if chosen == "importance":
         found = importance_sample(problem, mode, draws * chains, seed, progress)
