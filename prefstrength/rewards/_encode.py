@@ -4,6 +4,7 @@ import inspect
 import re
 from collections.abc import Callable
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from prefstrength.errors import InputError
@@ -52,10 +53,12 @@ class Reader:
         name: str,
     ) -> None:
         self.tokenizer, self.template, self.max_length = tokenizer, template, max_length
-        self.sanitize = sanitize
+        self.sanitize, self.segments = sanitize, segments
+        self._owner, self._name = owner, name
         # only cross-encoders are asked for segments; others would score differently with them
         self._taken = ("input_ids", "token_type_ids") if template == "pair" else ("input_ids",)
-        self._ids = self._joiner(sanitize, segments, owner, name)
+        if template == "chat":
+            self.require_chat_template()
 
     def __call__(self, prompt: Any, response: Any) -> dict[str, Any]:
         """Return ids as the model takes them, cut to its length, and ``tokens`` before that."""
@@ -68,7 +71,7 @@ class Reader:
 
     def as_written(self, prompt: Any, response: Any) -> Ids:
         """Return all ids as template and tokenizer write them."""
-        ids = self._ids(prompt, response)
+        ids = self._joined(prompt, response)
         return {name: list(ids[name]) for name in self._taken if name in ids}
 
     def boundary(self, prompt: Any, response: Any) -> str | None:
@@ -76,7 +79,7 @@ class Reader:
         if self.template == "pair":
             return None  # two texts, which cannot merge
         tokenizer = self.tokenizer
-        if self.template in ("plain", "trl"):
+        if not self.is_chat(prompt, response):
             alone = flatten(prompt) + ("\n" if self.template == "plain" else "")
             text = alone + flatten(response)
             ids = [
@@ -102,33 +105,43 @@ class Reader:
         """Text that the chat template writes."""
         return render(self.tokenizer, conversation, **options)
 
-    def _joiner(
-        self, sanitize: bool, segments: bool, owner: str, name: str
-    ) -> Callable[[Any, Any], Ids]:
-        tokenizer = self.tokenizer
-        if self.template == "chat":
-            chat = chat_ids(
-                tokenizer,
-                sanitize=sanitize,
-                owner=owner,
-                name=name,
-                otherwise="Say how to join prompt and response: template='plain', or "
-                "template='pair' for a cross-encoder",
-            )
-            return lambda prompt, response: chat(messages(prompt, response))
+    def is_chat(self, prompt: Any, response: Any) -> bool:
+        """Whether the chat template writes the two: TRL asks it for conversations alone."""
+        plain = isinstance(prompt, str) and isinstance(response, str)
+        return self.template == "chat" or (self.template == "trl" and not plain)
+
+    def require_chat_template(self) -> None:
+        """Refuse a tokenizer without one."""
+        _ = self._chat
+
+    @cached_property
+    def _chat(self) -> Callable[..., Ids]:
+        """From messages to token ids."""
+        return chat_ids(
+            self.tokenizer,
+            sanitize=self.sanitize,
+            owner=self._owner,
+            name=self._name,
+            otherwise="Say how to join prompt and response: template='plain', or template='pair' "
+            "for a cross-encoder"
+            if self.template == "chat"
+            else "Give its tokenizer the template that training used, or plain texts",
+        )
+
+    def _joined(self, prompt: Any, response: Any) -> Ids:
+        if self.is_chat(prompt, response):
+            return self._chat(messages(prompt, response))
+        tokenizer, sanitize = self.tokenizer, self.sanitize
         if self.template == "trl":
-            return lambda prompt, response: {
-                "input_ids": followed(tokenizer, flatten(prompt), flatten(response), sanitize)[1]
-            }
+            return {"input_ids": followed(tokenizer, prompt, response, sanitize)[1]}
         if self.template == "plain":
-            return lambda prompt, response: dict(
-                tokenizer(f"{flatten(prompt)}\n{flatten(response)}", split_special_tokens=sanitize)
-            )
-        return lambda prompt, response: dict(
+            text = f"{flatten(prompt)}\n{flatten(response)}"
+            return dict(tokenizer(text, split_special_tokens=sanitize))
+        return dict(
             tokenizer(
                 flatten(prompt),
                 flatten(response),
-                return_token_type_ids=segments,
+                return_token_type_ids=self.segments,
                 split_special_tokens=sanitize,
             )
         )
