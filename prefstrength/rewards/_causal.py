@@ -57,6 +57,12 @@ class JudgeSource:
             if reward.template == "chat"
             else None
         )
+        #: The verdict is read where the answer begins: a model that may think first must not.
+        self._at_once: dict[str, Any] = (
+            {"enable_thinking": False}
+            if self._chat is not None and "enable_thinking" in tokenizer.get_chat_template()
+            else {}
+        )
         self.labels = self._label_tokens()
 
     @property
@@ -70,6 +76,7 @@ class JudgeSource:
             "prompt": reward.prompt,
             "labels": list(reward.labels),
             "template": reward.template,
+            **self._at_once,
             "sanitize": reward.sanitize,
             "max_length": self.max_length,
             "dtype": reward.dtype,
@@ -98,9 +105,8 @@ class JudgeSource:
         (_, first), (_, second) = response
         text = self.reward.prompt.format(prompt=flatten(prompt), first=first, second=second)
         if self._chat is not None:
-            return self._chat([{"role": "user", "content": text}], add_generation_prompt=True)[
-                "input_ids"
-            ]
+            asked = [{"role": "user", "content": text}]
+            return self._chat(asked, add_generation_prompt=True, **self._at_once)["input_ids"]
         tokenizer = self.checkpoint.tokenizer
         return list(tokenizer(text, split_special_tokens=self.reward.sanitize)["input_ids"])
 
