@@ -21,6 +21,7 @@ References
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -92,6 +93,8 @@ class RewardError:
     prob: float = 0.9
 
     def __post_init__(self) -> None:
+        if isinstance(self.sd, bool) or not isinstance(self.sd, Real):
+            raise TypeError(f"Expected the sd of an error as a number; got {self.sd!r}.")
         if not (np.isfinite(self.sd) and self.sd >= 0):
             raise InputError(
                 "Expected the sd of an error as a number of at least 0, in units of the reward; "

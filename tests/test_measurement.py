@@ -433,6 +433,11 @@ def test_errors_that_make_no_sense_are_refused(tmp_path):
         ps.MixedLogit(LAW, errors={"length": ps.RewardError(sd=1.0)})
     with pytest.raises(TypeError, match="Expected a RewardError"):
         ps.MixedLogit(LAW, errors={"reward": 1.0})
+    with pytest.raises(TypeError, match="Write errors={'reward': error}"):
+        ps.MixedLogit(LAW, errors=ps.RewardError(sd=1.0))
+    for sd in ("0.5", True, None):
+        with pytest.raises(TypeError, match="the sd of an error as a number; got"):
+            ps.RewardError(sd=sd)
     long = ps.Choices(np.random.default_rng(0).normal(size=(20, 3, 1)), [0] * 20, ["reward"])
     with pytest.raises(ps.InputError, match="need pairs"):
         ps.MixedLogit(LAW, errors={"reward": ps.RewardError(sd=0.1)}).fit(long)
