@@ -100,6 +100,14 @@ class RewardError:
                 "Expected the sd of an error as a number of at least 0, in units of the reward; "
                 f"got {self.sd}."
             )
+        # NumPy's numbers would stop a fit from being saved, after the work
+        for name in ("sd", "reliability", "reliability_low", "reliability_high", "prob"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else float(value))
+        for name in ("units", "loadings"):
+            object.__setattr__(self, name, tuple(map(float, getattr(self, name))))
+        object.__setattr__(self, "members", tuple(map(str, self.members)))
+        object.__setattr__(self, "pairs", int(self.pairs))
 
     def combine(self, rewards: Any, attribute: str = "reward") -> Any:
         """The mean of the ensemble's members, brought to root mean square 1 before and after.

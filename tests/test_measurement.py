@@ -1,5 +1,6 @@
 """Errors in the rewards: the likelihood, its certificate, the posterior, and what is refused."""
 
+import json
 from dataclasses import replace
 
 import jax
@@ -401,6 +402,12 @@ def test_intervals_cover_where_the_naive_ones_miss():
 
 
 # -- what is refused -----------------------------------------------------------------------------
+
+
+def test_errors_in_numpys_numbers_can_be_saved():
+    error = ps.RewardError(sd=np.float32(0.5), reliability=np.float64(0.8), units=np.ones(2))
+    assert json.loads(json.dumps(error.as_json()))["units"] == [1.0, 1.0]
+    assert error == ps.RewardError(sd=0.5, reliability=0.8, units=(1.0, 1.0))
 
 
 def test_what_does_not_know_of_errors_refuses(two_fits):

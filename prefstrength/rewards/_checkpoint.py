@@ -84,7 +84,7 @@ class Checkpoint:
     def _runs_own_code(self) -> bool:
         brought = (
             getattr(self.config, "auto_map", None),
-            self.tokenizer.init_kwargs.get("auto_map"),
+            getattr(self.tokenizer, "init_kwargs", {}).get("auto_map"),
         )
         return self._code["trust_remote_code"] and any(brought)
 
