@@ -152,6 +152,15 @@ def test_template_that_writes_the_date_is_told_the_same_every_day(tmp_path):
         score(with_system(make_pairs(4), rows=()), ImplicitReward(*causal), progress=False)
 
 
+def test_date_in_a_format_that_is_made_up_on_the_way_is_pointed_out(tmp_path):
+    later = "{% set how = '%d %b' %}{{ 'w1' if strftime_now(how) == '26 Jul' else 'w2' }} "
+    template = make_tokenizer("{{ bos_token }} " + later + BARE)
+    folder = save(tmp_path, make_model(), template)
+    with pytest.warns(DataWarning, match="made up on the way. Scores change from day to day"):
+        scored = score(make_pairs(4), HFReward(folder), progress=False)
+    assert scored.attrs["reward"]["guards"]["date"] is True
+
+
 # -- where the response begins ---------------------------------------------------------------
 
 

@@ -10,7 +10,16 @@ import numpy as np
 from prefstrength._words import listed
 from prefstrength.errors import InputError
 from prefstrength.rewards._checkpoint import Checkpoint
-from prefstrength.rewards._encode import Ids, chat_ids, cut, followed, is_dated, one_bos, render
+from prefstrength.rewards._encode import (
+    Ids,
+    chat_ids,
+    cut,
+    date_is_held,
+    followed,
+    is_dated,
+    one_bos,
+    render,
+)
 from prefstrength.rewards._guards import (
     boundary,
     check_bos,
@@ -97,7 +106,10 @@ class JudgeSource:
             except Exception:  # the run names the row of what a template refuses
                 continue
         if self._chat is not None:
-            found["date"] = check_date(is_dated(tokenizer), owner="JudgeReward", name=self.name)
+            held = date_is_held(tokenizer)
+            found["date"] = check_date(
+                is_dated(tokenizer), held=held, owner="JudgeReward", name=self.name
+            )
         found["bos"] = check_bos(tokenizer, openings, owner="JudgeReward")
         return found
 
@@ -238,8 +250,10 @@ class ImplicitSource:
         tokenizer, found = self.policy.tokenizer, dict[str, Any]()
         if any(not isinstance(text, str) for text in (*responses.prompts, *responses.texts)):
             _ = self._chat  # which says where there is no template
-            dated = is_dated(tokenizer)
-            found["date"] = check_date(dated, owner="ImplicitReward", name=self.name)
+            held = date_is_held(tokenizer)
+            found["date"] = check_date(
+                is_dated(tokenizer), held=held, owner="ImplicitReward", name=self.name
+            )
             found["system_prompt"] = check_system(
                 partial(render, tokenizer),
                 responses,

@@ -15,8 +15,9 @@ from prefstrength.rewards._responses import flatten, messages
 #: date that Llama's templates fall back to.
 TODAY = datetime(2024, 7, 26)
 
-#: How templates ask for it; the format is the second group.
-_DATE = re.compile(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""")
+#: How templates ask for it; where the format is written there, it is the second group.
+_ASKED = re.compile(r"strftime_now\s*\(")
+_DATE = re.compile(r"""strftime_now\s*\(\s*(["'])(.*?)\1\s*\)""")
 
 #: Token ids by the name under which a model takes them; all of one length.
 Ids = dict[str, list[int]]
@@ -206,7 +207,12 @@ def render(tokenizer: Any, conversation: list[dict[str, str]], **options: Any) -
 
 def is_dated(tokenizer: Any) -> bool:
     """Whether the chat template writes today's date."""
-    return bool(tokenizer.chat_template) and bool(_DATE.search(tokenizer.get_chat_template()))
+    return bool(tokenizer.chat_template) and bool(_ASKED.search(tokenizer.get_chat_template()))
+
+
+def date_is_held(tokenizer: Any) -> bool:
+    """Whether every date that the chat template writes can be filled in."""
+    return not (is_dated(tokenizer) and _ASKED.search(_DATE.sub("", tokenizer.get_chat_template())))
 
 
 def _the_date(tokenizer: Any) -> dict[str, Any]:

@@ -106,15 +106,21 @@ def check_padding(
     return {"id": pad, "ends_texts": ending}
 
 
-def check_date(dated: bool, *, owner: str, name: str) -> bool:
-    """Say that a template writes the date, which is held fixed.
+def check_date(dated: bool, *, held: bool, owner: str, name: str) -> bool:
+    """Say that a template writes the date, and whether it is held fixed.
 
     Warns
     -----
     DataWarning
         If it does.
     """
-    if dated:
+    if not held:
+        warn(
+            f"{owner}: the chat template of {name!r} writes today's date into every text, in a "
+            "format that is made up on the way. Scores change from day to day, and kept ones are "
+            "those of the day that they were made. Write the date into the template."
+        )
+    elif dated:
         warn(
             f"{owner}: the chat template of {name!r} writes today's date into every text, so that "
             "scores would change from day to day. It is told 26 July 2024 on all days. Scores may "

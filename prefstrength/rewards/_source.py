@@ -9,7 +9,7 @@ import numpy as np
 from prefstrength._words import listed, warn
 from prefstrength.errors import InputError
 from prefstrength.rewards._checkpoint import Checkpoint
-from prefstrength.rewards._encode import Reader, is_dated
+from prefstrength.rewards._encode import Reader, date_is_held, is_dated
 from prefstrength.rewards._guards import (
     check_bos,
     check_boundary,
@@ -101,8 +101,12 @@ class _TextSource:
         chats = map(read.is_chat, responses.prompts, responses.texts)
         if any(chats):
             read.require_chat_template()
-            dated = is_dated(read.tokenizer)
-            found["date"] = check_date(dated, owner="HFReward", name=self.name)
+            found["date"] = check_date(
+                is_dated(read.tokenizer),
+                held=date_is_held(read.tokenizer),
+                owner="HFReward",
+                name=self.name,
+            )
             found["system_prompt"] = check_system(
                 read.render, responses, owner="HFReward", name=self.name
             )
