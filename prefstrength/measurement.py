@@ -18,14 +18,18 @@ References
 .. [3] Carroll, Ruppert, Stefanski, Crainiceanu (2006), Measurement Error in Nonlinear Models.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from prefstrength._words import listed, nearest
+from prefstrength._messages import to_messages
+from prefstrength._validate import column, is_nested, numbers
+from prefstrength._words import Rows, listed, nearest
 from prefstrength.errors import InputError
 
 if TYPE_CHECKING:
@@ -89,11 +93,21 @@ class RewardError:
     prob: float = 0.9
 
     def __post_init__(self) -> None:
+        if isinstance(self.sd, bool) or not isinstance(self.sd, Real):
+            raise TypeError(f"Expected the sd of an error as a number; got {self.sd!r}.")
         if not (np.isfinite(self.sd) and self.sd >= 0):
             raise InputError(
                 "Expected the sd of an error as a number of at least 0, in units of the reward; "
                 f"got {self.sd}."
             )
+        # NumPy's numbers would stop a fit from being saved, after the work
+        for name in ("sd", "reliability", "reliability_low", "reliability_high", "prob"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else float(value))
+        for name in ("units", "loadings"):
+            object.__setattr__(self, name, tuple(map(float, getattr(self, name))))
+        object.__setattr__(self, "members", tuple(map(str, self.members)))
+        object.__setattr__(self, "pairs", int(self.pairs))
 
     def combine(self, rewards: Any, attribute: str = "reward") -> Any:
         """The mean of the ensemble's members, brought to root mean square 1 before and after.
@@ -135,7 +149,7 @@ class RewardError:
             )
         units = np.array(self.units)
         if not isinstance(rewards, pd.DataFrame):
-            differences = np.asarray(rewards, dtype=float)
+            differences = _array(rewards)
             if differences.ndim != 2 or differences.shape[1] != len(units):
                 raise InputError(
                     f"Expected differences of shape (pair, {len(units)}), one column for each "
@@ -181,8 +195,9 @@ def measurement_error(
     members : sequence of str, optional
         Names of the members in a table, such as ``["reward_1", "reward_2"]``.
     prompt : str, optional
-        Column of the table that says which pairs share a prompt: the bootstrap then draws
-        prompts, as pairs of one prompt are alike. Pairs are drawn when left out.
+        Column of the table that says which pairs share a prompt (texts, lists of messages, or
+        numbers): the bootstrap then draws prompts, as pairs of one prompt are alike. Pairs are
+        drawn when left out.
     prob : float
         Probability of the bootstrap interval of the reliability.
     seed : int
@@ -198,7 +213,8 @@ def measurement_error(
     ------
     InputError
         For fewer than two members, missing columns, numbers that are not finite, a member that
-        never differs, or members that have nothing in common.
+        never differs, members that have nothing in common, one that goes against the others, or
+        two that are the same.
 
     Notes
     -----
@@ -233,7 +249,7 @@ def measurement_error(
                     else "an array. Leave `prompt` out."
                 )
             )
-        clusters, _ = pd.factorize(rewards[prompt], use_na_sentinel=False)
+        clusters = _clusters(column(rewards, prompt, "prompt"), prompt)
     products = differences[:, :, None] * differences[:, None, :]
     moments = products.mean(axis=0)
     loadings, reliability, variance = _of_moments(moments)
@@ -243,9 +259,20 @@ def measurement_error(
             f"differences of {_correlations(moments)}. Check that all score the same pairs in the "
             "same orientation, and that higher is better in each."
         )
+    _refuse_copies(moments, names)
     rng = np.random.default_rng(seed)
-    drawn = np.array([_of_moments(m)[1] for m in _resampled(products, clusters, rng)])
-    low, high = np.quantile(drawn, [(1 - prob) / 2, (1 + prob) / 2])
+    drawn, reliabilities, _ = _of_moments(_resampled(products, clusters, rng))
+    ends = [(1 - prob) / 2, (1 + prob) / 2]
+    low, high = np.quantile(reliabilities, ends)
+    highest = np.quantile(drawn, ends[1], axis=0)
+    against = [name for name, most in zip(names, highest, strict=True) if most < 0]
+    if against:
+        raise InputError(
+            f"Expected rewards of which higher is better; got {listed(against)} against the "
+            f"others, with loadings of {', '.join(f'{v:.2f}' for v in loadings)} for "
+            f"{listed(names)}. Their mean would take away what it should gather. Turn the sign of "
+            "such a reward, or leave it out."
+        )
     return RewardError(
         sd=float(np.sqrt(1 - reliability)),
         reliability=float(reliability),
@@ -274,7 +301,7 @@ def _differences(rewards: Any, members: Sequence[str] | None) -> tuple[np.ndarra
     else:
         if members is not None:
             raise InputError("Expected `members` with a table of pairs only; got an array.")
-        differences = np.asarray(rewards, dtype=float)
+        differences = _array(rewards)
         if differences.ndim != 2:
             raise InputError(
                 f"Expected differences of shape (pair, member); got shape {differences.shape}."
@@ -302,6 +329,50 @@ def _differences(rewards: Any, members: Sequence[str] | None) -> tuple[np.ndarra
     return differences, names
 
 
+def _array(rewards: Any) -> np.ndarray:
+    try:
+        return np.asarray(rewards, dtype=float)
+    except (TypeError, ValueError):
+        raise InputError(
+            "Expected a table of pairs, or numbers of shape (pair, member); got "
+            f"{type(rewards).__name__} of something else. Make a table with pandas.DataFrame."
+        ) from None
+
+
+def _clusters(values: pd.Series, name: str) -> np.ndarray:
+    """Code of every pair's prompt: a text, a list of messages, or a number that stands for it."""
+    keys: list[Any] = []
+    wrong = np.zeros(len(values), dtype=bool)
+    for i, value in enumerate(values):
+        messages = to_messages(value)
+        if messages is not None:
+            keys.append(tuple((m["role"], m["content"]) for m in messages))
+            continue
+        wrong[i] = is_nested(value) or bool(pd.isna(value))
+        keys.append(None if wrong[i] else value)
+    if wrong.any():
+        raise InputError(
+            f"Column {name!r} should say which prompt a pair belongs to, as a text, a number or a "
+            f"list of messages; got something else in {Rows(values.index).where(wrong)}. Fill it "
+            "in, or leave `prompt` out to draw pairs."
+        )
+    codes: dict[Any, int] = {}
+    return np.array([codes.setdefault(key, len(codes)) for key in keys])
+
+
+def _refuse_copies(moments: np.ndarray, names: Sequence[str]) -> None:
+    """Refuse members that are the same but for their unit: they agree in their errors, too."""
+    sd = np.sqrt(np.diag(moments))
+    correlation = moments / np.outer(sd, sd)
+    for (i, one), (j, other) in itertools.combinations(enumerate(names), 2):
+        if correlation[i, j] > 1 - 1e-9:
+            raise InputError(
+                f"Expected rewards that were made apart from each other; got {one!r} and "
+                f"{other!r}, which are the same but for their unit. Their error cannot be seen "
+                "in how far they disagree. Score with another model, head or seed."
+            )
+
+
 def _columns(frame: pd.DataFrame, members: Sequence[str], side: str) -> np.ndarray:
     names = [f"{member}_{side}" for member in members]
     missing = [name for name in names if name not in frame.columns]
@@ -312,7 +383,9 @@ def _columns(frame: pd.DataFrame, members: Sequence[str], side: str) -> np.ndarr
             f"Expected columns {listed(names)}; got none called {listed(missing)}.{hint} A reward "
             "of a pair is two columns, <name>_chosen and <name>_rejected."
         )
-    return frame[names].to_numpy(dtype=float)
+    rows = Rows(frame.index)
+    found = [numbers(column(frame, name, "members"), name, rows) for name in names]
+    return np.stack(found, axis=1) if found else np.empty((len(frame), 0))
 
 
 def _correlations(moments: np.ndarray) -> str:
@@ -321,38 +394,47 @@ def _correlations(moments: np.ndarray) -> str:
     return ", ".join(f"{value:.2f}" for value in correlation[:6])
 
 
-def _of_moments(moments: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """Loadings, reliability and variance of the mean of the standardised members."""
-    sd = np.sqrt(np.diag(moments))
-    correlation = moments / np.outer(sd, sd)
-    count = len(sd)
-    variance = float(correlation.mean())
+def _of_moments(moments: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Loadings (..., member), reliability and variance of the mean of the standardised members.
+
+    Of one matrix of second moments (member, member), or of many at once.
+    """
+    sd = np.sqrt(np.diagonal(moments, axis1=-2, axis2=-1))
+    correlation = moments / (sd[..., :, None] * sd[..., None, :])
+    count = sd.shape[-1]
     if count == 2:
-        r = float(correlation[0, 1])
-        loading = np.full(2, np.sqrt(max(r, 0.0)))
+        shared = np.sqrt(np.maximum(correlation[..., 0, 1], 0.0))
+        loading = np.stack([shared, shared], axis=-1)
     else:
-        loading = _one_factor(correlation)
-    common = float(loading.sum() ** 2) / count**2
-    noise = float((1 - loading**2).sum()) / count**2
-    return loading, common / (common + noise), variance
+        loading = _one_factor(correlation.reshape(-1, count, count)).reshape(sd.shape)
+    common = loading.sum(axis=-1) ** 2
+    noise = (1 - loading**2).sum(axis=-1)
+    return loading, common / (common + noise), correlation.mean(axis=(-2, -1))
 
 
 def _one_factor(correlation: np.ndarray) -> np.ndarray:
-    """Loadings of one factor by least squares on the correlations off the diagonal (minres)."""
+    """Loadings of one factor by least squares on the correlations off the diagonal (minres).
+
+    Of many matrices at once, (sample, member, member).
+    """
     values, vectors = np.linalg.eigh(correlation)
-    loading = vectors[:, -1] * np.sqrt(values[-1])
-    loading = np.clip(loading * np.sign(loading.sum()), -1.0, 1.0)
-    off = correlation - np.diag(np.diag(correlation))
+    loading = vectors[..., -1] * np.sqrt(values[:, -1:])
+    loading = np.clip(loading * _sign(loading), -1.0, 1.0)
+    off = correlation * (1 - np.eye(correlation.shape[-1]))
     for _ in range(500):
         before = loading.copy()
-        for j in range(len(loading)):  # each given the others: a regression without intercept
-            rest = np.delete(loading, j)
-            total = float(rest @ rest)
-            if total > 0:
-                loading[j] = np.clip(float(np.delete(off[j], j) @ rest) / total, -1.0, 1.0)
+        for j in range(loading.shape[1]):  # each given the others: a regression without intercept
+            total = (loading**2).sum(axis=1) - loading[:, j] ** 2
+            fitted = (off[:, j] * loading).sum(axis=1) / np.maximum(total, 1e-300)
+            loading[:, j] = np.where(total > 0, np.clip(fitted, -1.0, 1.0), loading[:, j])
         if np.max(np.abs(loading - before)) < 1e-10:
             break
-    return loading * np.sign(loading.sum() or 1.0)
+    return np.asarray(loading * _sign(loading))
+
+
+def _sign(loading: np.ndarray) -> np.ndarray:
+    """By which loadings (sample, member) are turned so that their sum is positive."""
+    return np.where(loading.sum(axis=1, keepdims=True) < 0, -1.0, 1.0)
 
 
 def _resampled(

@@ -221,6 +221,12 @@ class MixedLogit:
         from prefstrength.measurement import RewardError
 
         assert self.errors is not None
+        if not isinstance(self.errors, Mapping):
+            (name, *_) = self.coefficients
+            raise TypeError(
+                "Expected errors by the name of their attribute; got "
+                f"{type(self.errors).__name__}. Write errors={{{name!r}: error}}."
+            )
         if len(self.coefficients) > 1 or set(self.errors) != set(self.coefficients):
             raise InputError(
                 "Expected errors of the model's one attribute; got errors of "

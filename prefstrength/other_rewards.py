@@ -1,5 +1,6 @@
 """How far the answer rests on the reward: one model of the choices under several rewards."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,7 +8,8 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from prefstrength._words import listed
+from prefstrength._validate import column, numbers
+from prefstrength._words import Rows, listed
 from prefstrength.choices import Choices, Factor
 from prefstrength.errors import InputError
 from prefstrength.fit import Fit
@@ -16,6 +18,9 @@ from prefstrength.models import MixedLogit
 from prefstrength.strength import heterogeneity
 
 __all__ = ["length_corrected", "sensitivity"]
+
+# How Choices.from_pairs(ties="split") labels the two situations of a pair; the second is turned.
+_TIE = re.compile(r" \(tie ([12]) of 2\)$")
 
 
 def sensitivity(
@@ -33,7 +38,8 @@ def sensitivity(
     rewards : mapping of str to Series or array, or DataFrame
         Differences of each reward, chosen minus rejected. A Series (or a DataFrame, with one
         column for each reward) is matched to the fit's situations by its labels, so that it may
-        hold pairs that the fit left out; an array has one number for each situation, in order.
+        hold pairs that the fit left out, and one number for both halves of a tie that was split;
+        an array has one number for each situation, in order.
         :func:`length_corrected` makes such differences.
     prob : float
         Probability of the (equal-tailed) intervals.
@@ -59,7 +65,8 @@ def sensitivity(
     Notes
     -----
     Everything but the reward stays: choosers, groups, other attributes, default priors (which go
-    by the scale of each reward), method and seed. Rows are not independent: they share all
+    by the scale of each reward), numbers of draws and seed; the way to each posterior is the one
+    that ``method="auto"`` takes. Rows are not independent: they share all
     choices. A verdict that changes with the reward is about the reward, not about the choosers.
 
     Examples
@@ -126,7 +133,8 @@ def length_corrected(
     Raises
     ------
     InputError
-        If a column is missing, a length is not positive, or a text is not plain text.
+        If a column is missing or not finite, a length is not positive, or a text is not plain
+        text.
 
     Notes
     -----
@@ -158,11 +166,7 @@ def length_corrected(
 
 
 def _column(pairs: pd.DataFrame, name: str) -> np.ndarray:
-    if name not in pairs.columns:
-        raise InputError(
-            f"Expected a column {name!r}; got columns {listed(pairs.columns)}. Correct the name."
-        )
-    return pairs[name].to_numpy(dtype=float)
+    return numbers(column(pairs, name, "length_corrected"), name, Rows(pairs.index))
 
 
 def _difference(pairs: pd.DataFrame, reward: str) -> np.ndarray:
@@ -237,7 +241,13 @@ def _matched(name: str, value: Any, labels: list[str]) -> np.ndarray:
                 f"Expected labels of {name!r} that name each pair once; got some twice. Give an "
                 "array in the order of the fit's situations."
             )
-        place = dict(zip(index, value.to_numpy(dtype=float), strict=True))
+        place = dict(zip(index, _floats(name, value), strict=True))
+        place |= {
+            label: place[pair] if tie[1] == "1" else -place[pair]
+            for label in labels
+            if label not in place and (tie := _TIE.search(label))
+            if (pair := label[: tie.start()]) in place
+        }
         missing = [label for label in labels if label not in place]
         if missing:
             raise InputError(
@@ -247,7 +257,7 @@ def _matched(name: str, value: Any, labels: list[str]) -> np.ndarray:
             )
         difference = np.array([place[label] for label in labels])
     else:
-        difference = np.asarray(value, dtype=float)
+        difference = _floats(name, value)
         if difference.shape != (len(labels),):
             raise InputError(
                 f"Expected {len(labels):,} differences of {name!r}, one for each situation of the "
@@ -258,6 +268,17 @@ def _matched(name: str, value: Any, labels: list[str]) -> np.ndarray:
         what = f"{int(wrong.sum()):,} that are not" if wrong.any() else "only differences of 0"
         raise InputError(f"Expected finite differences of {name!r} that are not all 0; got {what}.")
     return difference
+
+
+def _floats(name: str, value: Any) -> np.ndarray:
+    try:
+        return np.asarray(value, dtype=float)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"Expected differences of {name!r} as numbers; got {type(value).__name__} of "
+            "something else. Subtract the two columns of a reward: "
+            "pairs['other_chosen'] - pairs['other_rejected']."
+        ) from None
 
 
 def _with(choices: Choices, difference: np.ndarray) -> Choices:

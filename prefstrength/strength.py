@@ -675,6 +675,10 @@ def strength_prior_summary(
             "situations": fit.spec["data"]["situations"],
             "choosers": fit.spec["data"]["choosers"],
             "data": fit.spec["data"]["hash"],
+            "errors": {
+                name: {"sd": error["sd"], "reliability": error["reliability_here"]}
+                for name, error in fit.errors.items()
+            },
             "versions": fit.spec["versions"],
         },
         "groups": groups,

@@ -113,6 +113,12 @@ class TrueDifferences:
         """Share of the variance of w that is x's, of each component (cell, component)."""
         return self.variances / (self.variances + self.sd**2)
 
+    @property
+    def reliability_of_cells(self) -> np.ndarray:
+        """Share of the variance of w that is x's (cell,)."""
+        true = (self.shares * self.variances).sum(axis=1)
+        return np.asarray(true / (true + self.sd**2))
+
     def given(
         self, difference: np.ndarray, cell: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

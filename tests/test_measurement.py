@@ -1,5 +1,6 @@
 """Errors in the rewards: the likelihood, its certificate, the posterior, and what is refused."""
 
+import json
 from dataclasses import replace
 
 import jax
@@ -14,6 +15,8 @@ from prefstrength.inference import _of
 from prefstrength.likelihood import LikelihoodData
 from prefstrength.mixing import Gamma, LogNormal, Normal, PointMass
 from prefstrength.quantiles import CellLaws, coefficient_at
+from prefstrength.report.facts import collect
+from prefstrength.report.provenance import provenance
 from prefstrength.summaries import summarise
 from prefstrength.true_difference import TrueDifferences
 
@@ -312,6 +315,46 @@ def test_the_fit_holds_what_a_fit_without_errors_holds(two_fits, tmp_path):
     assert "errors" not in repr(naive)
 
 
+def test_what_is_made_of_a_corrected_fit_says_so(two_fits, tmp_path):
+    _, naive, corrected = two_fits
+    prior = ps.StrengthPrior.from_fit(corrected)
+    assert prior.source["errors"]["reward"]["sd"] == 1.0
+    assert prior.source["errors"]["reward"]["reliability"] == pytest.approx(0.5, abs=0.03)
+    assert ps.StrengthPrior.load(prior.save(tmp_path / "prior.json")) == prior
+    plain = ps.StrengthPrior.from_fit(naive)
+    assert plain.source["errors"] == {}
+    assert plain.dispersion < prior.dispersion
+    for fit in (naive, corrected):
+        facts = collect(fit, None, {}, None, None, None, 0.9, 0.25, ())
+        assert provenance(facts, "title", {})["model"]["errors"] == fit.errors
+
+
+def test_a_level_whose_differences_may_be_error_alone_is_named(monkeypatch):
+    """Before the long work, and not where the differences are larger than the errors."""
+
+    class Reached(Exception):
+        pass
+
+    def long_work(*arguments):
+        raise Reached
+
+    monkeypatch.setattr("prefstrength.inference.sample", long_work)
+    rng = np.random.default_rng(0)
+    topic = np.repeat(["large", "small"], 150)
+    seen = np.where(topic == "large", 1.5, 0.4) * rng.standard_normal(300)
+    frame = pd.DataFrame({"reward_chosen": seen, "reward_rejected": 0.0, "topic": topic})
+    choices = ps.Choices.from_pairs(frame, groups=["topic"])
+
+    def fit(sd):
+        errors = {"reward": ps.RewardError(sd=sd)}
+        with pytest.raises(Reached):
+            ps.MixedLogit(LAW, groups=["topic"], errors=errors).fit(choices)
+
+    with pytest.warns(ps.DataWarning, match=r"no larger than their errors .* in 'topic=small':"):
+        fit(0.5)
+    fit(0.2)
+
+
 @pytest.mark.slow
 def test_nuts_with_latent_choosers_finds_the_same_posterior(two_fits):
     """Nothing is shared with the tables: probabilities by JAX, choosers sampled."""
@@ -361,6 +404,12 @@ def test_intervals_cover_where_the_naive_ones_miss():
 # -- what is refused -----------------------------------------------------------------------------
 
 
+def test_errors_in_numpys_numbers_can_be_saved():
+    error = ps.RewardError(sd=np.float32(0.5), reliability=np.float64(0.8), units=np.ones(2))
+    assert json.loads(json.dumps(error.as_json()))["units"] == [1.0, 1.0]
+    assert error == ps.RewardError(sd=0.5, reliability=0.8, units=(1.0, 1.0))
+
+
 def test_what_does_not_know_of_errors_refuses(two_fits):
     choices, naive, corrected = two_fits
     model = ps.MixedLogit(LAW, errors={"reward": ps.RewardError(sd=1.0)})
@@ -391,6 +440,11 @@ def test_errors_that_make_no_sense_are_refused(tmp_path):
         ps.MixedLogit(LAW, errors={"length": ps.RewardError(sd=1.0)})
     with pytest.raises(TypeError, match="Expected a RewardError"):
         ps.MixedLogit(LAW, errors={"reward": 1.0})
+    with pytest.raises(TypeError, match="Write errors={'reward': error}"):
+        ps.MixedLogit(LAW, errors=ps.RewardError(sd=1.0))
+    for sd in ("0.5", True, None):
+        with pytest.raises(TypeError, match="the sd of an error as a number; got"):
+            ps.RewardError(sd=sd)
     long = ps.Choices(np.random.default_rng(0).normal(size=(20, 3, 1)), [0] * 20, ["reward"])
     with pytest.raises(ps.InputError, match="need pairs"):
         ps.MixedLogit(LAW, errors={"reward": ps.RewardError(sd=0.1)}).fit(long)
@@ -489,6 +543,34 @@ def test_the_interval_covers_and_counts_prompts():
     assert once.reliability == pytest.approx(right.reliability)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_member_that_goes_against_the_others_is_refused(seed):
+    """Its loading is negative; one that measures nothing is merely of no use."""
+    _, rewards = ensemble(300, [1.0, 1.0, -0.5], [0.5, 0.5, 1.0], seed=seed)
+    with pytest.raises(ps.InputError, match=r"higher is better; got 'reward_3' against .*-0\."):
+        ps.measurement_error(rewards)
+    _, rewards = ensemble(300, [1.0, 1.0, 0.0], [0.5, 0.5, 1.0], seed=seed)
+    assert ps.measurement_error(rewards).reliability > 0.5
+
+
+def test_conversations_are_prompts_too():
+    _, rewards = ensemble(60, [1.0, 1.0], [1.0, 1.0])
+    columns = {"a_chosen": rewards[:, 0], "b_chosen": rewards[:, 1]}
+    frame = pd.DataFrame(columns | {"a_rejected": 0.0, "b_rejected": 0.0})
+    texts = [f"p{i // 3}" for i in range(60)]
+    chats = [[{"role": "user", "content": text}] for text in texts]
+    chats[1::2] = map(np.array, chats[1::2])  # as Parquet gives them
+    found = [
+        ps.measurement_error(frame.assign(prompt=pd.Series(prompts)), ["a", "b"], prompt="prompt")
+        for prompts in (texts, chats, [i // 3 for i in range(60)])
+    ]
+    assert found[0] == found[1] == found[2]
+    frame["prompt"] = texts
+    frame.loc[7, "prompt"] = None
+    with pytest.raises(ps.InputError, match=r"prompt a pair belongs to.*\(first: 7\)"):
+        ps.measurement_error(frame, ["a", "b"], prompt="prompt")
+
+
 def test_from_two_rewards_in_a_table_to_a_corrected_fit():
     rng = np.random.default_rng(5)
     strength = np.exp(0.7 * rng.standard_normal(120))
@@ -525,7 +607,11 @@ def test_ensembles_that_make_no_sense_are_refused():
         ((np.where(np.arange(100).reshape(50, 2) == 7, np.nan, rewards),), "first: 3"),
         ((rewards * [1.0, 0.0],), "only differences of 0"),
         ((rewards * [1.0, -1.0],), "measure something in common"),
-    ]
+        ((rewards[:, :1] * [1.0, 3.0],), "'reward_1' and 'reward_2', which are the same but for"),
+        (([["a", "b"]],), "numbers of shape"),
+        ((pd.DataFrame({"a_chosen": ["x"] * 50, "a_rejected": 0.0, "b_chosen": rewards[:, 0],
+                        "b_rejected": 0.0}), ["a", "b"]), "Column 'a_chosen' should hold numbers"),
+    ]  # fmt: skip
     for arguments, sentence in cases:
         with pytest.raises(ps.InputError, match=sentence):
             ps.measurement_error(*arguments)

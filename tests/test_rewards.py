@@ -148,6 +148,17 @@ def test_an_ensemble_is_the_mean_of_its_members_in_one_unit():
     json.dumps(about)
 
 
+def test_members_that_go_against_each_other_warn():
+    rng = np.random.default_rng(0)
+    true = rng.normal(size=(60, 1))
+    values = true * [1, 1, -1] + 0.5 * rng.normal(size=(60, 3))
+    pairs = pd.DataFrame(values, columns=list("abc")).assign(zero=0.0)
+    rewards = [ColumnReward(name, "zero") for name in "abc"]
+    with pytest.warns(DataWarning, match="rewards . and 3 of the ensemble .* correlation of -0"):
+        score(pairs, rewards)
+    score(pairs, rewards[:2])
+
+
 def test_what_is_no_ensemble():
     pairs = pd.DataFrame({"a": [1.0, 2.0], "b": [0.0, 4.0]})
     with pytest.raises(InputError, match="at least two rewards; got 1"):

@@ -326,6 +326,30 @@ def test_a_file_that_another_process_merges_meanwhile_is_not_lost(tmp_path, monk
     assert merged
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_two_processes_that_merge_at_once_do_not_delete_each_others_file(
+    tmp_path, monkeypatch, seed
+):
+    """One is held up between two deletions, while the other merges what is there."""
+    rng = np.random.default_rng(seed)
+    everything = rng.permutation(40)
+    one, other = ScoreCache(tmp_path, {"a": 1}), ScoreCache(tmp_path, {"a": 1})
+    one.add(batch_of(*everything[20:25]))
+    one.add(batch_of(*everything))
+    unlink, deleted = Path.unlink, []
+
+    def held_up(path, missing_ok=False):
+        deleted.append(path)
+        if len(deleted) == 2:
+            other.merge()
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", held_up)
+    one.merge()
+    keys = [f"k{n}" for n in range(40)]
+    assert sorted(one.find(keys).index) == sorted(keys)
+
+
 # -- shared beginnings ---------------------------------------------------------------------------
 
 FAMILIES = {

@@ -152,6 +152,15 @@ def test_template_that_writes_the_date_is_told_the_same_every_day(tmp_path):
         score(with_system(make_pairs(4), rows=()), ImplicitReward(*causal), progress=False)
 
 
+def test_date_in_a_format_that_is_made_up_on_the_way_is_pointed_out(tmp_path):
+    later = "{% set how = '%d %b' %}{{ 'w1' if strftime_now(how) == '26 Jul' else 'w2' }} "
+    template = make_tokenizer("{{ bos_token }} " + later + BARE)
+    folder = save(tmp_path, make_model(), template)
+    with pytest.warns(DataWarning, match="made up on the way. Scores change from day to day"):
+        scored = score(make_pairs(4), HFReward(folder), progress=False)
+    assert scored.attrs["reward"]["guards"]["date"] is True
+
+
 # -- where the response begins ---------------------------------------------------------------
 
 
@@ -318,6 +327,35 @@ def test_weights_that_the_model_does_not_use_warn(tmp_path):
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.warns(DataWarning, match="does not use: 'gate.norm.bias'.* and 2 more"):
         score(make_pairs(4), HFReward(folder), progress=False)
+
+
+DOUBLING = """
+from transformers import LlamaForSequenceClassification
+
+class DoublingForSequenceClassification(LlamaForSequenceClassification):
+    def forward(self, **inputs):
+        found = super().forward(**inputs)
+        found.logits = 2 * found.logits
+        return found
+"""
+
+
+def test_code_that_does_not_run_is_said_and_keeps_its_scores_apart(code_cache, tmp_path):
+    """The weights are those of transformers' own class, so that nothing else would show it."""
+    model = save(tmp_path / "model")
+    (model / "doubling.py").write_text(DOUBLING)
+    config = json.loads((model / "config.json").read_text())
+    name = "doubling.DoublingForSequenceClassification"
+    config["auto_map"] = {"AutoModelForSequenceClassification": name}
+    (model / "config.json").write_text(json.dumps(config))
+    pairs, options = make_pairs(6), {"cache": tmp_path / "scores", "progress": False}
+    with pytest.warns(DataWarning, match="did not run: LlamaForSequenceClassification .*others"):
+        native = score(pairs, HFReward(model), **options)
+    own = score(pairs, HFReward(model, trust_remote_code=True), **options)
+    assert own.attrs["reward"]["from_cache"] == 0
+    np.testing.assert_allclose(own["reward_raw_chosen"], 2 * native["reward_raw_chosen"], rtol=1e-5)
+    assert HFReward(model, trust_remote_code=True).identity()["own_code"]
+    assert "own_code" not in HFReward(model).identity()
 
 
 def test_code_without_which_nothing_loads(tmp_path):

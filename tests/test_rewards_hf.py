@@ -315,6 +315,17 @@ def test_a_wrong_padding_token_changes_the_scores(tmp_path):
     assert np.abs(right["reward_raw_chosen"] - wrong["reward_raw_chosen"]).max() > 0.01
 
 
+def test_padding_of_the_tokenizer_alone_that_closes_the_texts(tmp_path):
+    """A model that names no padding token reads a text at its end, which is <|end|> here."""
+    folder = save(tmp_path, make_model(pad_token_id=None), make_tokenizer(pad_token="<|end|>"))
+    pairs = make_pairs(8)
+    with pytest.warns(DataWarning, match="token 6, which the tokenizer alone names as padding"):
+        score(pairs, HFReward(folder), progress=False)
+    right = score(pairs, HFReward(folder, pad_token_id=0), progress=False)
+    expected = plain_loop(folder, pairs, "chosen")
+    np.testing.assert_allclose(right["reward_raw_chosen"], expected, atol=1e-5)
+
+
 def test_scores_that_depend_on_the_batch_warn(folder, monkeypatch):
     from prefstrength.rewards._source import ClassifierSource
 

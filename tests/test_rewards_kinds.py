@@ -210,7 +210,7 @@ def judge(folder, **options):
     return JudgeReward(folder, prompt=QUESTION, labels=("w1", "w2"), **options)
 
 
-def judge_loop(folder, pairs, labels=("w1", "w2")):
+def judge_loop(folder, pairs, labels=("w1", "w2"), **options):
     """Ask one question at a time and compare the two labels as the next token."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     model = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
@@ -219,7 +219,10 @@ def judge_loop(folder, pairs, labels=("w1", "w2")):
     def ask(prompt, first, second):
         text = f"w50 {prompt} w51 {first} w52 {second} w53"
         asked = tokenizer.apply_chat_template(
-            [{"role": "user", "content": text}], add_generation_prompt=True, tokenize=False
+            [{"role": "user", "content": text}],
+            add_generation_prompt=True,
+            tokenize=False,
+            **options,
         )
         with torch.no_grad():
             inputs = tokenizer(asked, add_special_tokens=False, return_tensors="pt")
@@ -260,6 +263,41 @@ def test_judge_reads_both_orders(judging, tmp_path):
     again = score(turned, judge(judging, batch_size=5), cache=tmp_path, progress=False)
     assert again.attrs["reward"]["from_cache"] == 24
     np.testing.assert_array_equal(again["reward_raw_chosen"], scored["reward_raw_rejected"])
+
+
+@pytest.mark.filterwarnings("ignore:The judge")
+def test_judge_that_may_think_first_answers_at_once(tmp_path):
+    """As of Qwen3's template: with thinking on, the next token would open the thoughts."""
+    thinks = (
+        "{% if enable_thinking is defined and enable_thinking is false %} w58 w59{% endif %}"
+        "{% endif %}"
+    )
+    folder = tmp_path / "judge"
+    save(folder, make_causal(), make_tokenizer(ASKING.removesuffix("{% endif %}") + thinks))
+    pairs = make_pairs(6)
+    scored = score(pairs, judge(folder), progress=False)
+    forward, backward = judge_loop(folder, pairs, enable_thinking=False)
+    expected = (forward[:, 0] - forward[:, 1] - backward[:, 0] + backward[:, 1]) / 2
+    found = scored["reward_raw_chosen"] - scored["reward_raw_rejected"]
+    np.testing.assert_allclose(found, expected, atol=1e-5, rtol=0)
+    thoughtful, _ = judge_loop(folder, pairs)
+    assert np.abs(thoughtful - forward).max() > 0.1
+    assert judge(folder).identity()["enable_thinking"] is False
+
+
+def test_question_that_is_too_long_is_named_by_the_pair_that_asks_it(judging):
+    """Both responses of r2 stand in earlier pairs, beside short ones."""
+    long, other = " ".join(WORDS[:30]), " ".join(WORDS[30:])
+    pairs = pd.DataFrame(
+        {
+            "prompt": "w1",
+            "chosen": [long, "w2", long],
+            "rejected": ["w3", other, other],
+        },
+        index=["r0", "r1", "r2"],
+    )
+    with pytest.raises(InputError, match=r"2 of 6 responses \(first rows: r2, r2\)"):
+        score(pairs, judge(judging, max_length=60, max_truncated=0.1), progress=False)
 
 
 def test_judge_that_goes_by_place_is_found_out(judging):

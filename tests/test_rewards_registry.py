@@ -67,8 +67,10 @@ def test_the_table_lists_them_all():
 # -- TRL ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("template", ["trl", "chat"])
-def test_models_of_trls_reward_trainer(template, tmp_path):
+@pytest.mark.parametrize(
+    ("template", "form"), [("trl", "plain"), ("trl", "chat"), ("chat", "chat")]
+)
+def test_models_of_trls_reward_trainer(template, form, tmp_path):
     """The same tokens as in training, and so the scores that training saw."""
     torch = pytest.importorskip("torch")
     trl = pytest.importorskip("trl")
@@ -80,7 +82,7 @@ def test_models_of_trls_reward_trainer(template, tmp_path):
     pairs = make_pairs(6)
     for side in ("chosen", "rejected"):
         pairs[side] = " " + pairs[side]
-    data = conversations(pairs) if template == "chat" else pairs.reset_index(drop=True)
+    data = conversations(pairs) if form == "chat" else pairs.reset_index(drop=True)
     args = trl.RewardConfig(
         str(tmp_path / "run"), report_to="none", use_cpu=True, bf16=False, disable_tqdm=True
     )
@@ -99,3 +101,16 @@ def test_models_of_trls_reward_trainer(template, tmp_path):
                 for ids in trainer.train_dataset[f"{side}_ids"]
             ]
         np.testing.assert_allclose(scored[f"reward_raw_{side}"], expected, atol=1e-5, rtol=0)
+    guards = scored.attrs["reward"]["guards"]
+    assert ("system_prompt" in guards) == (form == "chat")
+
+
+def test_conversations_that_trl_would_put_through_a_template_need_one(tmp_path):
+    pytest.importorskip("transformers")
+    from tests.test_rewards_hf import make_model, make_pairs, make_tokenizer, save
+    from tests.test_rewards_kinds import conversations
+
+    reward = HFReward(save(tmp_path, make_model(), make_tokenizer(None)), template="trl")
+    assert len(score(" " + make_pairs(3), reward, progress=False)) == 3
+    with pytest.raises(InputError, match="expects a chat template .* or plain texts"):
+        score(conversations(make_pairs(3)), reward, progress=False)

@@ -87,6 +87,20 @@ def test_groups_are_kept():
     np.testing.assert_array_equal(again.differences("reward"), choices.differences("reward"))
 
 
+def test_ties_that_were_split_are_matched_by_the_label_of_their_pair():
+    """Either half counts the pair one way round: the second has the difference turned."""
+    rng = np.random.default_rng(3)
+    frame = pd.DataFrame({"reward_chosen": rng.normal(0.5, 1, 120), "reward_rejected": 0.0})
+    frame["tie"] = np.arange(120) % 5 == 0
+    choices = ps.Choices.from_pairs(frame, ties="split")
+    model = ps.MixedLogit({"reward": ps.LogNormal()})
+    fit = model.fit(choices, method="laplace", draws=50, progress=False)
+    twice = 2 * difference(frame, "reward")
+    table = ps.sensitivity(fit, {"twice": twice}, progress=False)
+    assert table["correlation"].tolist() == pytest.approx([1.0, 1.0])
+    assert table["agreement"].nunique() == 1
+
+
 def test_length_correction_is_blind_to_orientation(pairs):
     one = ps.length_corrected(pairs, "long", length="words")
     swapped = pairs.rename(
@@ -112,6 +126,7 @@ def test_what_cannot_be_compared_is_refused(fit, pairs):
         ({"noisy": np.ones(3)}, "720 differences"),
         ({"noisy": 0 * good}, "not all 0"),
         ({"noisy": good.where(good.index != "row 3")}, "1 that are not"),
+        ({"noisy": good.astype(str) + "x"}, "differences of 'noisy' as numbers"),
     ]
     for rewards, sentence in cases:
         with pytest.raises(ps.InputError, match=sentence):
@@ -128,6 +143,9 @@ def test_what_cannot_be_compared_is_refused(fit, pairs):
             ps.sensitivity(other, {"noisy": good})
     with pytest.raises(ps.InputError, match="positive lengths"):
         ps.length_corrected(pairs.assign(words_chosen=0.0), "long", length="words")
+    missing = pairs.assign(long_chosen=pairs["long_chosen"].where(pairs.index != "row 3"))
+    with pytest.raises(ps.InputError, match=r"'long_chosen' .*\(first: row 3\)"):
+        ps.length_corrected(missing, "long", length="words")
     with pytest.raises(ps.InputError, match="plain texts in a column"):
         ps.length_corrected(pairs, "long")
 

@@ -5,17 +5,21 @@ from typing import Any
 
 import jax
 
+from prefstrength._words import listed, warn
 from prefstrength.choices import Choices
 from prefstrength.fit import Fit
 from prefstrength.inference.assemble import assemble, cell_labels
 from prefstrength.inference.prepare import TOLERANCE
 from prefstrength.inference.sampling import METHODS, Sampled, sample
 from prefstrength.likelihood import LikelihoodData
-from prefstrength.models import MixedLogit, cell_codes, describe
+from prefstrength.models import MixedLogit, Population, cell_codes, describe
 from prefstrength.streaming.compressed import CompressedChoices
 from prefstrength.streaming.data import CompressedData
 
 __all__ = ["METHODS", "fit", "sample_population"]
+
+# Share of the variance of a cell's differences that is no error, below which the fit warns.
+_LEAST_RELIABILITY = 0.05
 
 
 def fit(
@@ -120,6 +124,28 @@ def _errors(model: MixedLogit, data: LikelihoodData) -> dict[str, Any]:
     return {"errors": {name: kept}}
 
 
+def _warn_of_error_alone(
+    population: Population, choices: Choices | CompressedChoices, data: LikelihoodData
+) -> None:
+    """Say which cells of the groups have differences that may be error and nothing else."""
+    if data.truth is None:
+        return
+    lost = data.truth.reliability_of_cells < _LEAST_RELIABILITY
+    cells = [
+        " and ".join(f"{factor}={level}" for factor, level in levels.items())
+        for levels, alone in zip(cell_labels(population, choices), lost, strict=True)
+        if alone
+    ]
+    if cells:
+        warn(
+            f"The differences of {next(iter(population.families))!r} are no larger than their "
+            f"errors (sd {data.truth.sd:.3g}) in {listed(cells, most=3)}: hardly anything that was "
+            "chosen there counts, and its strength is that of the other levels. An error that "
+            "was estimated from all pairs may be too large there. Fit these pairs alone, with an "
+            "error of their own."
+        )
+
+
 def _fit(
     model: MixedLogit,
     choices: Choices | CompressedChoices,
@@ -131,6 +157,7 @@ def _fit(
     progress: bool,
 ) -> Fit:
     population, data = _of(model, choices)
+    _warn_of_error_alone(population, choices, data)
     families = tuple(population.families.values())
     found = sample(population, data, families, method, seed, draws, warmup, chains, progress)
     tree = assemble(population, choices, data, found, seed)

@@ -42,7 +42,10 @@ def provenance(facts: Facts, title: str, files: dict[str, bytes]) -> dict[str, A
         },
         "data": spec["data"],
         "reward": facts.reward,
-        "model": {name: spec[name] for name in ("coefficients", "groups", "priors", "scales")},
+        "model": {
+            **{name: spec[name] for name in ("coefficients", "groups", "priors", "scales")},
+            "errors": facts.fit.errors,
+        },
         "inference": {
             name: spec[name]
             for name in ("method", "reason", "likelihood", "draws", "warmup", "chains")

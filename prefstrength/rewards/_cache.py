@@ -5,6 +5,7 @@ import io
 import json
 import os
 import time
+import uuid
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -152,10 +153,11 @@ class ScoreCache:
         """Write one file with the rows of several, then delete those."""
         if len(small) < 2:
             return
-        merged = self._write(pd.concat(small.values(), ignore_index=True).drop_duplicates("key"))
+        # under a name that nobody has read: another process may be about to delete any other
+        table = pd.concat(small.values(), ignore_index=True).drop_duplicates("key")
+        self._write(table, uuid.uuid4().hex)
         for path in small:
-            if path != merged:
-                path.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
     def _files(self) -> list[Path]:
         return sorted(path for path in self.folder.glob("*.parquet") if path.name[0] != ".")
@@ -173,11 +175,11 @@ class ScoreCache:
                 "put there by hand. Delete that file; its responses are scored again."
             ) from error
 
-    def _write(self, table: pd.DataFrame) -> Path:
+    def _write(self, table: pd.DataFrame, unique: str = "") -> Path:
         buffer = io.BytesIO()
         table[self.columns].to_parquet(buffer, index=False)
-        # named by what it holds: two runs that score the same write the same file
-        name = _sha256("\n".join(table["key"]))[:16]
+        # named by what it holds: two runs that score the same batch write the same file
+        name = _sha256("\n".join(table["key"]) + unique)[:16]
         return atomic_write_bytes(self.folder / f"{name}.parquet", buffer.getvalue())
 
 

@@ -10,7 +10,16 @@ import numpy as np
 from prefstrength._words import listed
 from prefstrength.errors import InputError
 from prefstrength.rewards._checkpoint import Checkpoint
-from prefstrength.rewards._encode import Ids, chat_ids, cut, followed, is_dated, one_bos, render
+from prefstrength.rewards._encode import (
+    Ids,
+    chat_ids,
+    cut,
+    date_is_held,
+    followed,
+    is_dated,
+    one_bos,
+    render,
+)
 from prefstrength.rewards._guards import (
     boundary,
     check_bos,
@@ -57,6 +66,12 @@ class JudgeSource:
             if reward.template == "chat"
             else None
         )
+        #: The verdict is read where the answer begins: a model that may think first must not.
+        self._at_once: dict[str, Any] = (
+            {"enable_thinking": False}
+            if self._chat is not None and "enable_thinking" in tokenizer.get_chat_template()
+            else {}
+        )
         self.labels = self._label_tokens()
 
     @property
@@ -70,6 +85,7 @@ class JudgeSource:
             "prompt": reward.prompt,
             "labels": list(reward.labels),
             "template": reward.template,
+            **self._at_once,
             "sanitize": reward.sanitize,
             "max_length": self.max_length,
             "dtype": reward.dtype,
@@ -90,7 +106,10 @@ class JudgeSource:
             except Exception:  # the run names the row of what a template refuses
                 continue
         if self._chat is not None:
-            found["date"] = check_date(is_dated(tokenizer), owner="JudgeReward", name=self.name)
+            held = date_is_held(tokenizer)
+            found["date"] = check_date(
+                is_dated(tokenizer), held=held, owner="JudgeReward", name=self.name
+            )
         found["bos"] = check_bos(tokenizer, openings, owner="JudgeReward")
         return found
 
@@ -98,9 +117,8 @@ class JudgeSource:
         (_, first), (_, second) = response
         text = self.reward.prompt.format(prompt=flatten(prompt), first=first, second=second)
         if self._chat is not None:
-            return self._chat([{"role": "user", "content": text}], add_generation_prompt=True)[
-                "input_ids"
-            ]
+            asked = [{"role": "user", "content": text}]
+            return self._chat(asked, add_generation_prompt=True, **self._at_once)["input_ids"]
         tokenizer = self.checkpoint.tokenizer
         return list(tokenizer(text, split_special_tokens=self.reward.sanitize)["input_ids"])
 
@@ -232,8 +250,10 @@ class ImplicitSource:
         tokenizer, found = self.policy.tokenizer, dict[str, Any]()
         if any(not isinstance(text, str) for text in (*responses.prompts, *responses.texts)):
             _ = self._chat  # which says where there is no template
-            dated = is_dated(tokenizer)
-            found["date"] = check_date(dated, owner="ImplicitReward", name=self.name)
+            held = date_is_held(tokenizer)
+            found["date"] = check_date(
+                is_dated(tokenizer), held=held, owner="ImplicitReward", name=self.name
+            )
             found["system_prompt"] = check_system(
                 partial(render, tokenizer),
                 responses,

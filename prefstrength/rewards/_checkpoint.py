@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from prefstrength._words import warn
 from prefstrength.errors import InputError
 from prefstrength.rewards._cache import folder_fingerprint
 from prefstrength.rewards._team import local_rank
@@ -69,9 +70,23 @@ class Checkpoint:
         )
 
     @property
-    def identity(self) -> dict[str, str]:
-        """Which weights these are; the same model is the same wherever its folder lies."""
-        return {"model": "" if self.local else self.name, "fingerprint": self.fingerprint}
+    def identity(self) -> dict[str, Any]:
+        """Which weights these are; the same model is the same wherever its folder lies.
+
+        And whether code that comes with them runs, which may score otherwise.
+        """
+        found: dict[str, Any] = {
+            "model": "" if self.local else self.name,
+            "fingerprint": self.fingerprint,
+        }
+        return {**found, "own_code": True} if self._runs_own_code() else found
+
+    def _runs_own_code(self) -> bool:
+        brought = (
+            getattr(self.config, "auto_map", None),
+            getattr(self.tokenizer, "init_kwargs", {}).get("auto_map"),
+        )
+        return self._code["trust_remote_code"] and any(brought)
 
     @property
     def template_sha256(self) -> str | None:
@@ -128,8 +143,15 @@ class Checkpoint:
             )
         unused = sorted(report["unexpected_keys"])
         brings = model_class.__name__ in (getattr(self.config, "auto_map", None) or {})
-        if unused and brings and not self._code["trust_remote_code"]:
-            raise self._own_code(f"uses the weights {', '.join(unused[:3])}, lost without it")
+        if brings and not self._code["trust_remote_code"]:
+            if unused:
+                raise self._own_code(f"uses the weights {', '.join(unused[:3])}, lost without it")
+            warn(
+                f"{self.owner}: {self.name!r} brings code of its own for {self.what}, which did "
+                f"not run: {type(model).__name__} of transformers took its place. Scores may be "
+                "others than its makers'. Compare one with the model's documentation, or read "
+                "that code, and if you trust it, say so: trust_remote_code=True."
+            )
         return model, unused
 
     def _own_code(self, why: str) -> InputError:

@@ -4,6 +4,7 @@ import inspect
 import re
 from collections.abc import Callable
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from prefstrength.errors import InputError
@@ -14,8 +15,9 @@ from prefstrength.rewards._responses import flatten, messages
 #: date that Llama's templates fall back to.
 TODAY = datetime(2024, 7, 26)
 
-#: How templates ask for it; the format is the second group.
-_DATE = re.compile(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""")
+#: How templates ask for it; where the format is written there, it is the second group.
+_ASKED = re.compile(r"strftime_now\s*\(")
+_DATE = re.compile(r"""strftime_now\s*\(\s*(["'])(.*?)\1\s*\)""")
 
 #: Token ids by the name under which a model takes them; all of one length.
 Ids = dict[str, list[int]]
@@ -52,10 +54,12 @@ class Reader:
         name: str,
     ) -> None:
         self.tokenizer, self.template, self.max_length = tokenizer, template, max_length
-        self.sanitize = sanitize
+        self.sanitize, self.segments = sanitize, segments
+        self._owner, self._name = owner, name
         # only cross-encoders are asked for segments; others would score differently with them
         self._taken = ("input_ids", "token_type_ids") if template == "pair" else ("input_ids",)
-        self._ids = self._joiner(sanitize, segments, owner, name)
+        if template == "chat":
+            self.require_chat_template()
 
     def __call__(self, prompt: Any, response: Any) -> dict[str, Any]:
         """Return ids as the model takes them, cut to its length, and ``tokens`` before that."""
@@ -68,7 +72,7 @@ class Reader:
 
     def as_written(self, prompt: Any, response: Any) -> Ids:
         """Return all ids as template and tokenizer write them."""
-        ids = self._ids(prompt, response)
+        ids = self._joined(prompt, response)
         return {name: list(ids[name]) for name in self._taken if name in ids}
 
     def boundary(self, prompt: Any, response: Any) -> str | None:
@@ -76,7 +80,7 @@ class Reader:
         if self.template == "pair":
             return None  # two texts, which cannot merge
         tokenizer = self.tokenizer
-        if self.template in ("plain", "trl"):
+        if not self.is_chat(prompt, response):
             alone = flatten(prompt) + ("\n" if self.template == "plain" else "")
             text = alone + flatten(response)
             ids = [
@@ -102,33 +106,43 @@ class Reader:
         """Text that the chat template writes."""
         return render(self.tokenizer, conversation, **options)
 
-    def _joiner(
-        self, sanitize: bool, segments: bool, owner: str, name: str
-    ) -> Callable[[Any, Any], Ids]:
-        tokenizer = self.tokenizer
-        if self.template == "chat":
-            chat = chat_ids(
-                tokenizer,
-                sanitize=sanitize,
-                owner=owner,
-                name=name,
-                otherwise="Say how to join prompt and response: template='plain', or "
-                "template='pair' for a cross-encoder",
-            )
-            return lambda prompt, response: chat(messages(prompt, response))
+    def is_chat(self, prompt: Any, response: Any) -> bool:
+        """Whether the chat template writes the two: TRL asks it for conversations alone."""
+        plain = isinstance(prompt, str) and isinstance(response, str)
+        return self.template == "chat" or (self.template == "trl" and not plain)
+
+    def require_chat_template(self) -> None:
+        """Refuse a tokenizer without one."""
+        _ = self._chat
+
+    @cached_property
+    def _chat(self) -> Callable[..., Ids]:
+        """From messages to token ids."""
+        return chat_ids(
+            self.tokenizer,
+            sanitize=self.sanitize,
+            owner=self._owner,
+            name=self._name,
+            otherwise="Say how to join prompt and response: template='plain', or template='pair' "
+            "for a cross-encoder"
+            if self.template == "chat"
+            else "Give its tokenizer the template that training used, or plain texts",
+        )
+
+    def _joined(self, prompt: Any, response: Any) -> Ids:
+        if self.is_chat(prompt, response):
+            return self._chat(messages(prompt, response))
+        tokenizer, sanitize = self.tokenizer, self.sanitize
         if self.template == "trl":
-            return lambda prompt, response: {
-                "input_ids": followed(tokenizer, flatten(prompt), flatten(response), sanitize)[1]
-            }
+            return {"input_ids": followed(tokenizer, prompt, response, sanitize)[1]}
         if self.template == "plain":
-            return lambda prompt, response: dict(
-                tokenizer(f"{flatten(prompt)}\n{flatten(response)}", split_special_tokens=sanitize)
-            )
-        return lambda prompt, response: dict(
+            text = f"{flatten(prompt)}\n{flatten(response)}"
+            return dict(tokenizer(text, split_special_tokens=sanitize))
+        return dict(
             tokenizer(
                 flatten(prompt),
                 flatten(response),
-                return_token_type_ids=segments,
+                return_token_type_ids=self.segments,
                 split_special_tokens=sanitize,
             )
         )
@@ -193,7 +207,12 @@ def render(tokenizer: Any, conversation: list[dict[str, str]], **options: Any) -
 
 def is_dated(tokenizer: Any) -> bool:
     """Whether the chat template writes today's date."""
-    return bool(tokenizer.chat_template) and bool(_DATE.search(tokenizer.get_chat_template()))
+    return bool(tokenizer.chat_template) and bool(_ASKED.search(tokenizer.get_chat_template()))
+
+
+def date_is_held(tokenizer: Any) -> bool:
+    """Whether every date that the chat template writes can be filled in."""
+    return not (is_dated(tokenizer) and _ASKED.search(_DATE.sub("", tokenizer.get_chat_template())))
 
 
 def _the_date(tokenizer: Any) -> dict[str, Any]:

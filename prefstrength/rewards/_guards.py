@@ -73,37 +73,54 @@ def check_bos(tokenizer: Any, openings: Sequence[Sequence[int]], *, owner: str) 
 
 
 def check_padding(
-    texts: Sequence[Sequence[int]], pad: int | None, *, given: bool, owner: str
+    texts: Sequence[Sequence[int]], pad: int | None, *, named_by: str | None, owner: str
 ) -> dict[str, Any]:
     """Look for texts that end with the padding token, of which the last token is not read.
 
-    Where model and tokenizer agree on such a token, training read its texts in the same way; where
-    somebody chose it, it is a likely mistake.
+    Where the model itself names such a token, training read its texts in the same way; where
+    somebody else chose it, it is a likely mistake: a model that names none is read at the end.
+
+    Parameters
+    ----------
+    texts : sequence of token ids
+        A sample.
+    pad : int or None
+        The padding token.
+    named_by : str or None
+        Who says so, for the sentence; None where the model does.
+    owner : str
+        The reward that asks.
 
     Warns
     -----
     DataWarning
-        If the token was given and texts end with it.
+        If texts end with the token and the model does not name it.
     """
     ending = sum(list(ids[-1:]) == [pad] for ids in texts)
-    if ending and given:
+    if ending and named_by is not None:
         warn(
             f"{owner}: {ending} of {len(texts)} texts that were looked at end with the token "
-            f"{pad}, which pad_token_id= names as padding. Their scores are read before their end. "
-            "Give a padding token that no text ends with."
+            f"{pad}, which {named_by} names as padding. Their scores are read before their end. "
+            "Give a padding token that no text ends with: pad_token_id=."
         )
     return {"id": pad, "ends_texts": ending}
 
 
-def check_date(dated: bool, *, owner: str, name: str) -> bool:
-    """Say that a template writes the date, which is held fixed.
+def check_date(dated: bool, *, held: bool, owner: str, name: str) -> bool:
+    """Say that a template writes the date, and whether it is held fixed.
 
     Warns
     -----
     DataWarning
         If it does.
     """
-    if dated:
+    if not held:
+        warn(
+            f"{owner}: the chat template of {name!r} writes today's date into every text, in a "
+            "format that is made up on the way. Scores change from day to day, and kept ones are "
+            "those of the day that they were made. Write the date into the template."
+        )
+    elif dated:
         warn(
             f"{owner}: the chat template of {name!r} writes today's date into every text, so that "
             "scores would change from day to day. It is told 26 July 2024 on all days. Scores may "

@@ -9,7 +9,7 @@ import numpy as np
 from prefstrength._words import listed, warn
 from prefstrength.errors import InputError
 from prefstrength.rewards._checkpoint import Checkpoint
-from prefstrength.rewards._encode import Reader, is_dated
+from prefstrength.rewards._encode import Reader, date_is_held, is_dated
 from prefstrength.rewards._guards import (
     check_bos,
     check_boundary,
@@ -79,6 +79,8 @@ class _TextSource:
             "scoring": SCORING,
             **self.checkpoint.identity,
             "template": self.reward.template,
+            # TRL's conversations were once read as plain texts
+            **({"conversations": "chat"} if self.reward.template == "trl" else {}),
             "sanitize": self.reward.sanitize,
             "max_length": self.max_length,
             "pad_token_id": self.pad_token_id,
@@ -96,9 +98,15 @@ class _TextSource:
     def _check_texts(self, responses: Responses) -> tuple[dict[str, Any], list[list[int]]]:
         """What was found, and the tokens of the sample that was looked at."""
         read, found = self.read, dict[str, Any]()
-        if self.reward.template == "chat":
-            dated = is_dated(read.tokenizer)
-            found["date"] = check_date(dated, owner="HFReward", name=self.name)
+        chats = map(read.is_chat, responses.prompts, responses.texts)
+        if any(chats):
+            read.require_chat_template()
+            found["date"] = check_date(
+                is_dated(read.tokenizer),
+                held=date_is_held(read.tokenizer),
+                owner="HFReward",
+                name=self.name,
+            )
             found["system_prompt"] = check_system(
                 read.render, responses, owner="HFReward", name=self.name
             )
@@ -184,8 +192,12 @@ class ClassifierSource(_TextSource):
     def check_texts(self, responses: Responses) -> dict[str, Any]:
         """Look for what goes wrong between texts and tokens, before the model is loaded."""
         found, texts = self._check_texts(responses)
-        given = self.reward.pad_token_id is not None
-        padding = check_padding(texts, self.pad_token_id, given=given, owner="HFReward")
+        if self.reward.pad_token_id is not None:
+            named_by: str | None = "pad_token_id="
+        else:
+            model = self.checkpoint.config.get_text_config().pad_token_id
+            named_by = "the tokenizer alone" if model is None else None
+        padding = check_padding(texts, self.pad_token_id, named_by=named_by, owner="HFReward")
         return {"padding_token": padding, **found}
 
     def _heads(self) -> dict[str, int]:

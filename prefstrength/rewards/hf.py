@@ -44,8 +44,8 @@ class HFReward:
     template : {"chat", "plain", "trl", "pair"}
         ``"chat"``: the tokenizer's chat template, a plain prompt as user message and the
         response as assistant message. ``"plain"``: prompt, line break, response. ``"trl"``:
-        prompt, response and EOS without anything between, as TRL's ``RewardTrainer`` reads plain
-        texts (conversations it reads as ``"chat"`` does). ``"pair"``: prompt and response as the
+        as TRL's ``RewardTrainer`` reads them: plain texts as prompt, response and EOS without
+        anything between, conversations as ``"chat"`` does. ``"pair"``: prompt and response as the
         tokenizer's two segments, as cross-encoders expect.
     batch_size : int, optional
         Most responses of a forward pass; by default as many as ``batch_tokens`` allow. 1 scores
@@ -84,8 +84,9 @@ class HFReward:
     DataWarning
         If scores move by more than 2 % of their sd when scored alone instead of in a batch, tie
         as in half precision, or texts begin with BOS twice or without one, break a token where the
-        response begins, carry today's date, or end with a padding token that was given; and if
-        the files hold weights that the model does not use.
+        response begins, carry today's date, or end with a padding token that the model itself does
+        not name; if the files hold weights that the model does not use; and if code that comes with
+        the model does not run, as it is not trusted.
 
     Notes
     -----

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from prefstrength._words import warn
+from prefstrength._words import Rows, warn
 from prefstrength.errors import InputError
 from prefstrength.rewards._causal import JudgeSource
 from prefstrength.rewards._guards import of_run
@@ -63,7 +63,8 @@ class JudgeReward:
         Branch, tag or commit on the hub.
     template : {"chat", "plain"}
         ``"chat"``: the question is a user message in the tokenizer's chat template, followed by
-        its generation prompt. ``"plain"``: the question as it is, for a model without a template.
+        its generation prompt, with thinking switched off where the template knows how
+        (``enable_thinking``). ``"plain"``: the question as it is, for a model without a template.
     batch_size, max_length, max_truncated, dtype, device, sanitize, trust_remote_code
         As of :class:`HFReward`. The output layer stays in float32.
 
@@ -163,7 +164,7 @@ class JudgeReward:
         Scores
             Half the log-odds and their negative, shape (pair,); only differences are known.
         """
-        questions = _both_orders(distinct_responses(pairs))
+        questions = _both_orders(distinct_responses(pairs), Rows(pairs.index).labels())
         source = JudgeSource(self)
         texts = source.check_texts(questions)
         found = run(
@@ -212,8 +213,11 @@ class JudgeReward:
         )
 
 
-def _both_orders(responses: Responses) -> Responses:
-    """Questions of the pairs: the chosen response shown first, and shown second."""
+def _both_orders(responses: Responses, labels: list[str]) -> Responses:
+    """Questions of the pairs: the chosen response shown first, and shown second.
+
+    A question has the label of the first pair that asks it.
+    """
     index: dict[str, int] = {}
     prompts, texts, rows = [], [], []
     places = np.empty((2, len(responses.chosen)), np.int64)
@@ -230,7 +234,7 @@ def _both_orders(responses: Responses) -> Responses:
                 index[key] = len(index)
                 prompts.append(responses.prompts[chosen])
                 texts.append(shown)
-                rows.append(responses.rows[max(chosen, rejected)])
+                rows.append(labels[pair])
             places[order, pair] = index[key]
     return Responses(
         prompts=tuple(prompts),

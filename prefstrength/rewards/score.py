@@ -11,12 +11,14 @@ import numpy as np
 import pandas as pd
 
 from prefstrength._validate import as_frame, check_frame, column, flags
-from prefstrength._words import Rows
+from prefstrength._words import Rows, warn
 from prefstrength.errors import InputError
 from prefstrength.rewards._cache import keep_provenance, load_provenance
 from prefstrength.rewards._team import ALONE_AT_WORK, divided, launched
 
 UNIT_RULE = "root mean square over pairs of reward(chosen) - reward(rejected), ties included"
+#: Members of an ensemble go against each other from so many standard errors below no correlation.
+AGAINST = 3.0
 ENSEMBLE_RULE = f"{UNIT_RULE}, of each member, then of their mean"
 
 
@@ -121,6 +123,11 @@ def score(
     TypeError
         If ``pairs`` is no table or ``reward`` no reward.
 
+    Warns
+    -----
+    DataWarning
+        If two members of an ensemble go against each other; and what the rewards warn of.
+
     Examples
     --------
     >>> import pandas as pd
@@ -198,6 +205,14 @@ def _ensemble(members: list[Scores]) -> Scores:
         sides.append(np.column_stack([np.mean(scaled, axis=0), *scaled]))
     difference = (sides[0] - sides[1])[:, 1:]
     together = difference.T @ difference / len(difference)
+    i, j = np.unravel_index(np.argmin(together), together.shape)
+    if together[i, j] < -AGAINST / math.sqrt(len(difference)):
+        warn(
+            f"The rewards {min(i, j) + 1} and {max(i, j) + 1} of the ensemble go against each "
+            f"other: their differences have a correlation of {together[i, j]:.2f}. Where lower is "
+            "better in one of them, its mean with the others says nothing. Turn its sign, or leave "
+            "it out."
+        )
     return Scores(
         chosen=sides[0],
         rejected=sides[1],

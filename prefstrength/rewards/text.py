@@ -34,7 +34,8 @@ class TextReward:
     whichever response is named first. Ties count half each way. Every pair is scored by a model
     that was fitted without its prompt: prompts are dealt into folds, and the model of a fold
     learns from all other folds. Turns of one conversation share a fold, because folds go by the
-    first user message. The penalty is chosen inside the training folds, again by prompt.
+    first user message; where prompts are plain texts each is a message of its own, whatever it
+    quotes. The penalty is chosen inside the training folds, again by prompt.
 
     Parameters
     ----------
