@@ -55,6 +55,8 @@ from prefstrength.rewards.text import TextReward
 PART_PAIRS = 1 << 14
 #: Rows that are decoded at a time.
 _READ = 1 << 12
+#: Bytes of a column that are read at a time.
+_BUFFER = 1 << 20
 _SCHEMA = "prefstrength/scored-parquet/1"
 #: What the folder is made from, written first; what came out, written last.
 _SETTINGS, _ABOUT = "scoring.json", "reward.json"
@@ -246,12 +248,35 @@ class _Pairs:
     def rows(self) -> int:
         return sum(rows for _, rows in self.files)
 
+    def places(self) -> Iterator[tuple[Path, int, int]]:
+        """Path, number of the first row, and rows of every file."""
+        first = 0
+        for path, rows in self.files:
+            yield path, first, rows
+            first += rows
+
+
+class _Reader:
+    """Reads rows of the pairs; cheaply if every call asks for rows behind those of the last.
+
+    Row groups may be large and cannot be entered in the middle. So they are decoded little by
+    little, and the one that the last call was in stays open.
+    """
+
+    def __init__(self, pairs: _Pairs) -> None:
+        self.pairs = pairs
+        self._file: pq.ParquetFile | None = None
+        self._place: tuple[Path, int] | None = None  # file and row group
+        self._batches: Iterator[pa.RecordBatch] = iter(())
+        self._next = 0  # row of the group that comes next
+        self._held: pa.RecordBatch | None = None  # what is left of a batch
+
     def table(self, start: int, stop: int) -> pa.Table:
         """Rows from ``start`` to ``stop``."""
         batches: list[pa.RecordBatch] = []
-        for path, first, rows in self._places():
-            if first < stop and start < first + rows:
-                batches += _rows_of(path, start - first, stop - first)
+        for path, first, rows in self.pairs.places():
+            if max(first, start) < min(first + rows, stop):
+                batches += self._rows_of_file(path, start - first, stop - first)
         table = pa.Table.from_batches(batches)
         if table.num_rows != stop - start:
             raise InputError(
@@ -264,36 +289,39 @@ class _Pairs:
         """Rows from ``start`` to ``stop``, labelled by file and row."""
         frame = self.table(start, stop).to_pandas()
         labels: list[str] = []
-        for path, first, rows in self._places():
+        for path, first, rows in self.pairs.places():
             here = range(max(start - first, 0), min(stop - first, rows))
             labels += [f"{path.name}:{row}" for row in here]
         return frame.set_axis(labels, axis="index")
 
-    def _places(self) -> Iterator[tuple[Path, int, int]]:
-        """Path, number of the first row, and rows of every file."""
-        first = 0
-        for path, rows in self.files:
-            yield path, first, rows
-            first += rows
-
-
-def _rows_of(path: Path, start: int, stop: int) -> list[pa.RecordBatch]:
-    """Rows of one file; row groups, which may be large, are decoded little by little."""
-    found: list[pa.RecordBatch] = []
-    at = 0
-    with pq.ParquetFile(path, pre_buffer=False) as parquet:
-        for group in range(parquet.num_row_groups):
-            after = at + parquet.metadata.row_group(group).num_rows
-            if at < stop and start < after:
-                for batch in parquet.iter_batches(_READ, row_groups=[group]):
-                    low, high = max(start - at, 0), min(stop - at, len(batch))
-                    if low < high:
-                        found.append(batch.slice(low, high - low))
-                    at += len(batch)
-                    if at >= stop:
-                        break
+    def _rows_of_file(self, path: Path, start: int, stop: int) -> Iterator[pa.RecordBatch]:
+        with pq.ParquetFile(path) as parquet:
+            footer = parquet.metadata
+        at = 0
+        for group in range(footer.num_row_groups):
+            after = at + footer.row_group(group).num_rows
+            if max(at, start) < min(after, stop):
+                yield from self._rows_of_group(path, group, start - at, stop - at)
             at = after
-    return found
+
+    def _rows_of_group(
+        self, path: Path, group: int, start: int, stop: int
+    ) -> Iterator[pa.RecordBatch]:
+        if self._place != (path, group) or start < self._next:
+            if self._file is not None:
+                self._file.close()
+            self._file = pq.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False)
+            self._place, self._next, self._held = (path, group), 0, None
+            self._batches = self._file.iter_batches(_READ, row_groups=[group])
+        while self._next < stop:
+            batch = next(self._batches, None) if self._held is None else self._held
+            if batch is None:
+                return
+            low, high = max(start - self._next, 0), min(stop - self._next, len(batch))
+            self._held = batch.slice(high) if high < len(batch) else None
+            self._next += high
+            if low < high:
+                yield batch.slice(low, high - low)
 
 
 # -- the work ------------------------------------------------------------------------------------
@@ -374,8 +402,9 @@ class _Job:
             for part in us.share(range(self.parts))
             if not all(self.raw(m, part).is_file() for m in range(len(self.members)))
         ]
+        reader = _Reader(self.pairs)
         for part in tqdm(left, desc="checking", unit="part", disable=not progress, leave=None):
-            frame = self.pairs.frame(*self.bounds(part))
+            frame = reader.frame(*self.bounds(part))
             ties(frame)
             for name in TEXT_COLUMNS if texts else ():
                 if name in frame.columns:  # else the reward says what it needs
@@ -511,11 +540,12 @@ class _Scorer:
         self.job, self.member, self.cache, self.progress = job, member, cache, progress
         # what was looked at for the identity; the model is let go of with the scorer
         self.kept = opened()
+        self.reader = _Reader(job.pairs)
 
     def __call__(self, part: int) -> list[str]:
         path = self.job.raw(self.member, part)
         own = path.with_suffix("")
-        frame = self.job.pairs.frame(*self.job.bounds(part))
+        frame = self.reader.frame(*self.job.bounds(part))
         with warnings.catch_warnings(record=True) as caught, kept_open(self.kept):
             warnings.simplefilter("always", DataWarning)
             scores = self.job.members[self.member].score_pairs(
@@ -542,12 +572,13 @@ class _Writer:
 
     def __init__(self, job: _Job, members: list[float], units: list[float], tally: Tally) -> None:
         self.job, self.members, self.units = job, members, units
+        self.reader = _Reader(job.pairs)
 
     def __call__(self, part: int) -> list[str]:
         found, _, said = self.job.found(part)
         scores = mean_of(found, self.members) if self.members else found[0]
         start, stop = self.job.bounds(part)
-        table = self.job.pairs.table(start, stop)
+        table = self.reader.table(start, stop)
         for name, values in reward_columns(scores, self.units).items():
             if name in table.column_names:
                 table = table.set_column(table.column_names.index(name), name, pa.array(values))
