@@ -134,7 +134,7 @@ def cluster(workers: int | None, *, models: bool) -> Iterator[Cluster]:
     if ray.is_initialized():
         yield _workers(ray, workers, models)
         return
-    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     # names of sockets are limited to some 100 characters, and Ray adds 60 of its own
     short = "/tmp" if os.path.isdir("/tmp") else None
     with tempfile.TemporaryDirectory("", "ray-", short, ignore_cleanup_errors=True) as folder:
