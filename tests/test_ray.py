@@ -73,7 +73,6 @@ assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
 """
 
 
-@pytest.mark.slow
 def test_workers_of_a_local_ray_sum_up_as_one_process_does(tmp_path):
     pytest.importorskip("ray", reason="Ray is not installed (the extra ray)")
     (tmp_path / "script.py").write_text(SCRIPT)
