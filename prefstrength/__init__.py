@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         TextReward,
         registered_rewards,
         score,
+        score_parquet,
     )
     from prefstrength.simulation import simulate
     from prefstrength.sources import load_pairs
@@ -99,6 +100,7 @@ _HOMES = {
         "TextReward",
         "registered_rewards",
         "score",
+        "score_parquet",
     ),
     "simulation": ("simulate",),
     "sources": ("load_pairs",),

@@ -200,6 +200,14 @@ Scale = Annotated[
         rich_help_panel=_DATA,
     ),
 ]
+OnRay = Annotated[
+    bool,
+    typer.Option(
+        "--ray",
+        help="Divide the work between the workers of a Ray cluster: the one at RAY_ADDRESS, or a "
+        "local one. Needs the extra ray.",
+    ),
+]
 Folder = Annotated[
     Path, typer.Argument(metavar="DIR", help="Folder in which the stage before has finished.")
 ]
@@ -446,6 +454,50 @@ def score(
 
 
 @app.command()
+def score_parquet(
+    context: typer.Context,
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILES",
+            help="Parquet files of the same columns, folders of them, or globs in quotes.",
+        ),
+    ],
+    out: Out,
+    reward: RewardName = "auto",
+    ray: OnRay = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="With --ray: how many workers; one for each GPU by default or, without GPUs, for "
+            "each machine.",
+        ),
+    ] = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Score pairs of any number, part by part, into Parquet files in DIR.
+
+    For files too large to be read at once. Every row is written with reward_chosen and
+    reward_rejected, in units of the sd of all differences; reward.json says how they came about.
+    The reward text learns from all pairs together, and is left to `prefstrength score`. The same
+    command again, after an interruption, goes on where it was.
+    """
+    about = pipeline.score_parquet(
+        files,
+        out,
+        reward,
+        backend="ray" if ray else None,
+        workers=workers,
+        progress=not quiet,
+    )
+    typer.echo(f"Pairs: {about['pairs']:,} in {about['parts']:,} files")
+    _say_agreement(about)
+    typer.echo(f"Next: prefstrength compress {out} --out RESULTS")
+
+
+@app.command()
 def compress(
     context: typer.Context,
     files: Files,
@@ -454,6 +506,7 @@ def compress(
     group: Groups = None,
     weights: Weights = None,
     scale: Scale = None,
+    ray: OnRay = False,
     force: Force = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -471,6 +524,7 @@ def compress(
         groups=group or (),
         weights=weights,
         scale=scale,
+        backend="ray" if ray else None,
         force=force,
         progress=not quiet,
     )
@@ -769,7 +823,10 @@ def _say_reward(out: Path) -> None:
     if not (out / "choices.json").is_file():
         return  # compressed pairs, whose rewards came with them
     summary = pipeline.read_json(out / "choices.json")
-    reward = summary.get("reward") or {}
+    _say_agreement(summary.get("reward") or {})
+
+
+def _say_agreement(reward: dict[str, Any]) -> None:
     agreement = reward.get("agreement")
     said = "" if agreement is None else f", higher for the chosen response in {agreement:.1%}"
     typer.echo(f"Reward: {reward.get('name', 'not recorded')}{said}")

@@ -28,7 +28,7 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -53,6 +53,7 @@ __all__ = [
     "report",
     "run",
     "score",
+    "score_parquet",
     "train",
 ]
 
@@ -190,7 +191,7 @@ def score(
 
     def work(clear: Callable[[], None]) -> pd.DataFrame:
         frame = ps.read_pairs(pairs)
-        kind, model = _reward(reward, frame, seed)
+        kind, model = _reward(reward, frame.columns, seed)
         if kind != "columns":
             # Hours of scoring must not end in a misspelt column: the same door, with made-up
             # rewards that pass its checks of rewards.
@@ -209,6 +210,40 @@ def score(
     )
 
 
+def score_parquet(
+    files: Any,
+    out: str | os.PathLike[str],
+    reward: str = "auto",
+    *,
+    backend: str | None = None,
+    workers: int | None = None,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Score pairs in Parquet files of any size into a folder of Parquet files.
+
+    Parameters
+    ----------
+    files : path, str or sequence of them
+        Parquet files, folders or globs, as :func:`~prefstrength.score_parquet` takes them.
+    out : path
+        Folder for the scored pairs, from which :func:`compress` goes on.
+    reward : str
+        As in :func:`score`, except ``"text"``.
+    backend, workers, progress
+        As in :func:`~prefstrength.score_parquet`.
+
+    Returns
+    -------
+    dict
+        What came out, as in ``reward.json``.
+    """
+    from prefstrength._parquet import look_at, parquet_files
+
+    schema, _, _ = look_at(parquet_files(files)[0])
+    _, model = _reward(reward, schema.names, seed=0)
+    return ps.score_parquet(files, out, model, backend=backend, workers=workers, progress=progress)
+
+
 def compress(
     files: Any,
     out: str | os.PathLike[str],
@@ -217,6 +252,7 @@ def compress(
     groups: Sequence[str] = (),
     weights: str | None = None,
     scale: float | None = None,
+    backend: str | None = None,
     force: bool = False,
     progress: bool = True,
 ) -> Any:
@@ -228,7 +264,7 @@ def compress(
         Parquet files, folders or globs, as :func:`~prefstrength.compress_choices` takes them.
     out : path
         Folder for the results; the sums are written to ``compressed/``.
-    chooser, groups, weights, scale
+    chooser, groups, weights, scale, backend
         As in :func:`~prefstrength.compress_choices`.
     force : bool
         Replace sums of other files or columns, and all that followed from them.
@@ -273,6 +309,7 @@ def compress(
         weight=weights,
         scale=scale,
         checkpoint=parts,
+        backend=backend,
         progress=progress,
     )
     _clear(out, "fit")
@@ -933,10 +970,10 @@ def _peak_memory() -> float | None:
 _FROM_MODELS = ("hf", "judge", "implicit")
 
 
-def _reward(name: str, frame: pd.DataFrame, seed: int) -> tuple[str, Any]:
+def _reward(name: str, columns: Iterable[str], seed: int) -> tuple[str, Any]:
     """Kind and reward model that ``name`` stands for."""
     if name == "auto":
-        name = "columns" if {"reward_chosen", "reward_rejected"} <= set(frame.columns) else "text"
+        name = "columns" if {"reward_chosen", "reward_rejected"} <= set(columns) else "text"
     kind, _, rest = name.partition(":")
     if kind == "columns":
         column = rest or "reward"

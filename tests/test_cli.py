@@ -18,7 +18,10 @@ from prefstrength.cli import app
 from prefstrength.demo_data import make_demo_data
 from prefstrength.learned import LearnedStrength
 
-COMMANDS = ("run", "score", "fit", "train", "compare", "report", "demo", "plan", "calibrate")
+COMMANDS = (
+    "run", "score", "score-parquet", "compress", "fit", "train", "compare", "report", "demo",
+    "plan", "calibrate",
+)  # fmt: skip
 STAGES_WITHOUT_TRAINING = ("score", "fit", "report")
 
 
@@ -175,6 +178,46 @@ def test_score_writes_pairs_and_their_summary(pairs: Path, out: Path) -> None:
     assert summary["groups"] == {"dataset": {"howto": 36, "stories": 36}}
     assert summary["dropped"] == []
     assert summary["content_hash"] == pipeline.choices(out).content_hash()
+
+
+def test_files_are_scored_and_summed_up_part_by_part(frame: pd.DataFrame, tmp_path: Path) -> None:
+    (tmp_path / "pairs").mkdir()
+    for name, rows in (("a", slice(30)), ("b", slice(30, None))):
+        frame[rows].to_parquet(tmp_path / "pairs" / f"{name}.parquet")
+    scored, out = tmp_path / "scored", tmp_path / "out"
+    for _ in range(2):  # the second time nothing is left to do
+        result = call("score-parquet", tmp_path / "pairs" / "*.parquet", "--out", scored, "-q")
+        assert result.exit_code == 0, result.output
+        assert "Pairs: 72 in 1 files" in result.stdout
+        assert "Reward: ColumnReward, higher for the chosen response in" in result.stdout
+        assert f"prefstrength compress {scored}" in result.stdout
+    expected = ps.score(frame, ps.ColumnReward("reward_chosen", "reward_rejected"))
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(scored / "part-00000.parquet").reset_index(drop=True),
+        expected.reset_index(drop=True),
+    )
+    result = call("compress", scored, "--out", out, "--chooser", "annotator", "-q")
+    assert result.exit_code == 0, result.output
+    assert ps.load_compressed(out / "compressed").n_situations == 72
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--reward", "text"], "TextReward, which learns from all pairs together"),
+        (["--reward", "nonsense"], "Expected a reward out of auto, columns"),
+        (["--workers", "2"], "got workers=2 and backend=None"),
+    ],
+)
+def test_a_mistake_in_scoring_files_is_one_sentence(
+    options: list[str], said: str, frame: pd.DataFrame, tmp_path: Path
+) -> None:
+    frame.to_parquet(tmp_path / "pairs.parquet")
+    result = call("score-parquet", tmp_path / "pairs.parquet", "--out", tmp_path / "o", *options)
+    assert result.exit_code == 2
+    assert said in result.output
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "o").exists()
 
 
 def test_text_reward_where_there_are_no_columns(frame: pd.DataFrame, tmp_path: Path) -> None:

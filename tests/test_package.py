@@ -28,7 +28,7 @@ def test_version_is_the_same_everywhere() -> None:
 def test_the_analysis_installs_without_torch() -> None:
     assert not names_of(PROJECT["dependencies"]) & TORCH
     extras = PROJECT["optional-dependencies"]
-    assert set(extras) == {"rewards", "mixdpo", "all"}
+    assert set(extras) == {"rewards", "mixdpo", "ray", "all"}
     assert {"torch", "transformers"} <= names_of(extras["rewards"])
     assert {"torch", "transformers", "trl"} <= names_of(extras["mixdpo"])
 

@@ -12,7 +12,8 @@ reward                  what it is                                              
 :class:`ImplicitReward` a DPO-trained policy against its reference                  transformers
 ======================  ==========================================================  =============
 
-All go through :func:`score`, which reports them in units of the sd of their differences.
+All go through :func:`score`, which reports them in units of the sd of their differences, or, where
+the pairs are too many for memory, through :func:`score_parquet`.
 Importing this package loads neither scikit-learn nor torch.
 """
 
@@ -20,6 +21,7 @@ from prefstrength.rewards.columns import ColumnReward
 from prefstrength.rewards.hf import HFReward
 from prefstrength.rewards.implicit import ImplicitReward
 from prefstrength.rewards.judge import JudgeReward
+from prefstrength.rewards.parquet import score_parquet
 from prefstrength.rewards.registry import registered_rewards
 from prefstrength.rewards.score import Reward, Scores, score
 from prefstrength.rewards.text import TextReward
@@ -34,4 +36,5 @@ __all__ = [
     "TextReward",
     "registered_rewards",
     "score",
+    "score_parquet",
 ]

@@ -19,6 +19,7 @@ from prefstrength.errors import InputError
 from prefstrength.rewards._batches import Row, plan, shared_rows, single_rows
 from prefstrength.rewards._cache import ScoreCache
 from prefstrength.rewards._memory import default_tokens, free_memory, out_of_memory
+from prefstrength.rewards._open import once
 from prefstrength.rewards._responses import Responses
 from prefstrength.rewards._team import ALONE_AT_WORK, Team, team
 
@@ -250,7 +251,7 @@ class _Loop:
         tokens = np.array([item["tokens"] for item in self.items], np.int64)
         check_truncation(tokens, self.source.max_length, self.max_truncated, self.responses.rows)
         self.ids = [item["input_ids"] for item in self.items]
-        self.model = self.source.load()
+        self.model = once(self.source, self.source.load)
         self.shares = isinstance(self.source, SharingSource) and self.source.shares(self.model)
         missing = {i for i, key in enumerate(self.keys) if key not in known.index}
         alone = self._sample(missing, known)
@@ -267,6 +268,7 @@ class _Loop:
                 unit="token",
                 unit_scale=True,
                 disable=not progress,
+                leave=None,  # a bar inside another goes when it is full
             ) as bar,
         ):
             while queue:
@@ -298,7 +300,9 @@ class _Loop:
     def _encode(self, progress: bool) -> None:
         """Tokenise every response once."""
         self.items: list[dict[str, Any]] = []
-        for i in tqdm(range(len(self.keys)), desc="tokens", unit="response", disable=not progress):
+        for i in tqdm(
+            range(len(self.keys)), desc="tokens", unit="response", disable=not progress, leave=None
+        ):
             prompt, response = self.responses.prompts[i], self.responses.texts[i]
             try:
                 item = self.source.encode(prompt, response)

@@ -1,7 +1,7 @@
 """Which of several processes this is, and whether they divide the work of scoring."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -21,6 +21,16 @@ class Team:
 
     rank: int
     size: int
+
+    def share(self, numbers: Iterable[int]) -> list[int]:
+        """Those of some numbers that are this process's, whenever it looks and at which ones.
+
+        Examples
+        --------
+        >>> Team(1, 2).share([0, 3, 4, 7])
+        [3, 7]
+        """
+        return [number for number in numbers if number % self.size == self.rank]
 
 
 ALONE_AT_WORK = Team(0, 1)

@@ -1,8 +1,8 @@
 """Rewards that are already there, as two columns."""
 
 import os
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
 
 import pandas as pd
 
@@ -44,6 +44,10 @@ class ColumnReward:
                 "ColumnReward expects two columns, one for each response; got "
                 f"{self.chosen!r} for both. Name the column of the rejected response too."
             )
+
+    def identity(self) -> dict[str, Any]:
+        """Say what the rewards depend on, as of :meth:`HFReward.identity`."""
+        return {"reward": "ColumnReward", **asdict(self)}
 
     def score_pairs(
         self,

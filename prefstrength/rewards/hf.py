@@ -9,6 +9,7 @@ import pandas as pd
 
 from prefstrength.errors import InputError
 from prefstrength.rewards._guards import of_run
+from prefstrength.rewards._open import once
 from prefstrength.rewards._responses import distinct_responses
 from prefstrength.rewards._run import run
 from prefstrength.rewards._settings import check_settings, check_whole
@@ -213,7 +214,7 @@ class HFReward:
         InputError
             If configuration or tokenizer cannot be loaded, or do not say how to score.
         """
-        return open_source(self).identity
+        return once(self, lambda: open_source(self)).identity
 
     def score_pairs(
         self,
@@ -240,7 +241,7 @@ class HFReward:
             The model's raw output, shape (pair,), or (pair, attribute) with ``heads``.
         """
         responses = distinct_responses(pairs)
-        source = open_source(self)
+        source = once(self, lambda: open_source(self))
         texts = source.check_texts(responses)
         found = run(
             source,

@@ -10,6 +10,7 @@ import pandas as pd
 from prefstrength.errors import InputError
 from prefstrength.rewards._causal import ImplicitSource
 from prefstrength.rewards._guards import of_run
+from prefstrength.rewards._open import once
 from prefstrength.rewards._responses import distinct_responses
 from prefstrength.rewards._run import run
 from prefstrength.rewards._settings import check_name, check_settings
@@ -88,8 +89,8 @@ class ImplicitReward:
             raise InputError(f"ImplicitReward expects beta above 0; got {self.beta}.")
 
     def identity(self) -> dict[str, Any]:
-        """Say what scores are kept under, as of :meth:`HFReward.identity`."""
-        return ImplicitSource(self).identity
+        """Say what scores depend on, as of :meth:`HFReward.identity`; the cache is free of beta."""
+        return {**once(self, lambda: ImplicitSource(self)).identity, "beta": self.beta}
 
     def score_pairs(
         self,
@@ -115,7 +116,7 @@ class ImplicitReward:
             Implicit rewards, shape (pair,).
         """
         responses = distinct_responses(pairs)
-        source = ImplicitSource(self)
+        source = once(self, lambda: ImplicitSource(self))
         texts = source.check_texts(responses)
         found = run(
             source,

@@ -12,6 +12,7 @@ from prefstrength._words import Rows, warn
 from prefstrength.errors import InputError
 from prefstrength.rewards._causal import JudgeSource
 from prefstrength.rewards._guards import of_run
+from prefstrength.rewards._open import once
 from prefstrength.rewards._responses import Responses, content_key, distinct_responses, flatten
 from prefstrength.rewards._run import run
 from prefstrength.rewards._settings import check_settings
@@ -139,7 +140,7 @@ class JudgeReward:
 
     def identity(self) -> dict[str, Any]:
         """Say what scores are kept under, as of :meth:`HFReward.identity`."""
-        return JudgeSource(self).identity
+        return once(self, lambda: JudgeSource(self)).identity
 
     def score_pairs(
         self,
@@ -165,7 +166,7 @@ class JudgeReward:
             Half the log-odds and their negative, shape (pair,); only differences are known.
         """
         questions = _both_orders(distinct_responses(pairs), Rows(pairs.index).labels())
-        source = JudgeSource(self)
+        source = once(self, lambda: JudgeSource(self))
         texts = source.check_texts(questions)
         found = run(
             source,

@@ -141,19 +141,8 @@ def score(
     """
     frame = as_frame(pairs)
     check_frame(frame)
-    ensemble = isinstance(reward, (list, tuple))
-    members: list[Any] = list(reward) if isinstance(reward, (list, tuple)) else [reward]
-    for member in members:
-        if isinstance(member, type) or not isinstance(member, Reward):
-            raise TypeError(
-                "score expects a reward such as TextReward(), ColumnReward(...) or HFReward(...), "
-                f"or a list of them; got {member!r}. A class needs its parentheses."
-            )
-    if ensemble and len(members) < 2:
-        raise InputError(
-            f"An ensemble expects at least two rewards; got {len(members)}. Give another, or the "
-            "reward without its list."
-        )
+    members = members_of(reward)
+    ensemble = len(members) > 1
     if cache is not None:
         load_provenance(cache)  # it will be added to: better refused now than after the work
     us = launched() if divide else ALONE_AT_WORK
@@ -161,36 +150,118 @@ def score(
         found = [member.score_pairs(frame, cache=cache, progress=progress) for member in members]
     if cache is not None and us.rank == 0:
         keep_provenance(cache, [scores.provenance for scores in found])
-    scores = _ensemble(found) if ensemble else found[0]
-    decided = ~ties(frame)
-    columns: dict[str, np.ndarray] = {}
-    about: dict[str, dict[str, Any]] = {}
-    for index, attribute in enumerate(scores.attributes):
-        chosen, rejected = scores.of(index)
-        # the members of an ensemble keep the unit of their mean, which comes first
-        unit = (
-            about["reward"]["unit"] if ensemble and about else unit_of(chosen - rejected, attribute)
-        )
-        columns |= reward_columns(attribute, chosen, rejected, unit)
-        about[attribute] = _about(chosen - rejected, unit, decided)
+    scores = found[0]
+    if ensemble:
+        check_ensemble(found)
+        members_units = [Tally.of(each).unit() for each in found]
+        scores = mean_of(found, members_units)
+    tally = Tally.of(scores, ~ties(frame))
+    units = tally.units(ensemble)
+    columns = reward_columns(scores, units)
     scored = frame.copy()
     for name, values in columns.items():
         scored[name] = values
-    scored.attrs["reward"] = {
-        **scores.provenance,
-        # one reward speaks for itself; several are told apart by name
-        **(about.pop("reward") if ensemble or list(about) == ["reward"] else {}),
-        **({"attributes": about} if about else {}),
-        "unit_rule": ENSEMBLE_RULE if ensemble else UNIT_RULE,
-        "pairs": len(frame),
-        "replaced": [name for name in columns if name in frame.columns],
-        "versions": {**versions("numpy", "pandas"), **scores.provenance.get("versions", {})},
-    }
+    scored.attrs["reward"] = about_reward(
+        about_ensemble([each.provenance for each in found], members_units, tally)
+        if ensemble
+        else scores.provenance,
+        tally,
+        units,
+        replaced=[name for name in columns if name in frame.columns],
+        ensemble=ensemble,
+    )
     return scored
 
 
-def _ensemble(members: list[Scores]) -> Scores:
-    """Mean of the members, each with differences of sd 1, and the members themselves."""
+def members_of(reward: Any) -> list[Any]:
+    """Rewards of an ensemble, or the one that there is."""
+    several = isinstance(reward, (list, tuple))
+    members: list[Any] = list(reward) if several else [reward]
+    for member in members:
+        if isinstance(member, type) or not isinstance(member, Reward):
+            raise TypeError(
+                "score expects a reward such as TextReward(), ColumnReward(...) or HFReward(...), "
+                f"or a list of them; got {member!r}. A class needs its parentheses."
+            )
+    if several and len(members) < 2:
+        raise InputError(
+            f"An ensemble expects at least two rewards; got {len(members)}. Give another, or the "
+            "reward without its list."
+        )
+    return members
+
+
+@dataclass(frozen=True, eq=False)
+class Tally:
+    """Sums over pairs from which units and shares follow; those of parts of the pairs add up.
+
+    Attributes
+    ----------
+    attributes : tuple of str
+        What was scored.
+    pairs, decided : int
+        How many pairs there are, and how many of them have a preference.
+    products : ndarray, shape (attribute, attribute)
+        Of the differences chosen minus rejected.
+    agreed, equal : ndarray, shape (attribute,)
+        Decided pairs whose chosen response has the higher reward, equal rewards counting half;
+        pairs with equal rewards.
+    """
+
+    attributes: tuple[str, ...]
+    pairs: int
+    decided: int
+    products: np.ndarray
+    agreed: np.ndarray
+    equal: np.ndarray
+
+    @classmethod
+    def of(cls, scores: Scores, decided: np.ndarray | None = None) -> "Tally":
+        """Sum up scores; all pairs are decided unless a mask says otherwise."""
+        mask = np.ones(len(scores.chosen), bool) if decided is None else decided
+        columns = [np.subtract(*scores.of(i)) for i in range(len(scores.attributes))]
+        return cls(
+            attributes=scores.attributes,
+            pairs=len(mask),
+            decided=int(mask.sum()),
+            # sums of NumPy, not matrix products, whose last digit depends on the threads
+            products=np.array([[float(np.sum(a * b)) for b in columns] for a in columns]),
+            agreed=np.array([np.sum((d > 0) + 0.5 * (d == 0), where=mask) for d in columns]),
+            equal=np.array([int(np.sum(d == 0)) for d in columns]),
+        )
+
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(
+            self.attributes,
+            self.pairs + other.pairs,
+            self.decided + other.decided,
+            self.products + other.products,
+            self.agreed + other.agreed,
+            self.equal + other.equal,
+        )
+
+    def unit(self, index: int = 0) -> float:
+        """Root mean square of the differences, which must tell some pair apart."""
+        unit = math.sqrt(float(self.products[index, index]) / self.pairs)
+        if not unit > 0:
+            attribute = self.attributes[index]
+            called = "reward" if attribute == "reward" else f"{attribute} reward"
+            raise InputError(
+                "A reward expects to tell chosen from rejected responses; got the same "
+                f"{called} for both in all {self.pairs} pairs. The two sides may be the same "
+                "column or the same text. Check the columns, or use another reward."
+            )
+        return unit
+
+    def units(self, ensemble: bool) -> list[float]:
+        """Unit of every attribute; members of an ensemble have that of their mean, the first."""
+        if ensemble:
+            return [self.unit()] * len(self.attributes)
+        return [self.unit(index) for index in range(len(self.attributes))]
+
+
+def check_ensemble(members: Sequence[Scores]) -> None:
+    """Refuse members with several numbers."""
     several = [scores for scores in members if scores.attributes != ("reward",)]
     if several:
         raise InputError(
@@ -198,67 +269,84 @@ def _ensemble(members: list[Scores]) -> Scores:
             f"{', '.join(several[0].attributes)} from {several[0].provenance.get('name')}. Choose "
             "one output: HFReward(..., head=0)."
         )
+
+
+def mean_of(members: Sequence[Scores], units: Sequence[float]) -> Scores:
+    """Mean of the members, each with differences of sd 1, and the members themselves."""
     sides = []
-    units = [unit_of(scores.chosen - scores.rejected) for scores in members]
-    for side in ("chosen", "rejected"):
-        scaled = [getattr(scores, side) / unit for scores, unit in zip(members, units, strict=True)]
+    for side in (0, 1):
+        scaled = [one.of(0)[side] / unit for one, unit in zip(members, units, strict=True)]
         sides.append(np.column_stack([np.mean(scaled, axis=0), *scaled]))
-    difference = (sides[0] - sides[1])[:, 1:]
-    together = difference.T @ difference / len(difference)
-    i, j = np.unravel_index(np.argmin(together), together.shape)
-    if together[i, j] < -AGAINST / math.sqrt(len(difference)):
-        warn(
-            f"The rewards {min(i, j) + 1} and {max(i, j) + 1} of the ensemble go against each "
-            f"other: their differences have a correlation of {together[i, j]:.2f}. Where lower is "
-            "better in one of them, its mean with the others says nothing. Turn its sign, or leave "
-            "it out."
-        )
     return Scores(
         chosen=sides[0],
         rejected=sides[1],
         attributes=("reward", *(f"reward_{i}" for i in range(1, len(members) + 1))),
-        provenance={
-            "name": f"an ensemble of {', '.join(str(m.provenance.get('name')) for m in members)}",
-            "members": [
-                {**scores.provenance, "unit": unit}
-                for scores, unit in zip(members, units, strict=True)
-            ],
-            # uncentred, as units are: the order of a pair carries no meaning
-            "correlation": together.tolist(),
-        },
     )
 
 
-def unit_of(difference: np.ndarray, attribute: str = "reward") -> float:
-    """Root mean square of the differences, which must tell some pair apart."""
-    unit = math.sqrt(float(np.mean(np.square(difference))))
-    if not unit > 0:
-        called = "reward" if attribute == "reward" else f"{attribute} reward"
-        raise InputError(
-            f"A reward expects to tell chosen from rejected responses; got the same {called} for "
-            f"both in all {len(difference)} pairs. The two sides may be the same column or the "
-            "same text. Check the columns, or use another reward."
+def about_ensemble(
+    members: Sequence[dict[str, Any]], units: Sequence[float], tally: Tally
+) -> dict[str, Any]:
+    """Provenance of an ensemble: that of its members, their units, and how far they agree."""
+    together = tally.products[1:, 1:] / tally.pairs
+    first, second = np.unravel_index(np.argmin(together), together.shape)
+    if together[first, second] < -AGAINST / math.sqrt(tally.pairs):
+        warn(
+            f"The rewards {min(first, second) + 1} and {max(first, second) + 1} of the ensemble go "
+            "against each other: their differences have a correlation of "
+            f"{together[first, second]:.2f}. Where lower is better in one of them, its mean with "
+            "the others says nothing. Turn its sign, or leave it out."
         )
-    return unit
-
-
-def reward_columns(
-    attribute: str, chosen: np.ndarray, rejected: np.ndarray, unit: float
-) -> dict[str, np.ndarray]:
-    """Return the four columns of an attribute: both responses, in units and raw."""
     return {
-        f"{attribute}_chosen": chosen / unit,
-        f"{attribute}_rejected": rejected / unit,
-        f"{attribute}_raw_chosen": chosen,
-        f"{attribute}_raw_rejected": rejected,
+        "name": f"an ensemble of {', '.join(str(member.get('name')) for member in members)}",
+        "members": [{**member, "unit": unit} for member, unit in zip(members, units, strict=True)],
+        # uncentred, as units are: the order of a pair carries no meaning
+        "correlation": together.tolist(),
     }
 
 
-def _about(difference: np.ndarray, unit: float, decided: np.ndarray) -> dict[str, Any]:
+def reward_columns(scores: Scores, units: Sequence[float]) -> dict[str, np.ndarray]:
+    """Return the four columns of every attribute: both responses, in units and raw."""
+    columns: dict[str, np.ndarray] = {}
+    for index, (attribute, unit) in enumerate(zip(scores.attributes, units, strict=True)):
+        chosen, rejected = scores.of(index)
+        columns |= {
+            f"{attribute}_chosen": chosen / unit,
+            f"{attribute}_rejected": rejected / unit,
+            f"{attribute}_raw_chosen": chosen,
+            f"{attribute}_raw_rejected": rejected,
+        }
+    return columns
+
+
+def about_reward(
+    provenance: dict[str, Any],
+    tally: Tally,
+    units: Sequence[float],
+    *,
+    replaced: list[str],
+    ensemble: bool,
+) -> dict[str, Any]:
+    """Return what ``.attrs["reward"]`` says."""
+    about = {
+        attribute: {
+            "unit": unit,
+            "agreement": float(agreed / tally.decided) if tally.decided else None,
+            "equal": int(equal),
+        }
+        for attribute, unit, agreed, equal in zip(
+            tally.attributes, units, tally.agreed, tally.equal, strict=True
+        )
+    }
     return {
-        "unit": unit,
-        "agreement": agreement(difference[decided]) if decided.any() else None,
-        "equal": int(np.sum(difference == 0)),
+        **provenance,
+        # one reward speaks for itself; several are told apart by name
+        **(about.pop("reward") if ensemble or list(about) == ["reward"] else {}),
+        **({"attributes": about} if about else {}),
+        "unit_rule": ENSEMBLE_RULE if ensemble else UNIT_RULE,
+        "pairs": tally.pairs,
+        "replaced": replaced,
+        "versions": {**versions("numpy", "pandas"), **provenance.get("versions", {})},
     }
 
 
@@ -268,11 +356,6 @@ def ties(frame: pd.DataFrame) -> np.ndarray:
         return np.zeros(len(frame), bool)
     tie = column(frame, "tie", "no preference")
     return flags(tie, "tie", Rows(frame.index), "no preference")
-
-
-def agreement(difference: np.ndarray) -> float:
-    """Share of pairs whose chosen response has the higher reward; equal rewards count half."""
-    return float(np.mean((difference > 0) + 0.5 * (difference == 0)))
 
 
 def versions(*packages: str) -> dict[str, str]:

@@ -3,14 +3,16 @@
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from tqdm.auto import tqdm
 
-from prefstrength._validate import MOST_NUMERIC_LEVELS, names
+from prefstrength._ray import cluster
+from prefstrength._validate import MOST_NUMERIC_LEVELS, names, option
 from prefstrength._words import listed, warn
 from prefstrength.errors import InputError
 from prefstrength.streaming.compressed import CompressedChoices, load_compressed
@@ -44,6 +46,7 @@ def compress_choices(
     scale: float | None = None,
     bins: int = 128,
     checkpoint: str | os.PathLike[str] | None = None,
+    backend: str | None = None,
     workers: int | None = None,
     progress: bool = True,
 ) -> CompressedChoices:
@@ -71,8 +74,13 @@ def compress_choices(
     checkpoint : path, optional
         Folder for the sums of every finished file, so that the same call after an interruption
         goes on with the next one. It may be deleted afterwards.
+    backend : "ray", optional
+        Sum up on the workers of a Ray cluster instead of threads: the one that is running or named
+        by ``RAY_ADDRESS``, or else a local one. All machines must see the files. Needs the extra
+        ``ray``.
     workers : int, optional
-        Threads; all cores when left out. The numbers do not depend on it.
+        Threads, or workers of the cluster; all cores when left out. The numbers do not depend on
+        it.
     progress : bool
         Show a progress bar.
 
@@ -110,6 +118,8 @@ def compress_choices(
         raise InputError(f"Expected a positive scale; got {scale!r}. It is a typical difference.")
     if workers is not None and workers < 1:
         raise InputError(f"Expected at least one worker; got {workers}.")
+    if backend is not None:
+        option(backend, ("ray",), "backend")
     opened = open_files(files, columns)
     given = scale is not None
     if columns.chooser is None:
@@ -118,10 +128,9 @@ def compress_choices(
         # Three digits are plenty, and can be typed again for another part.
         scale = float(f"{first_scale(opened, columns, _FIRST_ROWS):.3g}")
 
-    threads = workers or os.cpu_count() or 1
     everything = Sums(columns, bits, scale)
     with (
-        ThreadPoolExecutor(threads) as pool,
+        _pool(backend, workers) as (pool, at_a_time),
         tqdm(
             total=sum(file.rows for file in opened),
             desc="compressing",
@@ -140,7 +149,7 @@ def compress_choices(
             sums.files.append(
                 {"name": file.path.name, "rows": file.rows, "fingerprint": file.fingerprint}
             )
-            for part in _parts(pool, threads, file, index if done is None else 0, sums):
+            for part in _parts(pool, at_a_time, file, index if done is None else 0, sums):
                 sums.add(part)
                 bar.update(int(part.rows.sum()))
             if done is not None and file.rows:
@@ -174,28 +183,45 @@ def _bits(bins: int) -> int:
     return bits
 
 
-def _parts(
-    pool: ThreadPoolExecutor, threads: int, file: File, index: int, sums: Sums
-) -> Iterator[Part]:
+class _Pool(Protocol):
+    """Threads, or workers of a Ray cluster."""
+
+    def submit(self, function: Callable[..., list[Part]], /, *arguments: Any) -> Any: ...
+
+
+@contextmanager
+def _pool(backend: str | None, workers: int | None) -> Iterator[tuple[_Pool, int]]:
+    """Who does the work, and how much at a time."""
+    if backend is None:
+        threads = workers or os.cpu_count() or 1
+        with ThreadPoolExecutor(threads) as pool:
+            yield pool, threads
+    else:
+        with cluster(workers, models=False) as machines:
+            yield machines, machines.workers
+
+
+def _read_and_sum(file: File, part: tuple[int, list[int]], *how: Any) -> list[Part]:
+    return [part_of(batch, *how) for batch in batches(file, _PAIR_ROWS, part, threads=False)]
+
+
+def _sum(batch: Batch, *how: Any) -> list[Part]:
+    return [part_of(batch, *how)]
+
+
+def _parts(pool: _Pool, at_a_time: int, file: File, index: int, sums: Sums) -> Iterator[Part]:
     """Parts of a file in the order of its rows; the next ones are under way meanwhile."""
-
-    def read_and_sum(part: tuple[int, list[int]]) -> list[Part]:
-        return [summed(batch) for batch in batches(file, _PAIR_ROWS, part, threads=False)]
-
-    def summed(batch: Batch) -> Part:
-        return part_of(batch, index, sums.columns, sums.bits, sums.scale, sums.below)
-
-    work: Iterator[tuple[Callable[..., list[Part]], Any]]
+    work: Iterator[tuple[Any, ...]]
     if sums.columns.chooser is None:
-        # Reading costs as much as the sums do: every thread does both, a row group at a time.
-        work = ((read_and_sum, part) for part in parts_of(file, _PAIR_ROWS))
+        # Reading costs as much as the sums do: every worker does both, a row group at a time.
+        work = ((_read_and_sum, file, part) for part in parts_of(file, _PAIR_ROWS))
     else:
         # The sums cost most, and need memory for every chooser: small batches.
-        work = ((lambda b: [summed(b)], batch) for batch in batches(file, _PANEL_ROWS))
-    waiting: deque[Future[list[Part]]] = deque()
-    for do, what in work:
-        waiting.append(pool.submit(do, what))
-        if len(waiting) > threads:
+        work = ((_sum, batch) for batch in batches(file, _PANEL_ROWS))
+    waiting: deque[Any] = deque()
+    for what in work:
+        waiting.append(pool.submit(*what, index, sums.columns, sums.bits, sums.scale, sums.below))
+        if len(waiting) > at_a_time:
             yield from waiting.popleft().result()
     while waiting:
         yield from waiting.popleft().result()

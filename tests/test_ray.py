@@ -1,0 +1,106 @@
+"""A cluster of this machine: the sums of one process, plain errors, and a Ray left as it was."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from prefstrength import _ray
+from prefstrength.errors import InputError
+
+ROOT = Path(__file__).parents[1]
+
+SCRIPT = """
+import os, sys, tempfile
+import numpy as np, pandas as pd
+import ray
+import prefstrength as ps
+from prefstrength._ray import cluster
+
+os.chdir(sys.argv[1])
+rng = np.random.default_rng(0)
+for name in "ab":
+    rewards = rng.normal(size=(70_000, 2))
+    frame = pd.DataFrame(rewards, columns=["reward_chosen", "reward_rejected"])
+    frame["annotator"] = rng.integers(0, 40, size=len(frame)).astype(str)
+    frame["region"] = rng.choice(["west", "east"], size=len(frame))
+    frame.to_parquet(f"{name}.parquet", row_group_size=20_000)
+
+temporary = tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True)
+ray.init(
+    "local", num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=temporary.name
+)
+for columns in ({"chooser": "annotator"}, {"groups": ["region"]}):
+    one, two = (
+        ps.compress_choices(["a.parquet", "b.parquet"], backend=backend, progress=False, **columns)
+        for backend in (None, "ray")
+    )
+    assert one.content_hash() == two.content_hash()
+assert ray.is_initialized()
+
+def pid_of(item):
+    if item == 7:
+        raise ps.InputError("Seven is odd.")
+    return os.getpid()
+
+with cluster(2, models=True) as workers:
+    found = dict(workers.each(lambda: pid_of, range(6)))
+    assert sorted(found) == list(range(6))
+    assert os.getpid() not in found.values()
+    assert len(set(found.values())) == 2
+    try:
+        list(workers.each(lambda: pid_of, [7]))
+    except ps.InputError as error:
+        print(error)
+frame.assign(reward_chosen=np.nan).to_parquet("c.parquet")
+try:
+    ps.compress_choices("c.parquet", backend="ray", progress=False)
+except ps.InputError as error:
+    print(error)
+try:
+    ps.compress_choices("a.parquet", backend="ray", workers=3, progress=False)
+except ps.InputError as error:
+    print(error)
+ray.shutdown()
+
+print("alone")
+print("alone", file=sys.stderr)
+ps.compress_choices("a.parquet", backend="ray", workers=1, progress=False)
+assert not ray.is_initialized()
+assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+"""
+
+
+@pytest.mark.slow
+def test_workers_of_a_local_ray_sum_up_as_one_process_does(tmp_path):
+    pytest.importorskip("ray", reason="Ray is not installed (the extra ray)")
+    (tmp_path / "script.py").write_text(SCRIPT)
+    environment = {name: v for name, v in os.environ.items() if not name.startswith("RAY_")}
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, tmp_path / "script.py", tmp_path],
+        capture_output=True,
+        text=True,
+        check=False,
+        # Ray keeps a token at home
+        env={**environment, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "HOME": str(tmp_path)},
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    said = done.stdout.splitlines()
+    assert said[0] == "Seven is odd."
+    assert said[1].startswith("Column 'reward_chosen' of c.parquet should hold a finite number")
+    assert said[2].startswith("Expected at most one worker for each CPU of the Ray cluster, 2;")
+    assert said[3:] == ["alone"]
+    assert done.stderr.partition("alone\n")[2] == ""  # one that is started here says nothing
+
+
+def test_without_ray_it_is_said_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with (
+        pytest.raises(InputError, match=r"pip install 'prefstrength\[ray\]'"),
+        _ray.cluster(None, models=False),
+    ):
+        pass
