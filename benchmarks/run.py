@@ -98,6 +98,18 @@ def summary(out):
         rows.append(_limit(f"{size}: peak memory, GB", most["peak_gb"], 2.0))
         seconds = most["posterior"]["seconds"]
         rows.append(_limit(f"{size}: posterior with compilation, s", seconds, 10.0))
+    if found := _loaded("growth", out):
+        pairs = {row["size"]: row for row in found["points"] if row["kind"] == "pairs"}
+        most = max(pairs)
+        if 10_000 in pairs and most > 10_000:
+            rows.append(
+                {
+                    "quantity": f"posterior of {most:,} compressed pairs / of 10,000",
+                    "ours": float(f"{pairs[most]['posterior']:.3g}"),
+                    "theirs": float(f"{pairs[10_000]['posterior']:.3g}"),
+                    "ratio": f"{pairs[most]['posterior'] / pairs[10_000]['posterior']:.2f}x",
+                }
+            )
     if found := _loaded("training", out):
         size = f"{found['parameters']:,} parameters, {found['device']}"
         for row in found["steps"]:
@@ -117,6 +129,8 @@ def summary(out):
                         "met": bool(row[f"/ {other}"] >= target),
                     }
                 )
+    if found := _loaded("measurement", out):
+        rows += found["summary"]
     if found := _loaded("study", out):
         count, seeds = found["ranked"]["MixDPO: cv"], found["seeds"]
         rows.append(
