@@ -68,6 +68,10 @@ class Library:
         Whether an array is in single precision, for which fewer nodes are enough.
     largest : callable
         Largest value of an array, or ``None`` where it is not known while tracing.
+    double : callable
+        An array in double precision, or as it is where there is none.
+    like : callable
+        ``like(values, other)``: an array in the precision of another.
     """
 
     xp: Any
@@ -75,6 +79,8 @@ class Library:
     constant: Callable[[Any, Array], Array]
     single: Callable[[Array], bool]
     largest: Callable[[Array], float | None]
+    double: Callable[[Array], Array]
+    like: Callable[[Array, Array], Array]
 
 
 def log_probability(lib: Library, x: Array, mixing: Mixing) -> Array:
@@ -85,8 +91,12 @@ def log_probability(lib: Library, x: Array, mixing: Mixing) -> Array:
 def log_tails(lib: Library, x: Array, mixing: Mixing) -> tuple[Array, Array]:
     """Log p(x) and log p(-x) in one evaluation, neither by subtraction from 1 where it is small."""
     if isinstance(mixing, FiniteMixture):
-        parts = [log_tails(lib, x, part) for part in mixing.components]
-        return _mixed_tails(lib, [_number(lib, w, x) for w in mixing.shares], parts)
+        # Far out the shares of the components hang on differences of large logarithms, of which
+        # single precision holds few digits.
+        wide, law = lib.double(x), _in_double(lib, mixing)
+        parts = [log_tails(lib, wide, part) for part in law.components]
+        p, q = _mixed_tails(lib, [_number(lib, w, wide) for w in law.shares], parts)
+        return lib.like(p, x), lib.like(q, x)
     if isinstance(mixing, ZeroMass | Lapse):
         share = _number(lib, mixing.share, x)
         coin = 0.0 * x - math.log(2)
@@ -119,9 +129,18 @@ def log_tails(lib: Library, x: Array, mixing: Mixing) -> tuple[Array, Array]:
     return xp.where(behind, low, high), xp.where(behind, high, low)
 
 
+def _in_double(lib: Library, mixing: Mixing) -> Any:
+    """The law with parameters in double precision; numbers stay as they are."""
+    values = mixing.parameters.items()
+    return mixing.with_parameters({k: v if _plain(v) else lib.double(v) for k, v in values})
+
+
+def _plain(value: Any) -> bool:
+    return isinstance(value, int | float | np.ndarray | np.generic)
+
+
 def _number(lib: Library, value: Any, like: Array) -> Array:
-    plain = isinstance(value, int | float | np.ndarray | np.generic)
-    return lib.constant(value, like) if plain else value
+    return lib.constant(value, like) if _plain(value) else value
 
 
 def _mixed_tails(

@@ -20,6 +20,8 @@ NUMPY = Library(
     constant=lambda values, like: np.asarray(values, dtype=like.dtype),
     single=lambda x: x.dtype != np.float64,
     largest=lambda values: float(np.max(values, initial=0.0)),
+    double=lambda values: values.astype(np.float64, copy=False),
+    like=lambda values, other: values.astype(other.dtype, copy=False),
 )
 
 # Numbers in the largest temporary array: small enough to stay near the processor.

@@ -17,6 +17,8 @@ JAX = Library(
     constant=lambda values, like: jnp.asarray(values, dtype=like.dtype),
     single=lambda x: x.dtype != jnp.float64,
     largest=lambda x: None if isinstance(x, jax.core.Tracer) else float(jnp.max(x, initial=0.0)),
+    double=lambda x: x.astype(jnp.float64) if jax.config.jax_enable_x64 else x,
+    like=lambda values, other: values.astype(other.dtype),
 )
 
 
@@ -55,11 +57,11 @@ def log_choice_probability(x: Any, mixing: Mixing) -> jax.Array:
     float64 and 2e-6 max(1, \|log p\|) in float32; that of a gradient times the size of its
     input: the parameter's own value (1 for the ``mu`` of LogNormal, the larger of \|mu\| and
     sigma for the ``mu`` of Normal), and for the difference the larger of \|x\| and 1/mean. One
-    exception: the gradients of a FiniteMixture in float32 where log p < -50, within 2e-5
-    max(1, \|log p\|), because there the part of each component is the exponential of a
-    difference of large logarithms. Under ``jax.jit`` the nodes of a LogNormal do not know sigma:
-    there the bound holds up to a sigma of 3, and the error is 3e-7 at 6 in float64; outside it
-    holds up to 10.
+    exception: the gradients of a FiniteMixture in float32 where log p < -50 and JAX has no
+    float64 (x64 is not enabled), within 2e-5 max(1, \|log p\|), because there the part of each
+    component is the exponential of a difference of large logarithms. Under ``jax.jit`` the nodes
+    of a LogNormal do not know sigma: there the bound holds up to a sigma of 3, and the error is
+    3e-7 at 6 in float64; outside it holds up to 10.
 
     References
     ----------

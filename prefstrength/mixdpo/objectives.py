@@ -60,6 +60,9 @@ TORCH = Library(
     constant=lambda values, like: torch.as_tensor(values, dtype=like.dtype, device=like.device),
     single=lambda x: x.dtype != torch.float64,
     largest=_largest,
+    # Apple's GPUs have no float64.
+    double=lambda x: x if x.device.type == "mps" else x.double(),
+    like=lambda values, other: values.to(other.dtype),
 )
 
 
@@ -93,8 +96,8 @@ def log_choice_probability(delta: torch.Tensor, mixing: Mixing) -> torch.Tensor:
     The method for each family is in :mod:`prefstrength.kernel`; nothing is drawn at random. For
     coefficients of variation 0.01 to 10, mean strengths 0.1 to 10 and \|Δ\| from 1e-6 to 1e4,
     log p and every gradient (times the size of its input) err by less than 1e-10
-    max(1, \|log p\|) in float64 and 2e-6 max(1, \|log p\|) in float32; gradients of a
-    FiniteMixture in float32 where log p < -50 by less than 2e-5 max(1, \|log p\|).
+    max(1, \|log p\|) in float64 and 2e-6 max(1, \|log p\|) in float32; a FiniteMixture is
+    computed in float64 for that.
 
     References
     ----------
