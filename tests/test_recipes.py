@@ -532,10 +532,13 @@ def test_every_stage_trains_and_is_evaluated(ran):
         by_hand = mean * pairs.groupby("region")["delta"].mean().mean()
         region = metrics[metrics["factor"] == "region"]
         assert region.loc["macro", "margin"] == pytest.approx(by_hand)
-        # Pairs of one prompt are not independent: the interval is that of as many prompts.
-        off = (pairs["delta"] - pairs["delta"].mean()).groupby(prompts).sum()
-        error = np.sqrt(len(off) / (len(off) - 1) * (off**2).sum()) / len(pairs)
-        low = mean * (pairs["delta"].mean() - stats.t.ppf(0.95, len(off) - 1) * error)
+        # Pairs of one prompt are not independent: the interval goes by prompts (Bell, McCaffrey).
+        by_prompt = (pairs["delta"] - pairs["delta"].mean()).groupby(prompts)
+        off, share = by_prompt.sum(), by_prompt.size() / len(pairs)
+        error = np.sqrt((off**2 / (1 - share)).sum()) / len(pairs)
+        pull = share**2 / (1 - share)
+        freedom = 1 / ((share**2).sum() + pull.sum() ** 2 - (pull**2).sum())
+        low = mean * (pairs["delta"].mean() - stats.t.ppf(0.95, freedom) * error)
         assert metrics.loc["all", "margin_low"] == pytest.approx(low)
         assert not list(stage.glob("training_args.bin"))
     free = LearnedStrength.load(folder / "runs" / "mixdpo-gamma")
