@@ -181,6 +181,17 @@ class Rows(Protocol):
     def joined(self) -> "Rows": ...
 
 
+def ordered_rows(
+    chooser: np.ndarray, cell: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """Order of the situations by chooser and cell, where rows begin, and the codes of each row."""
+    cells = int(cell.max()) + 1
+    key = chooser.astype(np.int64) * cells + cell
+    order = np.argsort(key, kind="stable")
+    keys, starts = np.unique(key[order], return_index=True)
+    return order, starts, (keys // cells, keys % cells)
+
+
 @dataclass(frozen=True)
 class PanelRows:
     """Every chooser's log-likelihood in every cell as a function of the coefficient, in NumPy.
@@ -220,14 +231,11 @@ class PanelRows:
         degree: int = DEGREE,
     ) -> "PanelRows":
         """Tabulate differences ``x`` (situation,) with chooser codes 0 … A-1, cells, weights."""
-        cells = int(cell.max()) + 1
-        key = chooser.astype(np.int64) * cells + cell
-        order = np.argsort(key, kind="stable")
-        keys, starts = np.unique(key[order], return_index=True)
+        order, starts, of_row = ordered_rows(chooser, cell)
         return cls(
             table=_table(x[order], weight[order], starts, scale, degree, positive),
-            chooser=keys // cells,
-            cell=keys % cells,
+            chooser=of_row[0],
+            cell=of_row[1],
             information=np.bincount(chooser, weights=weight * information_of(x / scale)),
             scale=float(scale),
             positive=positive,

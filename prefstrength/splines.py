@@ -16,7 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.interpolate import BSpline, make_interp_spline
 
-from prefstrength.compress import Evaluator, information_of, normal_nodes, trapezoid_rules
+from prefstrength.compress import (
+    Evaluator,
+    information_of,
+    normal_nodes,
+    ordered_rows,
+    trapezoid_rules,
+)
 from prefstrength.mixing import Mixing, PointMass
 from prefstrength.quantiles import CellLaws
 from prefstrength.true_difference import TrueDifferences
@@ -82,12 +88,9 @@ class SplineRows:
         refine: int = 0,
     ) -> "SplineRows":
         """Tabulate observed differences (situation,) with chooser codes 0 … A-1 and cells."""
-        cells = int(cell.max()) + 1
-        key = chooser.astype(np.int64) * cells + cell
-        order = np.argsort(key, kind="stable")
-        keys, starts = np.unique(key[order], return_index=True)
+        order, starts, of_row = ordered_rows(chooser, cell)
         t, beta = _points(scale, positive, refine)
-        values = np.empty((len(t), len(keys)))
+        values = np.empty((len(t), len(starts)))
         size = max(1, _BLOCK // len(order))
         for start in range(0, len(t), size):
             some = slice(start, start + size)
@@ -100,8 +103,8 @@ class SplineRows:
         return cls(
             coefficients=np.ascontiguousarray(spline.c),
             knots=spline.t,
-            chooser=keys // cells,
-            cell=keys % cells,
+            chooser=of_row[0],
+            cell=of_row[1],
             information=np.bincount(chooser, weights=weight * information_of(size / scale)),
             scale=float(scale),
             positive=positive,

@@ -122,6 +122,18 @@ class Run:
     engine: dict[str, Any]
     kept_in: str | None
 
+    def provenance(self) -> dict[str, Any]:
+        """Return what every reward says of its run; JSON types only."""
+        return {
+            "responses": len(self.tokens),
+            "from_cache": self.from_cache,
+            "engine": self.engine,
+            "kept_in": self.kept_in,
+            "truncated": int(self.truncated.sum()),
+            "longest": int(self.tokens.max()),
+            "alone": self.alone,
+        }
+
 
 def run(
     source: Source,
