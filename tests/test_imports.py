@@ -104,7 +104,10 @@ def test_the_reader_of_imports_sees_what_it_should(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", modules(), ids=name_of)
 def test_torch_stays_in_mixdpo_and_the_reward_models(path: Path) -> None:
-    if layer(name_of(path)) == "mixdpo" or name_of(path) == "rewards._checkpoint":
+    if layer(name_of(path)) == "mixdpo" or name_of(path) in (
+        "rewards._checkpoint",
+        "rewards._packed",
+    ):
         return
     assert not libraries(path) & TORCH
 

@@ -44,6 +44,9 @@ class Fake:
         ids = [ord(letter) for letter in f"{prompt} {response}"]
         return {"input_ids": ids, "tokens": len(ids)}
 
+    def encode_all(self, prompts, responses):
+        return list(map(self.encode, prompts, responses))
+
     def load(self):
         return None
 
@@ -224,6 +227,102 @@ def test_an_interrupted_run_leaves_every_batch_but_the_last(tmp_path):
     assert fake.batches + rest.batches == whole.batches
 
 
+# -- windows of responses that are tokenised ahead ------------------------------------------------
+
+
+@pytest.fixture
+def small_windows(monkeypatch):
+    monkeypatch.setattr(_run, "WINDOW", 16)
+
+
+def test_windows_hold_every_response_once_longest_first():
+    rng = np.random.default_rng(0)
+    groups, letters = rng.integers(0, 3000, 9000).tolist(), rng.integers(1, 500, 9000).tolist()
+    windows = _run._in_windows(groups, letters)
+    assert sorted(i for window in windows for i in window) == list(range(9000))
+    assert len(windows) == 3
+    assert all(len(window) <= _run.WINDOW for window in windows)
+    of_group = {}
+    for number, window in enumerate(windows):
+        for i in window:
+            assert of_group.setdefault(groups[i], number) == number
+    longest = [[max(letters[i] for i in window)] for window in windows]
+    assert longest == sorted(longest, reverse=True)
+
+
+def test_windows_change_no_score_and_are_resumed(tmp_path, small_windows):
+    pairs = make_pairs(60)
+    whole = Fake()
+    np.testing.assert_array_equal(score(whole, pairs).values, expected(pairs))
+    assert whole.encoded == 120
+
+    class Interrupted(Fake):
+        def forward(self, model, items):
+            if len(self.batches) == 20:
+                raise KeyboardInterrupt
+            return super().forward(model, items)
+
+    first, rest = Interrupted(), Fake()
+    with pytest.raises(KeyboardInterrupt):
+        score(first, pairs, tmp_path)
+    found = score(rest, pairs, tmp_path)
+    np.testing.assert_array_equal(found.values, expected(pairs))
+    assert first.batches + rest.batches == whole.batches
+    assert rest.encoded < 80  # windows that are done are not read again
+
+
+def test_windows_are_tokenised_while_the_device_works(small_windows):
+    third = threading.Event()
+
+    class Ahead(Fake):
+        windows, met = 0, True
+
+        def encode_all(self, prompts, responses):
+            self.windows += 1
+            if self.windows == 3:
+                third.set()
+            return super().encode_all(prompts, responses)
+
+        def forward(self, model, items):
+            # the first window is worked at until the third one has been read
+            self.met = third.wait(20) and self.met
+            return super().forward(model, items)
+
+    fake = Ahead()
+    score(fake, make_pairs(60))
+    assert fake.met
+
+
+def test_what_must_be_cut_is_refused_before_the_model_is_loaded(small_windows):
+    class Short(Fake):
+        max_length = 60
+
+        def load(self):
+            raise AssertionError("not needed")
+
+    pairs = make_pairs(100)
+    pairs.loc[["r3", "r70", "r90"], "chosen"] = "x" * 100
+    fake = Short()
+    with pytest.raises(InputError, match=r"got \d+ of 200 responses \(first rows: "):
+        score(fake, pairs)
+    assert fake.encoded <= 16 * 3  # and before all else is read
+
+
+def test_memory_that_did_not_suffice_is_remembered_in_later_windows(small_windows):
+    pairs, fake = make_pairs(100), Fake(memory=300)
+    found = score(fake, pairs, batch_tokens=2048)
+    np.testing.assert_array_equal(found.values, expected(pairs))
+    assert found.engine["batch_tokens"] <= 300
+    assert 2 <= fake.failed <= 5
+
+
+def test_progress_ends_at_all_tokens(small_windows, capsys):
+    found = score(Fake(), make_pairs(60), progress=True)
+    bar = capsys.readouterr().err.split("\r")[-1]
+    total = found.engine["text_tokens"]
+    assert f"{total / 1000:.2f}k/{total / 1000:.2f}k" in bar
+
+
 def _killed_runs(tmp_path, kills):
     script = Path(__file__).with_name("scoring_under_kills.py")
     root = str(script.parents[1])
@@ -401,14 +500,21 @@ def texts_with_beginnings():
     return rows
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize(
+    ("attention", "packed"), [("sdpa", False), ("sdpa", True), ("eager", False)]
+)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_shared_beginnings_give_the_scores_of_each_text_alone(family, attention):
-    from prefstrength.rewards._shared import can_share, classify_shared
+def test_shared_beginnings_give_the_scores_of_each_text_alone(family, attention, packed):
+    from prefstrength.rewards._decoder import can_share, last_hidden, pack_on_cpu, packs, pooled
 
     model, rows = tiny(family, attention), texts_with_beginnings()
     assert can_share(model)
-    shared = classify_shared(torch, model, rows, 0, "cpu")
+    if packed:
+        pack_on_cpu(model, "cpu")
+    assert packs(model) == packed
+    places = [[pooled(item["input_ids"], 0)] for _, items in rows for item in items]
+    with torch.inference_mode():
+        shared = model.score(last_hidden(torch, model, rows, places, 0, "cpu"))
     with torch.inference_mode():
         alone = torch.cat(
             [
@@ -438,7 +544,7 @@ def test_shared_beginnings_give_the_scores_of_each_text_alone(family, attention)
     ],
 )  # fmt: skip
 def test_models_of_which_it_is_not_known_do_not_share(model):
-    from prefstrength.rewards._shared import can_share
+    from prefstrength.rewards._decoder import can_share
 
     assert not can_share(model())
 
@@ -459,9 +565,11 @@ class BatchFake(Fake):
         return super().forward(model, items) + 1e-3 * len(items)
 
 
+@pytest.mark.parametrize("window", [16, 4096])
 @pytest.mark.parametrize("late", [0.0, 0.1])
-def test_processes_divide_the_work_and_all_see_the_whole(tmp_path, monkeypatch, late):
+def test_processes_divide_the_work_and_all_see_the_whole(tmp_path, monkeypatch, late, window):
     monkeypatch.setattr(_run, "WAIT", 0.01)
+    monkeypatch.setattr(_run, "WINDOW", window)
     pairs = make_pairs(80)
     whole = BatchFake()
     expected_values = score(whole, pairs).values
@@ -481,7 +589,30 @@ def test_processes_divide_the_work_and_all_see_the_whole(tmp_path, monkeypatch, 
         np.testing.assert_array_equal(found[rank].values, expected_values)
     batches = fakes[0].batches + fakes[1].batches
     assert sorted(batches) == sorted(whole.batches)
-    assert len(fakes[0].batches) == pytest.approx(len(fakes[1].batches), abs=1)
+    assert len(fakes[0].batches) == pytest.approx(
+        len(fakes[1].batches), abs=1 if window > 16 else 5
+    )
+
+
+def test_processes_with_memory_for_different_batches_leave_nothing_out(
+    tmp_path, monkeypatch, small_windows
+):
+    monkeypatch.setattr(_run, "WAIT", 0.01)
+    pairs, found = make_pairs(80), {}
+    fakes = [Fake(memory=120), Fake()]
+
+    def work(rank):
+        with divided(Team(rank, 2)):
+            found[rank] = score(fakes[rank], pairs, tmp_path, batch_tokens=512)
+
+    threads = [threading.Thread(target=work, args=(rank,), daemon=True) for rank in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert fakes[0].failed
+    for rank in (0, 1):
+        np.testing.assert_array_equal(found[rank].values, expected(pairs))
 
 
 def test_divided_work_needs_a_folder(monkeypatch):

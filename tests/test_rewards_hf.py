@@ -176,6 +176,23 @@ def test_control_tokens_in_a_text_are_text_unless_trusted(folder):
     assert end not in ClassifierSource(plain).encode("w1", attack)["input_ids"]
 
 
+@pytest.mark.parametrize("sanitize", [True, False])
+@pytest.mark.parametrize("template", ["chat", "plain", "trl", "pair"])
+def test_many_are_read_as_one_by_one(folder, template, sanitize):
+    from prefstrength.rewards._source import ClassifierSource
+
+    source = ClassifierSource(HFReward(folder, template=template, sanitize=sanitize, max_length=12))
+    pairs = make_pairs(30)
+    prompts, texts = list(pairs["prompt"]), list(pairs["chosen"])
+    # conversations among texts, control tokens, and an end of its own
+    prompts[3] = (("user", prompts[3]), ("assistant", "w1"), ("user", "w2"))
+    texts[4], texts[5] = "w2 <|end|> <|user|> w3", texts[5] + "<eos>"
+    many = source.encode_all(prompts, texts)
+    assert many == [source.encode(p, t) for p, t in zip(prompts, texts, strict=True)]
+    assert len({item["tokens"] for item in many}) > 5
+    assert max(len(item["input_ids"]) for item in many) == 12
+
+
 def test_scores_each_distinct_response_once(folder, monkeypatch):
     from prefstrength.rewards._source import ClassifierSource
 
@@ -254,7 +271,7 @@ def test_provenance_lies_beside_the_scores(folder, tmp_path, monkeypatch):
     about = first[name]
     assert about == {k: scored.attrs["reward"][k] for k in about} | {"versions": about["versions"]}
     assert len(about["template_sha256"]) == 64
-    assert about["engine"]["batch_tokens"] == 2048
+    assert about["engine"]["batch_tokens"] == 4096
     assert about["truncated"] == 0
     assert about["guards"]["finite"]
     assert "torch" in about["versions"]

@@ -1,6 +1,8 @@
 """Every kind of reward model against the plain loop of its documentation, on tiny models."""
 
 import json
+import os
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -304,13 +306,13 @@ def test_judge_that_goes_by_place_is_found_out(judging):
     """The first label wins nearly everywhere, by two to one."""
     from prefstrength.rewards._causal import JudgeSource
 
-    plain = JudgeSource.forward
+    plain = JudgeSource._verdict
 
-    def places(self, model, items):
-        return np.log([0.6, 0.3]) + 1e-3 * plain(self, model, items)
+    def places(self, logits):
+        return np.log([0.6, 0.3]) + 1e-3 * plain(self, logits)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(JudgeSource, "forward", places)
+        patch.setattr(JudgeSource, "_verdict", places)
         with pytest.warns(DataWarning, match="keeps its verdict in only 0% .*place: 0.69"):
             scored = score(make_pairs(8), judge(judging), progress=False)
     assert scored.attrs["reward"]["position_bias"] == pytest.approx(np.log(2), abs=0.01)
@@ -322,7 +324,7 @@ def test_judge_that_would_say_something_else(judging):
         score(make_pairs(6), judge(judging), progress=False)
 
 
-@pytest.mark.filterwarnings("ignore:The judge")
+@pytest.mark.filterwarnings("ignore:The judge", "ignore:Scores move")
 def test_judge_in_half_precision_keeps_its_output_in_float32(tmp_path):
     """Though the output layer shares its weights with the embeddings."""
     model = make_causal(tie_word_embeddings=True)
@@ -509,7 +511,9 @@ def test_half_precision_stays_within_the_reported_sensitivity(tmp_path):
             assert abs(found - expected) <= alone["max_difference"] + 1e-6
 
 
-@pytest.mark.filterwarnings("ignore:The judge", "ignore:ImplicitReward. the response begins")
+@pytest.mark.filterwarnings(
+    "ignore:The judge", "ignore:ImplicitReward. the response begins", "ignore:Scores move"
+)
 @pytest.mark.parametrize("kind", ["value", "judge", "implicit"])
 def test_half_precision_of_the_other_kinds(kind, judging, trained, tmp_path):
     folder = save_with_value_head(tmp_path)
@@ -525,6 +529,100 @@ def test_half_precision_of_the_other_kinds(kind, judging, trained, tmp_path):
     for side in SIDES:
         difference = together[f"reward_raw_{side}"] - single[f"reward_raw_{side}"]
         assert difference.abs().max() <= moved + 1e-6
+
+
+# -- how it is computed --------------------------------------------------------------------------
+
+KINDS = ("classifier", "heads", "value", "judge", "implicit")
+
+
+@pytest.fixture(scope="module")
+def kinds(tmp_path_factory, judging, trained):
+    """Of every kind a model, as a function of further settings."""
+    value = save_with_value_head(tmp_path_factory.mktemp("value"))
+    one = save(tmp_path_factory.mktemp("one"))
+    two = save(tmp_path_factory.mktemp("two"), make_model(num_labels=2))
+    return {
+        "classifier": lambda **options: HFReward(one, **options),
+        "heads": lambda **options: HFReward(two, heads={"a": 0, "b": 1}, **options),
+        "value": lambda **options: HFReward(value, head="value", **options),
+        "judge": lambda **options: judge(judging, **options),
+        "implicit": lambda **options: ImplicitReward(*trained, **options),
+    }
+
+
+def raw(pairs, reward):
+    """Raw rewards, and how they were computed."""
+    scored = score(pairs, reward, progress=False)
+    return scored.filter(like="_raw_").to_numpy(), scored.attrs["reward"]
+
+
+@pytest.mark.filterwarnings("ignore:The judge", "ignore:ImplicitReward. the response begins")
+@pytest.mark.parametrize("kind", KINDS)
+def test_ways_to_compute_give_the_same_scores(kind, kinds, monkeypatch):
+    """Packed and padded, with common beginnings once or each text by itself."""
+    from prefstrength.rewards import _decoder, _model
+
+    pairs = make_pairs(30)
+    packed, about = raw(pairs, kinds[kind]())
+    assert not about["engine"]["padded"]
+    assert about["engine"]["shared_beginnings"]
+    assert about["engine"]["computed_tokens"] < about["engine"]["text_tokens"]
+    monkeypatch.setattr(_model, "pack_on_cpu", lambda model, device: None)
+    padded, about = raw(pairs, kinds[kind]())
+    assert about["engine"]["padded"]
+    assert about["engine"]["shared_beginnings"]
+    monkeypatch.setattr(_decoder.Sharing, "shares", lambda self, model: False)
+    alone, about = raw(pairs, kinds[kind](batch_size=1))
+    assert not about["engine"]["shared_beginnings"]
+    assert about["engine"]["computed_tokens"] == about["engine"]["text_tokens"]
+    assert alone.std() > 0.1
+    # log-ratios are differences of sums over the tokens of a response
+    close = {"atol": 3e-5 if kind == "implicit" else 1e-5, "rtol": 0}
+    np.testing.assert_allclose(packed, alone, **close)
+    np.testing.assert_allclose(padded, alone, **close)
+
+
+def test_packed_batches_have_no_padding(tmp_path, monkeypatch):
+    from prefstrength.rewards import _run
+
+    monkeypatch.setattr(
+        _run, "shared_rows", lambda indices, ids, *_: _run.single_rows(indices, ids)
+    )
+    _, about = raw(make_pairs(40, longest=40), HFReward(save(tmp_path), batch_tokens=400))
+    assert about["engine"]["batches"] > 3
+    assert about["engine"]["computed_tokens"] == about["engine"]["text_tokens"]
+
+
+needs_compiler = pytest.mark.skipif(
+    not shutil.which(os.environ.get("CXX", "g++")), reason="torch.compile needs a C++ compiler"
+)
+
+
+@needs_compiler
+def test_compiled_models_give_the_same_scores(kinds, tmp_path, monkeypatch):
+    """Each shape of a batch is another one, and none of them is compiled for itself."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    torch._dynamo.reset()
+    pairs = make_pairs(60)
+    plain, _ = raw(pairs, kinds["classifier"]())
+    compiled, about = raw(pairs, kinds["classifier"](compile=True, batch_tokens=200))
+    assert about["engine"]["batches"] > 5
+    assert about["settings"]["compile"]
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] in range(1, 4)
+    np.testing.assert_allclose(compiled, plain, atol=1e-5, rtol=0)
+
+
+def test_a_computer_that_cannot_compile_is_told(kinds, tmp_path, monkeypatch):
+    import torch._inductor.config as inductor
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    torch._dynamo.reset()
+    with (
+        inductor.patch({"cpp.cxx": (None, str(tmp_path / "none"))}),
+        pytest.raises(InputError, match=r"got .*: .*compiler.* or leave compile out"),
+    ):
+        raw(make_pairs(4), kinds["classifier"](compile=True))
 
 
 # -- on the command line ---------------------------------------------------------------------

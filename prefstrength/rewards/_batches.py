@@ -1,6 +1,6 @@
 """Batches of responses: rows that share the start of their texts, sorted by length."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +9,10 @@ import numpy as np
 ROW = 1024
 #: Share of its tokens that a row must save, because the longer row costs more attention.
 SAVED = 0.125
+
+
+#: Token ids by the number of their response.
+Tokens = Sequence[np.ndarray] | Mapping[int, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -30,14 +34,14 @@ class Row:
     width: int
 
 
-def single_rows(indices: Iterable[int], tokens: Sequence[np.ndarray]) -> list[Row]:
+def single_rows(indices: Iterable[int], tokens: Tokens) -> list[Row]:
     """One row a response."""
     return [Row((i,), 0, len(tokens[i])) for i in indices]
 
 
 def shared_rows(
     indices: Iterable[int],
-    tokens: Sequence[np.ndarray],
+    tokens: Tokens,
     groups: Sequence[int],
     most: int | None = None,
 ) -> list[Row]:
@@ -47,8 +51,8 @@ def shared_rows(
     ----------
     indices : iterable of int
         The responses to lay out.
-    tokens : sequence of ndarray, length (response,)
-        Token ids.
+    tokens : sequence of ndarray, or mapping
+        Token ids of every response.
     groups : sequence of int, length (response,)
         Responses to the same prompt have the same number.
     most : int, optional
@@ -77,7 +81,7 @@ def shared_rows(
     return rows
 
 
-def _widest(group: Sequence[int], tokens: Sequence[np.ndarray], most: int | None) -> Row:
+def _widest(group: Sequence[int], tokens: Tokens, most: int | None) -> Row:
     """Row of the first response and of as many that follow as fit and save enough."""
     first = tokens[group[0]]
     row = Row((group[0],), 0, len(first))
@@ -100,7 +104,14 @@ def _common(one: np.ndarray, other: np.ndarray) -> int:
     return int(differ.argmax()) if differ.any() else length
 
 
-def plan(rows: Iterable[Row], most_tokens: int, most: int | None = None) -> list[list[Row]]:
+def computed(batch: Sequence[Row], packed: bool) -> int:
+    """Tokens that a batch makes a model compute: with padding to the first row, or without."""
+    return sum(row.width for row in batch) if packed else len(batch) * batch[0].width
+
+
+def plan(
+    rows: Iterable[Row], most_tokens: int, most: int | None = None, *, packed: bool = False
+) -> list[list[Row]]:
     """Batches of rows of about the same width, the widest first.
 
     Memory that suffices for the first batch then suffices for all.
@@ -113,20 +124,28 @@ def plan(rows: Iterable[Row], most_tokens: int, most: int | None = None) -> list
         Tokens of a batch, padding included; a wider row stands alone.
     most : int, optional
         Responses of a batch.
+    packed : bool
+        Batches have no padding.
 
     Examples
     --------
     >>> rows = [Row((i,), 0, width) for i, width in enumerate([3, 9, 4, 4])]
     >>> [[row.width for row in batch] for batch in plan(rows, most_tokens=9)]
     [[9], [4, 4], [3]]
+    >>> [[row.width for row in batch] for batch in plan(rows, most_tokens=11, packed=True)]
+    [[9], [4, 4, 3]]
     """
     batches: list[list[Row]] = []
-    count = 0
+    count = tokens = 0
     for row in sorted(rows, key=lambda row: -row.width):
-        full = not batches or (len(batches[-1]) + 1) * batches[-1][0].width > most_tokens
+        # with padding, every row has the width of the first one
+        more = row.width if packed or not batches else batches[-1][0].width
+        full = not batches or tokens + more > most_tokens
         if full or (most is not None and count + len(row.responses) > most):
             batches.append([])
-            count = 0
+            count = tokens = 0
+            more = row.width
         batches[-1].append(row)
         count += len(row.responses)
+        tokens += more
     return batches

@@ -12,6 +12,8 @@ from types import TracebackType
 from typing import Any, Self
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from prefstrength._files import atomic_write_bytes, atomic_write_text
 from prefstrength.errors import InputError
@@ -71,6 +73,8 @@ class ScoreCache:
         self.folder = Path(folder) / _sha256(self._identity)[:16]
         self._since_merge = 0
         self._large: set[str] = set()
+        #: Batches of our own by the name of their file, which need not be read again.
+        self._added: dict[str, pd.DataFrame] = {}
         if Path(folder).exists() and not Path(folder).is_dir():
             raise InputError(
                 f"The cache expects a folder; got the file {os.fspath(folder)!r}. "
@@ -121,7 +125,8 @@ class ScoreCache:
         about = self.folder / "identity.json"
         if not about.exists():
             atomic_write_text(about, json.dumps(json.loads(self._identity), indent=2) + "\n")
-        self._write(batch)
+        batch = batch[self.columns]
+        self._added[self._write(batch).name] = batch
         self._since_merge += 1
         if self._since_merge >= BATCHES:
             self.merge()
@@ -136,7 +141,8 @@ class ScoreCache:
         for path in self._files():
             if path.name in self._large:
                 continue
-            table = self._read(path)
+            added = self._added.get(path.name)
+            table = self._read(path) if added is None else added
             if table is None:
                 continue
             if len(table) >= SHARD:
@@ -148,6 +154,7 @@ class ScoreCache:
                 self._replace(small)
                 small, rows = {}, 0
         self._replace(small)
+        self._added.clear()
 
     def _replace(self, small: dict[Path, pd.DataFrame]) -> None:
         """Write one file with the rows of several, then delete those."""
@@ -177,7 +184,9 @@ class ScoreCache:
 
     def _write(self, table: pd.DataFrame, unique: str = "") -> Path:
         buffer = io.BytesIO()
-        table[self.columns].to_parquet(buffer, index=False)
+        # pandas' own way to Parquet takes twice as long, and a batch may be scored in milliseconds
+        arrays = {name: pa.array(table[name].to_numpy()) for name in self.columns}
+        pq.write_table(pa.table(arrays), buffer)
         # named by what it holds: two runs that score the same batch write the same file
         name = _sha256("\n".join(table["key"]) + unique)[:16]
         return atomic_write_bytes(self.folder / f"{name}.parquet", buffer.getvalue())

@@ -10,6 +10,7 @@ import numpy as np
 from prefstrength._words import listed
 from prefstrength.errors import InputError
 from prefstrength.rewards._checkpoint import Checkpoint
+from prefstrength.rewards._decoder import Shared, Sharing, last_hidden
 from prefstrength.rewards._encode import (
     Ids,
     chat_ids,
@@ -37,9 +38,11 @@ if TYPE_CHECKING:
 
 #: Part of the identity of a score: raise it when the way of scoring changes.
 SCORING = 1
+#: Tokens whose logits are in memory at a time: the vocabulary is large.
+LOGITS = 1024
 
 
-class JudgeSource:
+class JudgeSource(Sharing):
     """A language model that is shown two responses; log probabilities of its two labels."""
 
     #: Of the label of the response that was shown first, and of the other.
@@ -97,6 +100,10 @@ class JudgeSource:
         item = one_bos({"input_ids": self._as_written(prompt, response)}, bos)
         return {**cut(item, self.max_length), "tokens": len(item["input_ids"])}
 
+    def encode_all(self, prompts: Sequence[Any], responses: Sequence[Any]) -> list[dict[str, Any]]:
+        """:meth:`encode` for many."""
+        return list(map(self.encode, prompts, responses))
+
     def check_texts(self, responses: Responses) -> dict[str, Any]:
         """Look at how questions begin; they have no system message and no response to join."""
         tokenizer, found, openings = self.checkpoint.tokenizer, dict[str, Any](), []
@@ -124,7 +131,7 @@ class JudgeSource:
 
     def load(self) -> Any:
         """Load the language model, its output layer in float32."""
-        model, self.set_back, self.unused = _load(self.checkpoint, self.reward.dtype)
+        model, self.set_back, self.unused = _load(self.checkpoint, self.reward)
         return model
 
     def forward(self, model: Any, items: Sequence[dict[str, Any]]) -> np.ndarray:
@@ -136,8 +143,20 @@ class JudgeSource:
         with torch.inference_mode():
             logits = _logits(model, inputs, places)
             rows = torch.arange(len(items), device=self.device)
-            at_last = logits[rows, torch.searchsorted(places, last)].double()
-            found = at_last[:, self.labels] - at_last.logsumexp(dim=-1, keepdim=True)
+            return self._verdict(logits[rows, torch.searchsorted(places, last)])
+
+    def forward_shared(self, model: Any, rows: Sequence[Shared]) -> np.ndarray:
+        """Log probabilities of both labels for questions that begin alike, shape (item, 2)."""
+        torch = self.checkpoint.torch
+        places = [[len(item["input_ids"]) - 1] for _, items in rows for item in items]
+        with torch.inference_mode():
+            hidden = last_hidden(torch, model, rows, places, self.pad_token_id, self.device)
+            return self._verdict(model.get_output_embeddings()(hidden))
+
+    def _verdict(self, logits: Any) -> np.ndarray:
+        """Log probabilities of both labels among all tokens, shape (item, 2)."""
+        logits = logits.double()
+        found = logits[:, self.labels] - logits.logsumexp(dim=-1, keepdim=True)
         return np.asarray(found.cpu().numpy())
 
     def _label_tokens(self) -> list[int]:
@@ -158,7 +177,7 @@ class JudgeSource:
         return [ids[0] for ids in tokens]
 
 
-class ImplicitSource:
+class ImplicitSource(Sharing):
     """A policy and its reference; log-ratio of the tokens of a response."""
 
     outputs = ("log_ratio",)
@@ -225,6 +244,10 @@ class ImplicitSource:
             )
         return {"input_ids": whole[:most], "start": start, "tokens": len(whole)}
 
+    def encode_all(self, prompts: Sequence[Any], responses: Sequence[Any]) -> list[dict[str, Any]]:
+        """:meth:`encode` for many."""
+        return list(map(self.encode, prompts, responses))
+
     def prompt_and_whole(self, prompt: Text, response: Text) -> tuple[list[int], list[int]]:
         """Token ids of the prompt alone, as generation would see it, and of all."""
         bos = self.policy.tokenizer.bos_token_id
@@ -287,7 +310,7 @@ class ImplicitSource:
 
     def load(self) -> Any:
         """Load policy and reference."""
-        loaded = [_load(part, self.reward.dtype) for part in (self.policy, self.reference)]
+        loaded = [_load(part, self.reward) for part in (self.policy, self.reference)]
         self.set_back = [part for _, parts, _ in loaded for part in parts]
         self.unused = [name for _, _, names in loaded for name in names]
         return tuple(model for model, _, _ in loaded)
@@ -309,6 +332,40 @@ class ImplicitSource:
                 each = logits.gather(-1, label[..., None])[..., 0] - logits.logsumexp(dim=-1)
                 sums.append((each.double() * counted).sum(dim=1))
         return np.asarray((sums[0] - sums[1])[:, None].cpu().numpy())
+
+    def bodies(self, model: Any) -> Sequence[Any]:
+        """Policy and reference."""
+        return tuple(model)
+
+    def forward_shared(self, model: Any, rows: Sequence[Shared]) -> np.ndarray:
+        """Log-ratios of responses to prompts that begin alike, row after row, shape (item, 1)."""
+        torch = self.policy.torch
+        items = [item for _, items in rows for item in items]
+        # the token at a place is predicted at the place before it
+        places = [range(item["start"] - 1, len(item["input_ids"]) - 1) for item in items]
+        label = torch.from_numpy(np.concatenate([i["input_ids"][i["start"] :] for i in items]))
+        lengths = [len(place) for place in places]
+        sums = []
+        with torch.inference_mode():
+            for part in model:
+                hidden = last_hidden(torch, part, rows, places, self.pad_token_id, self.device)
+                each = [
+                    _log_probability(part, h, t)
+                    for h, t in zip(
+                        hidden.split(LOGITS),
+                        label.to(self.device, torch.long).split(LOGITS),
+                        strict=True,
+                    )
+                ]
+                of_items = torch.cat(each).double().split(lengths)
+                sums.append(torch.stack([of_item.sum() for of_item in of_items]))
+        return np.asarray((sums[0] - sums[1])[:, None].cpu().numpy())
+
+
+def _log_probability(model: Any, hidden: Any, label: Any) -> Any:
+    """Log probability of the tokens that follow hidden states, shape (token,)."""
+    logits = model.get_output_embeddings()(hidden).float()
+    return logits.gather(-1, label[:, None])[:, 0] - logits.logsumexp(dim=-1)
 
 
 def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
@@ -335,12 +392,14 @@ def _checkpoint(owner: str, reward: Any, name_or_path: Any, revision: str | None
     )
 
 
-def _load(checkpoint: Checkpoint, dtype: str) -> tuple[Any, list[str], list[str]]:
+def _load(checkpoint: Checkpoint, reward: Any) -> tuple[Any, list[str], list[str]]:
     """Load a language model; parts set back to evaluation; weights left unused."""
-    model, unused = checkpoint.weights(checkpoint.transformers.AutoModelForCausalLM)
-    if dtype != "float32":
+    kind = checkpoint.transformers.AutoModelForCausalLM
+    model, unused = checkpoint.weights(kind, besides=("v_head.",))
+    if reward.dtype != "float32":
         output_in_float32(checkpoint.torch, model, checkpoint.name)
-    return *ready(checkpoint.torch, model, checkpoint.device, checkpoint.name), unused
+    made = ready(checkpoint.torch, model, checkpoint.device, checkpoint.name, reward.compile)
+    return *made, unused
 
 
 def _logits(model: Any, inputs: dict[str, Any], places: Any) -> Any:

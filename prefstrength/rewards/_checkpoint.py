@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from prefstrength._words import warn
+from prefstrength._words import listed, warn
 from prefstrength.errors import InputError
 from prefstrength.rewards._cache import folder_fingerprint
 from prefstrength.rewards._team import local_rank
@@ -119,8 +119,11 @@ class Checkpoint:
             )
         return asked if asked is not None else most
 
-    def weights(self, model_class: Any) -> tuple[Any, list[str]]:
-        """Load a model of which every part has trained weights, and list weights left unused."""
+    def weights(self, model_class: Any, besides: tuple[str, ...] = ()) -> tuple[Any, list[str]]:
+        """Load a model of which every part has trained weights, and list weights left unused.
+
+        Those whose names begin as in ``besides`` may stay unused, and are not listed.
+        """
         model, report = self._load(
             "weights",
             model_class.from_pretrained,
@@ -151,6 +154,14 @@ class Checkpoint:
                 f"not run: {type(model).__name__} of transformers took its place. Scores may be "
                 "others than its makers'. Compare one with the model's documentation, or read "
                 "that code, and if you trust it, say so: trust_remote_code=True."
+            )
+        unused = [name for name in unused if not name.startswith(besides)]
+        if unused:
+            warn(
+                f"{self.owner}: the files of {self.name!r} hold weights that the model does not "
+                f"use: {listed(unused, most=3)}. It may be of another kind than its config says, "
+                "and its scores others than its makers'. Compare a score with the model's "
+                "documentation."
             )
         return model, unused
 

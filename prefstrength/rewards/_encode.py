@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -21,6 +21,8 @@ _DATE = re.compile(r"""strftime_now\s*\(\s*(["'])(.*?)\1\s*\)""")
 
 #: Token ids by the name under which a model takes them; all of one length.
 Ids = dict[str, list[int]]
+#: The same of several texts.
+ManyIds = dict[str, list[list[int]]]
 
 
 class Reader:
@@ -63,17 +65,31 @@ class Reader:
 
     def __call__(self, prompt: Any, response: Any) -> dict[str, Any]:
         """Return ids as the model takes them, cut to its length, and ``tokens`` before that."""
-        ids = self.whole(prompt, response)
-        return {**cut(ids, self.max_length), "tokens": len(ids["input_ids"])}
+        return self.many([prompt], [response])[0]
 
-    def whole(self, prompt: Any, response: Any) -> Ids:
-        """Return all ids, with one BOS where there is any."""
-        return one_bos(self.as_written(prompt, response), self.tokenizer.bos_token_id)
+    def many(self, prompts: Sequence[Any], responses: Sequence[Any]) -> list[dict[str, Any]]:
+        """Read many at once, which the tokenizer divides between its threads."""
+        found = []
+        for written in self._written(prompts, responses):
+            ids = one_bos(written, self.tokenizer.bos_token_id)
+            found.append({**cut(ids, self.max_length), "tokens": len(ids["input_ids"])})
+        return found
 
     def as_written(self, prompt: Any, response: Any) -> Ids:
         """Return all ids as template and tokenizer write them."""
-        ids = self._joined(prompt, response)
-        return {name: list(ids[name]) for name in self._taken if name in ids}
+        return self._written([prompt], [response])[0]
+
+    def _written(self, prompts: Sequence[Any], responses: Sequence[Any]) -> list[Ids]:
+        chats = list(map(self.is_chat, prompts, responses))
+        found: list[Ids] = [{} for _ in chats]
+        for join, chat in ((self._chats, True), (self._texts, False)):
+            places = [i for i, is_chat in enumerate(chats) if is_chat is chat]
+            if places:
+                ids = join([prompts[i] for i in places], [responses[i] for i in places])
+                for number, i in enumerate(places):
+                    taken = (name for name in self._taken if name in ids)
+                    found[i] = {name: list(ids[name][number]) for name in taken}
+        return found
 
     def boundary(self, prompt: Any, response: Any) -> str | None:
         """Say how the tokens of the prompt go over into the whole, as of ``_guards.boundary``."""
@@ -116,8 +132,8 @@ class Reader:
         _ = self._chat
 
     @cached_property
-    def _chat(self) -> Callable[..., Ids]:
-        """From messages to token ids."""
+    def _chat(self) -> Callable[..., Any]:
+        """From messages, or lists of them, to token ids."""
         return chat_ids(
             self.tokenizer,
             sanitize=self.sanitize,
@@ -129,43 +145,51 @@ class Reader:
             else "Give its tokenizer the template that training used, or plain texts",
         )
 
-    def _joined(self, prompt: Any, response: Any) -> Ids:
-        if self.is_chat(prompt, response):
-            return self._chat(messages(prompt, response))
+    def _chats(self, prompts: Sequence[Any], responses: Sequence[Any]) -> ManyIds:
+        return self._chat(list(map(messages, prompts, responses)))
+
+    def _texts(self, prompts: Sequence[Any], responses: Sequence[Any]) -> ManyIds:
         tokenizer, sanitize = self.tokenizer, self.sanitize
-        if self.template == "trl":
-            return {"input_ids": followed(tokenizer, prompt, response, sanitize)[1]}
-        if self.template == "plain":
-            text = f"{flatten(prompt)}\n{flatten(response)}"
-            return dict(tokenizer(text, split_special_tokens=sanitize))
-        return dict(
-            tokenizer(
-                flatten(prompt),
-                flatten(response),
-                return_token_type_ids=self.segments,
-                split_special_tokens=sanitize,
+        if self.template == "pair":
+            return dict(
+                tokenizer(
+                    list(map(flatten, prompts)),
+                    list(map(flatten, responses)),
+                    return_token_type_ids=self.segments,
+                    split_special_tokens=sanitize,
+                )
             )
-        )
+        if self.template == "plain":
+            texts = [f"{flatten(p)}\n{flatten(r)}" for p, r in zip(prompts, responses, strict=True)]
+            return dict(tokenizer(texts, split_special_tokens=sanitize))
+        texts = [_before_eos(tokenizer, p, r) for p, r in zip(prompts, responses, strict=True)]
+        ids = tokenizer(texts, split_special_tokens=sanitize)["input_ids"]
+        return {"input_ids": [_with_eos(tokenizer, each) for each in ids]}
 
 
 def followed(
     tokenizer: Any, prompt: str, response: str, sanitize: bool
 ) -> tuple[list[int], list[int]]:
     """Token ids of a prompt, and of the prompt with its response and EOS, as TRL has them."""
+    texts = [prompt, _before_eos(tokenizer, prompt, response)]
+    alone, whole = tokenizer(texts, split_special_tokens=sanitize)["input_ids"]
+    return list(alone), _with_eos(tokenizer, whole)
+
+
+def _before_eos(tokenizer: Any, prompt: str, response: str) -> str:
     eos = tokenizer.eos_token or ""
-    ended = bool(eos) and response.endswith(eos)
-    text = prompt + (response[: len(response) - len(eos)] if ended else response)
-    alone, whole = (
-        list(tokenizer(each, split_special_tokens=sanitize)["input_ids"]) for each in (prompt, text)
-    )
+    return prompt + (response.removesuffix(eos) if eos else response)
+
+
+def _with_eos(tokenizer: Any, ids: Sequence[int]) -> list[int]:
     # by its id: inside a text that is not trusted it would be read as ordinary text
-    return alone, [*whole, tokenizer.eos_token_id] if eos else whole
+    return [*ids, tokenizer.eos_token_id] if tokenizer.eos_token else list(ids)
 
 
 def chat_ids(
     tokenizer: Any, *, sanitize: bool, owner: str, name: str, otherwise: str
-) -> Callable[..., Ids]:
-    """Build the function from messages to token ids through the tokenizer's chat template.
+) -> Callable[..., Any]:
+    """Build the function from messages, or lists of them, to token ids by the chat template.
 
     ``otherwise`` is what to do where there is no template.
     """
@@ -186,7 +210,7 @@ def chat_ids(
 
     # the template writes all special tokens itself: tokenising its text in the ordinary
     # way would begin it with a second BOS
-    def ids(conversation: list[dict[str, str]], **more: Any) -> Ids:
+    def ids(conversation: Any, **more: Any) -> Any:
         return dict(
             tokenizer.apply_chat_template(
                 conversation, tokenize=True, return_dict=True, **options, **more

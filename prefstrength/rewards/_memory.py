@@ -6,7 +6,7 @@ from typing import Any
 
 #: Tokens of a batch, padding included: enough to keep the device busy, little enough for its
 #: caches (CPU) or for a model of some billion parameters (accelerators).
-TOKENS_CPU, TOKENS_ACCELERATOR = 2_048, 16_384
+TOKENS_CPU, TOKENS_ACCELERATOR = 4_096, 16_384
 
 
 def default_tokens(device: Any) -> int:

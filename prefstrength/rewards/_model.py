@@ -1,13 +1,20 @@
 """Models ready to score: heads in float32, nothing random, and batches padded on the right."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from prefstrength.errors import InputError
+from prefstrength.rewards._decoder import pack_on_cpu
 
 
-def ready(torch: Any, model: Any, device: Any, name: str) -> tuple[Any, list[str]]:
+def ready(
+    torch: Any, model: Any, device: Any, name: str, compile: bool = False
+) -> tuple[Any, list[str]]:
     """Put a model on its device, in evaluation mode, without a cache of keys and values.
+
+    Its body is compiled when it is first called, if that is wanted.
 
     Returns
     -------
@@ -41,7 +48,33 @@ def ready(torch: Any, model: Any, device: Any, name: str) -> tuple[Any, list[str
             )
         if foreign and isinstance(module, (norms, drops)):
             module.register_forward_pre_hook(_refuse_training(part, name))
+    pack_on_cpu(model, device)
+    if compile:
+        # weights that are known not to change can be laid out anew for the CPU's matrix products
+        options = {"freezing": True} if str(device).startswith("cpu") else None
+        model.base_model.compile(dynamic=True, options=options)
     return model, set_back
+
+
+@contextmanager
+def as_written() -> Iterator[None]:
+    """Run models inside as they were written, not as they were compiled."""
+    if "torch._dynamo" not in sys.modules:  # nothing was, and to load it takes seconds
+        yield
+        return
+    with sys.modules["torch"].compiler.set_stance("force_eager"):
+        yield
+
+
+def refuse_uncompiled(error: Exception) -> None:
+    """Say what it means if a model could not be compiled."""
+    if type(error).__module__.startswith(("torch._dynamo.", "torch._inductor.")):
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(
+            "compile=True expects a model and a computer for which torch.compile works; got "
+            f"{type(error).__name__}: {reason[:300]} It needs a C++ compiler on a CPU, and Triton "
+            "on a GPU. Install that, or leave compile out."
+        ) from error
 
 
 def _refuse_training(part: str, name: str) -> Any:

@@ -4,10 +4,10 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
+from collections.abc import Generator, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -16,17 +16,20 @@ from tqdm.auto import tqdm
 
 from prefstrength._words import warn
 from prefstrength.errors import InputError
-from prefstrength.rewards._batches import Row, plan, shared_rows, single_rows
+from prefstrength.rewards._batches import Row, computed, plan, shared_rows, single_rows
 from prefstrength.rewards._cache import ScoreCache
 from prefstrength.rewards._memory import default_tokens, free_memory, out_of_memory
+from prefstrength.rewards._model import as_written, refuse_uncompiled
 from prefstrength.rewards._open import once
-from prefstrength.rewards._responses import Responses
+from prefstrength.rewards._responses import Responses, flatten
 from prefstrength.rewards._team import ALONE_AT_WORK, Team, team
 
 #: Responses that are scored a second time, alone and without padding: one of so many, ...
 ONE_ALONE = 128
 #: ... but at least and at most as many.
 ALONE, MOST_ALONE = 4, 64
+#: Responses that are tokenised at a time, and how many times ahead of the device.
+WINDOW, AHEAD = 4096, 2
 #: Seconds between two looks at what other processes have scored.
 WAIT = 1.0
 #: A score may move by this share of the sd of all scores when scored alone.
@@ -65,6 +68,10 @@ class Source(Protocol):
         """``input_ids``, ``token_type_ids`` where taken, and ``tokens`` before the cut."""
         ...
 
+    def encode_all(self, prompts: Sequence[Any], responses: Sequence[Any]) -> list[dict[str, Any]]:
+        """:meth:`encode` for many at once."""
+        ...
+
     def load(self) -> Any:
         """Load the model: long work, and only called when something is to be scored."""
         ...
@@ -80,6 +87,10 @@ class SharingSource(Source, Protocol):
 
     def shares(self, model: Any) -> bool:
         """Whether the loaded model is of a kind for which that gives the same scores."""
+        ...
+
+    def packs(self, model: Any) -> bool:
+        """Whether its batches have no padding."""
         ...
 
     def forward_shared(
@@ -188,7 +199,9 @@ def run(
         table = fresh if known.empty else pd.concat([known, fresh])
     table = table.loc[keys]
     tokens = table["tokens"].to_numpy(np.int64)
-    check_truncation(tokens, source.max_length, max_truncated, responses.rows)
+    most = source.max_length
+    cut = [] if most is None else [responses.rows[i] for i in np.flatnonzero(tokens > most)]
+    refuse_truncation(cut, len(tokens), int(tokens.max()), most, max_truncated)
     values = table[list(source.outputs)].to_numpy(np.float64)
     for output, column in zip(source.outputs, values.T, strict=True):
         if len(column) > 1 and np.ptp(column) == 0:
@@ -224,18 +237,15 @@ def _wait(store: ScoreCache, keys: list[str], progress: bool) -> pd.DataFrame:
             found.append(store.find(left))
 
 
-def check_truncation(
-    tokens: np.ndarray, most: int | None, allowed: float, rows: Sequence[str]
+def refuse_truncation(
+    cut: Sequence[str], count: int, longest: int, most: int | None, allowed: float
 ) -> None:
-    """Refuse when too many responses (their tokens, their rows) would be cut."""
-    if most is None:
-        return
-    long = [row for row, length in zip(rows, tokens, strict=True) if length > most]
-    if len(long) > allowed * len(tokens):
+    """Refuse when too many responses (their rows) would be cut, of a number of them."""
+    if len(cut) > allowed * count:
         raise InputError(
             f"A reward model expects at most {allowed:.3g} of the responses to be longer than "
-            f"{most} tokens; got {_count(long, len(tokens))}, the longest "
-            f"with {tokens.max()} tokens. Their scores would rest on cut texts. Drop these "
+            f"{most} tokens; got {_count(cut, count)}, the longest "
+            f"with {longest} tokens. Their scores would rest on cut texts. Drop these "
             "rows, raise max_length= if the model allows, or allow more with max_truncated=."
         )
 
@@ -255,116 +265,173 @@ class _Loop:
     ) -> None:
         self.source, self.responses, self.keys, self.us = source, responses, keys, us
         self.batch_size, self.max_truncated = batch_size, max_truncated
-        self.batch_tokens = batch_tokens or default_tokens(source.device)
+        self.batch_tokens = self.first_tokens = batch_tokens or default_tokens(source.device)
+        numbers: dict[Any, int] = {}
+        self.groups = [numbers.setdefault(prompt, len(numbers)) for prompt in responses.prompts]
+        both = zip(responses.prompts, responses.texts, strict=True)
+        #: By these, texts are sorted before they are tokenised.
+        self.letters = [len(flatten(prompt)) + len(flatten(text)) for prompt, text in both]
+        self.shares = self.packs = False
+        self.cut: list[str] = []
+        self.longest = 0
 
     def run(self, known: pd.DataFrame, store: ScoreCache | None, progress: bool) -> pd.DataFrame:
         """Score what is not known, and keep every batch as soon as it is scored."""
-        self._encode(progress)
-        tokens = np.array([item["tokens"] for item in self.items], np.int64)
-        check_truncation(tokens, self.source.max_length, self.max_truncated, self.responses.rows)
-        self.ids = [item["input_ids"] for item in self.items]
-        self.model = once(self.source, self.source.load)
-        self.shares = isinstance(self.source, SharingSource) and self.source.shares(self.model)
         missing = {i for i, key in enumerate(self.keys) if key not in known.index}
         alone = self._sample(missing, known)
         done: list[pd.DataFrame] = []
-        text_tokens = computed = 0
-        queue = deque(self._plan(missing))
+        text_tokens = computed_tokens = 0
         with (
             store or nullcontext(),
             tqdm(
-                total=sum(
-                    len(self.ids[i]) for batch in queue for row in batch for i in row.responses
-                ),
+                total=0,
                 desc="reward model",
                 unit="token",
                 unit_scale=True,
                 disable=not progress,
                 leave=None,  # a bar inside another goes when it is full
             ) as bar,
+            closing(self._windows(missing)) as windows,
         ):
-            while queue:
-                batch = queue.popleft()
-                values = self._forward(batch)
-                if values is None:
-                    queue = deque(self._smaller(batch, queue))
-                    continue
-                table = self._table(batch, values, alone)
-                if store is not None:
-                    store.add(table)
-                done.append(table)
-                tokens_here = sum(len(self.ids[i]) for row in batch for i in row.responses)
-                text_tokens += tokens_here
-                computed += len(batch) * batch[0].width
-                bar.update(tokens_here)
+            for queue, later in windows:
+                bar.total = bar.n + self._text_tokens(queue) + later
+                bar.refresh()
+                while queue:
+                    batch = queue.popleft()
+                    values = self._forward(batch)
+                    if values is None:
+                        queue = deque(self._smaller(batch, queue))
+                        continue
+                    table = self._table(batch, values, alone)
+                    if store is not None:
+                        store.add(table)
+                    done.append(table)
+                    tokens = self._text_tokens([batch])
+                    text_tokens += tokens
+                    computed_tokens += computed(batch, self.packs)
+                    bar.update(tokens)
         self.engine = {
             "batches": len(done),
             "batch_tokens": self.batch_tokens,
             "text_tokens": text_tokens,
-            "computed_tokens": computed,
+            "computed_tokens": computed_tokens,
             "shared_beginnings": self.shares,
+            "padded": not self.packs,
             "processes": self.us.size,
         }
         if not done:  # everything was left to the other processes
             return pd.DataFrame(index=pd.Index([], name="key"))
         return pd.concat(done).set_index("key")
 
-    def _encode(self, progress: bool) -> None:
-        """Tokenise every response once."""
-        self.items: list[dict[str, Any]] = []
-        for i in tqdm(
-            range(len(self.keys)), desc="tokens", unit="response", disable=not progress, leave=None
-        ):
-            prompt, response = self.responses.prompts[i], self.responses.texts[i]
-            try:
-                item = self.source.encode(prompt, response)
-            except Exception as error:  # templates raise what they like, such as for wrong roles
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-                raise InputError(
-                    "The tokenizer expects texts that its template accepts; got "
-                    f"{type(error).__name__} in row {self.responses.rows[i]}: {reason[:300]} "
-                    "Roles may not alternate as this model wants. Correct that row, or use "
-                    "another template=."
-                ) from error
-            # a list of Python's numbers would take ten times the memory
-            self.items.append(
-                {
-                    name: np.array(value, np.int32) if isinstance(value, list) else value
-                    for name, value in item.items()
-                }
-            )
+    def _windows(self, missing: set[int]) -> Generator[tuple[deque[list[Row]], int]]:
+        """Batches of a window at a time, and about how many tokens come behind it.
 
-    def _plan(self, missing: set[int]) -> list[list[Row]]:
-        """Batches of what is missing, the longest first.
+        A thread tokenises the windows to come, so that the device does not wait for them. The
+        longest texts come first: too many that the model must cut are found at the beginning.
+        """
+        windows = [
+            (number, window)
+            for number, window in enumerate(_in_windows(self.groups, self.letters))
+            if not missing.isdisjoint(window)
+        ]
+        left = sum(self.letters[i] for _, window in windows for i in window if i in missing)
+        with ThreadPoolExecutor(1, thread_name_prefix="tokens") as thread:
+            ahead = deque(thread.submit(self._encode, window) for _, window in windows[:AHEAD])
+            try:
+                for place, (number, window) in enumerate(windows):
+                    self.items = ahead.popleft().result()
+                    self.ids = {i: item["input_ids"] for i, item in self.items.items()}
+                    self._check_truncation()
+                    if place == 0:
+                        self._load()
+                    if place + AHEAD < len(windows):
+                        ahead.append(thread.submit(self._encode, windows[place + AHEAD][1]))
+                    queue = self._plan(number, window, missing)
+                    here = sum(self.letters[i] for i in window if i in missing)
+                    tokens = sum(len(self.ids[i]) for i in window if i in missing)
+                    left -= here
+                    yield deque(queue), round(tokens / here * left / self.us.size)
+            finally:
+                for one in ahead:
+                    one.cancel()
+
+    def _load(self) -> None:
+        self.model = once(self.source, self.source.load)
+        if isinstance(self.source, SharingSource):
+            self.shares = self.source.shares(self.model)
+            self.packs = self.shares and self.source.packs(self.model)
+
+    def _check_truncation(self) -> None:
+        """Count what was cut, up to here, among all responses."""
+        most = self.source.max_length
+        long = [i for i, item in self.items.items() if most is not None and item["tokens"] > most]
+        self.longest = max(self.longest, *(item["tokens"] for item in self.items.values()))
+        self.cut += [self.responses.rows[i] for i in sorted(long)]
+        refuse_truncation(self.cut, len(self.keys), self.longest, most, self.max_truncated)
+
+    def _text_tokens(self, batches: Iterable[list[Row]]) -> int:
+        return sum(len(self.ids[i]) for batch in batches for row in batch for i in row.responses)
+
+    def _encode(self, window: Sequence[int]) -> dict[int, dict[str, Any]]:
+        """Tokenise every response of a window once."""
+        prompts = [self.responses.prompts[i] for i in window]
+        texts = [self.responses.texts[i] for i in window]
+        try:
+            found = self.source.encode_all(prompts, texts)
+        except Exception:  # which row it was is found out one by one
+            one_by_one = {i: self._encode_one(i) for i in sorted(window)}
+            found = [one_by_one[i] for i in window]
+        return {
+            # a list of Python's numbers would take ten times the memory
+            i: {
+                name: np.array(value, np.int32) if isinstance(value, list) else value
+                for name, value in item.items()
+            }
+            for i, item in zip(window, found, strict=True)
+        }
+
+    def _encode_one(self, i: int) -> dict[str, Any]:
+        try:
+            return self.source.encode(self.responses.prompts[i], self.responses.texts[i])
+        except Exception as error:  # templates raise what they like, such as for wrong roles
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise InputError(
+                "The tokenizer expects texts that its template accepts; got "
+                f"{type(error).__name__} in row {self.responses.rows[i]}: {reason[:300]} "
+                "Roles may not alternate as this model wants. Correct that row, or use "
+                "another template=."
+            ) from error
+
+    def _plan(self, number: int, window: Sequence[int], missing: set[int]) -> list[list[Row]]:
+        """Batches of what is missing of a window, the longest first.
 
         Formed from all responses, known ones too, so that a resumed run forms the same ones as
         an uninterrupted run; what is left of batches that are known in part is put together.
-        For the same reason several processes, which may begin at different times, agree on who
-        scores what: this one takes every n-th batch.
+        For the same reason several processes, which may begin at different times and have
+        memory for different batches, agree on who scores what: this one takes every n-th batch.
         """
         whole: list[list[Row]] = []
         rest: list[int] = []
-        batches = plan(self._rows(range(len(self.keys))), self.batch_tokens, self.batch_size)
-        for batch in batches[self.us.rank :: self.us.size]:
+        batches = self._batches(self._rows(window), self.first_tokens)
+        for batch in batches[(self.us.rank + number) % self.us.size :: self.us.size]:
             members = [i for row in batch for i in row.responses]
             left = [i for i in members if i in missing]
             if len(left) == len(members):
                 whole.append(batch)
             else:
                 rest.extend(left)
-        whole += plan(self._rows(sorted(rest)), self.batch_tokens, self.batch_size)
+        whole += self._batches(self._rows(sorted(rest)), self.first_tokens)
+        if self.batch_tokens < self.first_tokens:  # memory did not suffice in an earlier window
+            return self._batches((row for batch in whole for row in batch), self.batch_tokens)
         return sorted(whole, key=lambda batch: -batch[0].width)
+
+    def _batches(self, rows: Iterable[Row], most_tokens: int) -> list[list[Row]]:
+        return plan(rows, most_tokens, self.batch_size, packed=self.packs)
 
     def _rows(self, indices: Iterable[int]) -> list[Row]:
         if not self.shares:
             return single_rows(indices, self.ids)
         return shared_rows(indices, self.ids, self.groups, self.batch_size)
-
-    @cached_property
-    def groups(self) -> list[int]:
-        """Number of every response's prompt, shape (response,)."""
-        numbers: dict[Any, int] = {}
-        return [numbers.setdefault(prompt, len(numbers)) for prompt in self.responses.prompts]
 
     def _smaller(self, batch: list[Row], queue: Iterable[list[Row]]) -> list[list[Row]]:
         """Plan what is left with half the tokens of a batch that did not fit into memory."""
@@ -381,19 +448,20 @@ class _Loop:
             rows += single_rows(members, self.ids)
         else:
             rows += batch
-            self.batch_tokens = len(batch) * batch[0].width // 2
-        return plan(rows, self.batch_tokens, self.batch_size)
+            self.batch_tokens = computed(batch, self.packs) // 2
+        return self._batches(rows, self.batch_tokens)
 
     def _forward(self, batch: list[Row]) -> np.ndarray | None:
         """Outputs of a batch, shape (response, output), or None where memory does not suffice."""
         try:
-            if any(len(row.responses) > 1 for row in batch):
+            if self.shares:
                 assert isinstance(self.source, SharingSource)
                 rows = [(row.shared, [self.items[i] for i in row.responses]) for row in batch]
                 return self.source.forward_shared(self.model, rows)
             return self.source.forward(self.model, [self.items[row.responses[0]] for row in batch])
         except Exception as error:
             if not out_of_memory(error):
+                refuse_uncompiled(error)
                 raise
         # past the except clause, because the error's traceback holds the tensors of the batch
         free_memory()
@@ -413,7 +481,8 @@ class _Loop:
         again = np.full(values.shape, math.nan)
         for place, i in enumerate(indices):
             if i in alone:
-                again[place] = self.source.forward(self.model, [self.items[i]])[0]
+                with as_written():
+                    again[place] = self.source.forward(self.model, [self.items[i]])[0]
         tokens = np.array([self.items[i]["tokens"] for i in indices], np.int64)
         most = self.source.max_length
         return pd.DataFrame(
@@ -432,12 +501,33 @@ class _Loop:
         Drawn from all responses, so that a resumed run has the same; from the missing ones only
         where none was ever scored alone.
         """
-        order = sorted(range(len(self.keys)), key=lambda i: -len(self.ids[i]))
+        order = sorted(range(len(self.keys)), key=lambda i: -self.letters[i])
         drawn = {order[k] for k in _spread(len(order))} & missing
         if not drawn and not (known.size and known.filter(like="_alone").notna().any(axis=None)):
             left = [i for i in order if i in missing]
             drawn = {left[k] for k in _spread(len(left))}
         return drawn
+
+
+def _in_windows(groups: Sequence[int], letters: Sequence[int]) -> list[list[int]]:
+    """Responses in the order in which they are tokenised, so many at a time.
+
+    The longest come first, and those of one group stay together.
+
+    Examples
+    --------
+    >>> _in_windows([0, 1, 0], [5, 7, 9])
+    [[0, 2, 1]]
+    """
+    members: dict[int, list[int]] = {}
+    for i, group in enumerate(groups):
+        members.setdefault(group, []).append(i)
+    windows: list[list[int]] = []
+    for together in sorted(members.values(), key=lambda each: -max(letters[i] for i in each)):
+        if not windows or len(windows[-1]) + len(together) > WINDOW:
+            windows.append([])
+        windows[-1] += together
+    return windows
 
 
 def _spread(count: int) -> list[int]:

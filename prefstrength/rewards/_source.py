@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from prefstrength._words import listed, warn
+from prefstrength._words import listed
 from prefstrength.errors import InputError
 from prefstrength.rewards._checkpoint import Checkpoint
+from prefstrength.rewards._decoder import Shared, Sharing, last_hidden, pooled
 from prefstrength.rewards._encode import Reader, date_is_held, is_dated
 from prefstrength.rewards._guards import (
     check_bos,
@@ -20,7 +21,6 @@ from prefstrength.rewards._guards import (
 )
 from prefstrength.rewards._model import head_in_float32, padded, ready
 from prefstrength.rewards._responses import Responses
-from prefstrength.rewards._shared import Shared, can_share, classify_shared
 
 if TYPE_CHECKING:
     from prefstrength.rewards.hf import HFReward
@@ -36,7 +36,7 @@ def open_source(reward: "HFReward") -> "ClassifierSource | ValueHeadSource":
     return ValueHeadSource(reward) if reward.head == "value" else ClassifierSource(reward)
 
 
-class _TextSource:
+class _TextSource(Sharing):
     """What both kinds share: a checkpoint, and one text for every response."""
 
     _what: str
@@ -91,6 +91,10 @@ class _TextSource:
         """Token ids as the model takes them, cut to its length, and ``tokens`` before that."""
         return self.read(prompt, response)
 
+    def encode_all(self, prompts: Sequence[Any], responses: Sequence[Any]) -> list[dict[str, Any]]:
+        """:meth:`encode` for many at once, on all cores."""
+        return self.read.many(prompts, responses)
+
     def check_texts(self, responses: Responses) -> dict[str, Any]:
         """Look for what goes wrong between texts and tokens, before the model is loaded."""
         return self._check_texts(responses)[0]
@@ -144,21 +148,14 @@ class ClassifierSource(_TextSource):
     def load(self) -> Any:
         """Load the weights, the head in float32, in evaluation mode, on the device."""
         here = self.checkpoint
-        model, unused = here.weights(here.transformers.AutoModelForSequenceClassification)
         # the output layer of the language model that it was made from is in many files
-        self.unused = [name for name in unused if not name.startswith("lm_head.")]
-        if self.unused:
-            warn(
-                f"HFReward: the files of {self.name!r} hold weights that the model does not use: "
-                f"{listed(self.unused, most=3)}. It may be of another kind than its config says, "
-                "and its scores others than its makers'. Compare a score with the model's "
-                "documentation."
-            )
+        kind = here.transformers.AutoModelForSequenceClassification
+        model, self.unused = here.weights(kind, besides=("lm_head.",))
         # pooling reads the config, padding is ours: both follow the one token that was settled
         model.config.get_text_config().pad_token_id = self.pad_token_id
         if self.reward.dtype != "float32":
             head_in_float32(model, self.name)
-        model, self.set_back = ready(here.torch, model, self.device, self.name)
+        model, self.set_back = ready(here.torch, model, self.device, self.name, self.reward.compile)
         return model
 
     def forward(self, model: Any, items: Sequence[dict[str, Any]]) -> np.ndarray:
@@ -168,13 +165,12 @@ class ClassifierSource(_TextSource):
             logits = model(**padded(torch, items, self.pad_token_id, self.device)).logits
         return self._outputs(logits, len(items))
 
-    def shares(self, model: Any) -> bool:
-        """Whether a common beginning of several texts can be computed once."""
-        return can_share(model)
-
     def forward_shared(self, model: Any, rows: Sequence[Shared]) -> np.ndarray:
         """Outputs of items that begin alike, row after row, shape (item, output)."""
-        logits = classify_shared(self.checkpoint.torch, model, rows, self.pad_token_id, self.device)
+        torch, pad = self.checkpoint.torch, self.pad_token_id
+        places = [[pooled(item["input_ids"], pad)] for _, items in rows for item in items]
+        with torch.inference_mode():
+            logits = model.score(last_hidden(torch, model, rows, places, pad, self.device))
         return self._outputs(logits, len(logits))
 
     def _outputs(self, logits: Any, items: int) -> np.ndarray:
@@ -287,16 +283,28 @@ class ValueHeadSource(_TextSource):
                 f"the safetensors files of {self.name!r}; got {got}. Leave head= out where the "
                 "model is a sequence classifier."
             )
-        body, unused = here.weights(here.transformers.AutoModel)
-        self.unused = [name for name in unused if not name.startswith(("lm_head.", "v_head."))]
+        kind = here.transformers.AutoModel
+        body, self.unused = here.weights(kind, besides=("lm_head.", "v_head."))
         bias = found.get(VALUE_HEAD[1])
         head = torch.nn.Linear(weight.shape[1], 1, bias=bias is not None, dtype=torch.float32)
         with torch.no_grad():
             head.weight.copy_(weight)
             if bias is not None:
                 head.bias.copy_(bias)
-        body, self.set_back = ready(torch, body, self.device, self.name)
+        body, self.set_back = ready(torch, body, self.device, self.name, self.reward.compile)
         return body, head.to(self.device)
+
+    def bodies(self, model: Any) -> Sequence[Any]:
+        """All but the value head."""
+        return model[:1]
+
+    def forward_shared(self, model: Any, rows: Sequence[Shared]) -> np.ndarray:
+        """Values of items that begin alike, row after row, shape (item, 1)."""
+        torch, (body, head) = self.checkpoint.torch, model
+        places = [[len(item["input_ids"]) - 1] for _, items in rows for item in items]
+        with torch.inference_mode():
+            hidden = last_hidden(torch, body, rows, places, self.pad_token_id, self.device)
+            return np.asarray(head(hidden.float()).double().cpu().numpy())
 
     def forward(self, model: Any, items: Sequence[dict[str, Any]]) -> np.ndarray:
         """Value at the last token of encoded items, shape (item, 1)."""

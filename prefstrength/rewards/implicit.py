@@ -38,7 +38,7 @@ class ImplicitReward:
         the raw rewards alone.
     revision, reference_revision : str, optional
         Branch, tag or commit on the hub.
-    batch_size, max_length, max_truncated, dtype, device, sanitize, trust_remote_code
+    batch_size, max_length, max_truncated, dtype, compile, device, sanitize, trust_remote_code
         As of :class:`HFReward`, except that longer responses lose their end, as in training. The
         output layers stay in float32. Both models are in memory together.
 
@@ -78,6 +78,7 @@ class ImplicitReward:
     max_length: int | None = None
     max_truncated: float = 0.01
     dtype: str = "float32"
+    compile: bool = False
     device: str | None = None
     sanitize: bool = True
     trust_remote_code: bool = False

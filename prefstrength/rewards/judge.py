@@ -66,7 +66,7 @@ class JudgeReward:
         ``"chat"``: the question is a user message in the tokenizer's chat template, followed by
         its generation prompt, with thinking switched off where the template knows how
         (``enable_thinking``). ``"plain"``: the question as it is, for a model without a template.
-    batch_size, max_length, max_truncated, dtype, device, sanitize, trust_remote_code
+    batch_size, max_length, max_truncated, dtype, compile, device, sanitize, trust_remote_code
         As of :class:`HFReward`. The output layer stays in float32.
 
     Raises
@@ -112,6 +112,7 @@ class JudgeReward:
     max_length: int | None = None
     max_truncated: float = 0.01
     dtype: str = "float32"
+    compile: bool = False
     device: str | None = None
     sanitize: bool = True
     trust_remote_code: bool = False
