@@ -15,7 +15,7 @@ import pytest
 from prefstrength.errors import InputError
 from prefstrength.rewards import _cache, _run
 from prefstrength.rewards._batches import Row, plan, shared_rows, single_rows
-from prefstrength.rewards._cache import ScoreCache
+from prefstrength.rewards._cache import ScoreCache, keep_provenance, load_provenance
 from prefstrength.rewards._responses import distinct_responses
 from prefstrength.rewards._run import run
 from prefstrength.rewards._team import Team, divided, launched
@@ -290,6 +290,35 @@ def test_small_files_become_large_ones(tmp_path, monkeypatch):
     found = store.find([f"k{n}" for n in range(399, -1, -1)] + ["unknown"])
     assert found["reward"].to_dict() == {f"k{n}": float(n) for n in range(400)}
     assert store.find(["unknown"]).empty
+
+
+def test_provenance_of_another_process_is_not_lost(tmp_path, monkeypatch):
+    def about(name, batches):
+        return {"name": name, "kept_in": name, "engine": {"batches": batches} if batches else {}}
+
+    def gathered():
+        return json.loads((tmp_path / "provenance.json").read_text())
+
+    write, others = _cache.atomic_write_text, [about("second", 2), about("third", 3)]
+
+    def interrupted(path, text):
+        if others and path.parent == tmp_path:  # another process begins and ends at this moment
+            keep_provenance(tmp_path, [others.pop()])
+        return write(path, text)
+
+    monkeypatch.setattr(_cache, "atomic_write_text", interrupted)
+    keep_provenance(tmp_path, [about("first", 1)])
+    assert others == []
+    expected = {name: about(name, n) for n, name in enumerate(("first", "second", "third"), 1)}
+    assert gathered() == load_provenance(tmp_path) == expected
+    # what a run that added nothing says of the engine is what was known before
+    keep_provenance(tmp_path, [about("second", 0), {"name": "keeps nothing"}])
+    assert gathered() == expected
+    (tmp_path / "provenance.json").unlink()
+    assert load_provenance(tmp_path) == expected
+    (tmp_path / "first" / "provenance.json").write_text("[1]")
+    with pytest.raises(InputError, match=r"first.provenance\.json.*Delete that file"):
+        load_provenance(tmp_path)
 
 
 def test_what_killed_runs_left_is_merged_and_read_once(tmp_path):
