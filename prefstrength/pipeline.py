@@ -40,6 +40,8 @@ import pandas as pd
 import prefstrength as ps
 from prefstrength._files import atomic_write_bytes, atomic_write_text
 from prefstrength.errors import DataWarning, InputError
+from prefstrength.rewards._named import NamedReward, named_rewards
+from prefstrength.rewards._team import ALONE_AT_WORK, launched
 
 __all__ = [
     "FAMILIES",
@@ -86,8 +88,8 @@ _OURS = frozenset(
 # Cheap, made from the others, and nothing that a person would want to keep two of.
 _DERIVED = frozenset({"compare", "report"})
 
-#: Told of every stage: its name, ``"starts"``, ``"done"``, ``"kept"`` or ``"skipped"``, and
-#: the seconds it took or the reason.
+#: Told of every stage: its name, ``"starts"``, ``"done"``, ``"kept"``, ``"skipped"`` or ``"note"``,
+#: and the seconds it took, the reason, or what there is to know.
 Tell = Callable[[str, str, Any], None]
 
 
@@ -142,8 +144,10 @@ def score(
     pairs: str | os.PathLike[str],
     out: str | os.PathLike[str],
     reading: Reading | None = None,
-    reward: str = "auto",
+    reward: str | Sequence[str] = "auto",
     *,
+    reward_settings: Mapping[str, str] | None = None,
+    divide: bool = False,
     seed: int = 0,
     force: bool = False,
     progress: bool = True,
@@ -159,11 +163,18 @@ def score(
         Folder for the results.
     reading : Reading, optional
         Which columns mean what.
-    reward : str
+    reward : str, or sequence of str
         ``"columns"`` (or ``"columns:NAME"`` for ``NAME_chosen`` and ``NAME_rejected``),
         ``"text"``, ``"hf:NAME_OR_PATH"``, ``"judge:NAME_OR_PATH"``,
         ``"implicit:POLICY,REFERENCE"``, or ``"auto"``: columns where ``reward_chosen`` and
-        ``reward_rejected`` exist, else text.
+        ``reward_rejected`` exist, else text. Several are an ensemble. A model that
+        :func:`prefstrength.registered_rewards` lists is read with the settings there.
+    reward_settings : mapping of str to str, optional
+        Fields of the rewards' classes as text, such as ``{"batch_tokens": "4096"}``; each goes to
+        all rewards that have it.
+    divide : bool
+        Divide the work of rewards from models between the processes that ``accelerate launch`` or
+        ``torchrun`` has started, which all call this function. Process 0 writes.
     seed : int
         Of the folds of the text reward.
     force : bool
@@ -186,38 +197,56 @@ def score(
     out = Path(out)
     reading = Reading() if reading is None else reading
     pairs = Path(pairs)
-    settings = {"pairs": pairs.name, "reward": reward, "seed": seed, **asdict(reading)}
+    settings = {
+        "pairs": pairs.name,
+        "reward": reward if isinstance(reward, str) else _one_or_all(reward),
+        "seed": seed,
+        **asdict(reading),
+        # The settings of runs without any stay what they were.
+        **({"reward_settings": dict(reward_settings)} if reward_settings else {}),
+    }
     refuse_foreign(out, force)
+    us = launched() if divide else ALONE_AT_WORK
 
     def work(clear: Callable[[], None]) -> pd.DataFrame:
         frame = ps.read_pairs(pairs)
-        kind, model = _reward(reward, frame.columns, seed)
-        if kind != "columns":
+        rewards = _rewards(reward, frame.columns, seed, reward_settings, tell)
+        if any(each.kind != "columns" for each in rewards):
             # Hours of scoring must not end in a misspelt column: the same door, with made-up
             # rewards that pass its checks of rewards.
-            reading.choices(_with_made_up_rewards(frame))
+            reading.choices(_with_made_up_rewards(frame, _attributes(rewards)))
         scored = ps.score(
-            frame, model, cache=out / "scores" if kind in _FROM_MODELS else None, progress=progress
+            frame,
+            _one_or_all([each.reward for each in rewards]),
+            cache=out / "scores" if any(each.from_model for each in rewards) else None,
+            progress=progress,
+            divide=divide,
         )
         data = reading.choices(scored)
+        if us.rank:
+            return scored
         clear()
         _write_parquet(out / "pairs.parquet", scored)
         _write_json(out / "choices.json", _summary(data, scored))
         return scored
 
     return _perform(
-        out, "score", settings, {"pairs": pairs}, work, lambda: _scored(out), force, tell
+        out, "score", settings, {"pairs": pairs}, work, lambda: _scored(out), force, tell, us.rank
     )
 
 
 def score_parquet(
     files: Any,
     out: str | os.PathLike[str],
-    reward: str = "auto",
+    reward: str | Sequence[str] = "auto",
     *,
+    reward_settings: Mapping[str, str] | None = None,
+    divide: bool = False,
     backend: str | None = None,
     workers: int | None = None,
+    force: bool = False,
     progress: bool = True,
+    tell: Tell | None = None,
 ) -> dict[str, Any]:
     """Score pairs in Parquet files of any size into a folder of Parquet files.
 
@@ -227,10 +256,12 @@ def score_parquet(
         Parquet files, folders or globs, as :func:`~prefstrength.score_parquet` takes them.
     out : path
         Folder for the scored pairs, from which :func:`compress` goes on.
-    reward : str
+    reward, reward_settings
         As in :func:`score`, except ``"text"``.
-    backend, workers, progress
+    divide, backend, workers, force, progress
         As in :func:`~prefstrength.score_parquet`.
+    tell : callable, optional
+        Told of settings that come from the registry.
 
     Returns
     -------
@@ -240,8 +271,17 @@ def score_parquet(
     from prefstrength._parquet import look_at, parquet_files
 
     schema, _, _ = look_at(parquet_files(files)[0])
-    _, model = _reward(reward, schema.names, seed=0)
-    return ps.score_parquet(files, out, model, backend=backend, workers=workers, progress=progress)
+    rewards = _rewards(reward, schema.names, 0, reward_settings, tell)
+    return ps.score_parquet(
+        files,
+        out,
+        _one_or_all([each.reward for each in rewards]),
+        divide=divide,
+        backend=backend,
+        workers=workers,
+        force=force,
+        progress=progress,
+    )
 
 
 def compress(
@@ -633,7 +673,8 @@ def run(
     out: str | os.PathLike[str],
     reading: Reading | None = None,
     *,
-    reward: str = "auto",
+    reward: str | Sequence[str] = "auto",
+    reward_settings: Mapping[str, str] | None = None,
     family: str = "lognormal",
     mean_strength: float = 0.1,
     model: str | os.PathLike[str] | None = None,
@@ -652,7 +693,7 @@ def run(
 
     Parameters
     ----------
-    pairs, out, reading, reward
+    pairs, out, reading, reward, reward_settings
         As in :func:`score`.
     family, mean_strength
         As in :func:`fit`.
@@ -678,7 +719,16 @@ def run(
     if model is not None:
         _check_training_arguments(model, steps)
     again: dict[str, Any] = {"force": force, "tell": tell}
-    score(pairs, out, reading, reward, seed=seed, progress=progress, **again)
+    score(
+        pairs,
+        out,
+        reading,
+        reward,
+        reward_settings=reward_settings,
+        seed=seed,
+        progress=progress,
+        **again,
+    )
     if model is not None:
         # A prompt that is missing should not come to light after an hour of sampling.
         _training_pairs(_scored(out), dict(training or {}).get("strength_group_column"))
@@ -788,8 +838,11 @@ def _perform[Result](
     load: Callable[[], Result],
     force: bool,
     tell: Tell | None,
+    rank: int = 0,
 ) -> Result:
     """Run a stage unless its record says that this very work is done.
+
+    Of several processes that work together, the one of ``rank`` 0 writes.
 
     ``work`` calls what it is given right before it writes its first file: the results of this
     stage and of all that follow from it go then, so that a mistake found earlier leaves every
@@ -817,6 +870,8 @@ def _perform[Result](
 
     result = work(partial(_clear, out, stage))
     seconds = time.monotonic() - began
+    if rank:
+        return result
     _write_json(
         _record_path(out, stage),
         {
@@ -966,37 +1021,45 @@ def _peak_memory() -> float | None:
 # -- what the stages read and write ----------------------------------------------------------
 
 
-#: Kinds of reward whose scores are kept as they come.
-_FROM_MODELS = ("hf", "judge", "implicit")
+def _rewards(
+    names: str | Sequence[str],
+    columns: Iterable[str],
+    seed: int,
+    settings: Mapping[str, str] | None,
+    tell: Tell | None,
+) -> list[NamedReward]:
+    """Rewards that are named, and a word on the settings that nobody gave."""
+    several = (names,) if isinstance(names, str) else tuple(names)
+    rewards = named_rewards(several, columns, seed=seed, settings=settings or {})
+    for name, each in zip(several, rewards, strict=True):
+        if each.registered and tell is not None:
+            said = ", ".join(f"{key} {value}" for key, value in each.registered.items())
+            tell("score", "note", f"{name} is read as its makers do: {said}.")
+    return rewards
 
 
-def _reward(name: str, columns: Iterable[str], seed: int) -> tuple[str, Any]:
-    """Kind and reward model that ``name`` stands for."""
-    if name == "auto":
-        name = "columns" if {"reward_chosen", "reward_rejected"} <= set(columns) else "text"
-    kind, _, rest = name.partition(":")
-    if kind == "columns":
-        column = rest or "reward"
-        return kind, ps.ColumnReward(chosen=f"{column}_chosen", rejected=f"{column}_rejected")
-    if name == "text":
-        return kind, ps.TextReward(seed=seed)
-    if kind == "hf" and rest:
-        return kind, ps.HFReward(rest)
-    if kind == "judge" and rest:
-        return kind, ps.JudgeReward(rest)
-    policy, _, reference = rest.partition(",")
-    if kind == "implicit" and policy and reference:
-        return kind, ps.ImplicitReward(policy, reference)
-    raise InputError(
-        f"Expected a reward out of auto, columns, columns:NAME, text, hf:NAME, judge:NAME, "
-        f"implicit:POLICY,REFERENCE; got {name!r}. "
-        "Use text where there is no reward model: it needs no download."
-    )
+def _one_or_all(several: Sequence[Any]) -> Any:
+    """What there is, where there is one; else a list."""
+    return several[0] if len(several) == 1 else list(several)
 
 
-def _with_made_up_rewards(frame: pd.DataFrame) -> pd.DataFrame:
-    rewards = np.random.default_rng(0).standard_normal((2, len(frame)))
-    return frame.assign(reward_chosen=rewards[0], reward_rejected=rewards[1])
+def _attributes(rewards: Sequence[NamedReward]) -> tuple[str, ...]:
+    """Attributes that the scored pairs will have, with the one that the analysis goes by."""
+    if len(rewards) > 1:
+        return ("reward", *(f"reward_{i}" for i in range(1, len(rewards) + 1)))
+    names = rewards[0].attributes()
+    if "reward" not in names:
+        raise InputError(
+            f"The analysis expects one of the outputs to be called reward; got {', '.join(names)}. "
+            "Say which it is, heads=reward:0,safety:1, or take one alone, head=0."
+        )
+    return names
+
+
+def _with_made_up_rewards(frame: pd.DataFrame, attributes: Sequence[str]) -> pd.DataFrame:
+    draw = np.random.default_rng(0)
+    columns = [f"{name}_{side}" for name in attributes for side in ("chosen", "rejected")]
+    return frame.assign(**{name: draw.standard_normal(len(frame)) for name in columns})
 
 
 def _check_model_arguments(family: str, mean_strength: float) -> None:

@@ -328,6 +328,69 @@ def test_the_folder_is_not_mixed(files, tmp_path):
     assert (out / "reward.json").read_bytes() == kept
 
 
+def test_force_replaces_other_work_and_keeps_the_same(files, tmp_path):
+    out, options = tmp_path / "out", {"force": True, "progress": False}
+    score_parquet(files, out, Letters(), progress=False)
+    before = files_of(tmp_path / "out")
+    (out / "notes.txt").write_text("mine")
+    first = Letters("other", stop_after=7)
+    with pytest.raises(KeyboardInterrupt):
+        score_parquet(files, out, first, **options)
+    assert not (out / "reward.json").exists()
+    assert files_of(out) == {}
+    second, undisturbed = Letters("other"), Letters("other")
+    score_parquet(files, out, second, **options)  # goes on, and does not begin again
+    score_parquet(files, tmp_path / "new", undisturbed, progress=False)
+    assert first.forwarded + second.forwarded == undisturbed.forwarded
+    assert list(files_of(out)) == list(before)
+    pd.testing.assert_frame_equal(whole(out), whole(tmp_path / "new"), check_exact=True)
+    assert (out / "notes.txt").read_text() == "mine"
+    assert json.loads((out / "scoring.json").read_text())["reward"][0]["reward"] == "other"
+
+
+def test_force_takes_nothing_away_before_all_is_looked_at(files, tmp_path):
+    out, options = tmp_path / "out", {"force": True, "progress": False}
+    score_parquet(files, out, Letters(), progress=False)
+    before = {p.relative_to(out): p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    pairs = pd.read_parquet(files / "c.parquet")
+    pairs.loc[pairs.index[5], "chosen"] = None
+    pairs.to_parquet(files / "c.parquet")
+    with pytest.raises(InputError, match=r"c\.parquet:5"):
+        score_parquet(files, out, Letters("other"), **options)
+    assert {p.relative_to(out): p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
+
+
+def test_force_leaves_alone_what_others_have_written(files, tmp_path):
+    out, options = tmp_path / "out", {"force": True, "progress": False}
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"'notes.txt'.*force=True"):
+        score_parquet(files, out, Letters(), progress=False)
+    score_parquet(files, out, Letters(), **options)
+    assert (out / "notes.txt").read_text() == "mine"
+    for name in ("mine.parquet", "raw", "reward.json"):
+        (tmp_path / name[:3]).mkdir()
+        (tmp_path / name[:3] / name).write_text("mine")
+        with pytest.raises(InputError, match=f"holds something else .'{name}'"):
+            score_parquet(files, tmp_path / name[:3], Letters(), **options)
+        assert (tmp_path / name[:3] / name).read_text() == "mine"
+
+
+def test_a_process_that_begins_while_another_does_sees_its_folder(files, tmp_path, monkeypatch):
+    look, out = module._foreign, tmp_path / "out"
+
+    def overtaken(*arguments):
+        seen = look(*arguments)
+        monkeypatch.setattr(module, "_foreign", look)
+        score_parquet(files, out, Letters(), progress=False)
+        return seen
+
+    monkeypatch.setattr(module, "_foreign", overtaken)
+    reward = Letters()
+    assert score_parquet(files, out, reward, progress=False)["pairs"] == 53
+    assert reward.parts == []
+
+
 def test_what_cannot_be_scored_in_parts_is_refused_before_anything_is_written(files, tmp_path):
     out = tmp_path / "out"
     with pytest.raises(InputError, match="TextReward, which learns from all pairs together"):
@@ -346,6 +409,8 @@ def test_what_cannot_be_scored_in_parts_is_refused_before_anything_is_written(fi
         score_parquet(files, out, Letters(), backend="spark", progress=False)
     with pytest.raises(InputError, match="Leave one out"):
         score_parquet(files, out, Letters(), backend="ray", divide=True, progress=False)
+    with pytest.raises(InputError, match="divide=True and force=True"):
+        score_parquet(files, out, Letters(), divide=True, force=True, progress=False)
     with pytest.raises(InputError, match="workers=2 and backend=None"):
         score_parquet(files, out, Letters(), workers=2, progress=False)
     assert not out.exists()
