@@ -224,11 +224,11 @@ def test_an_interrupted_run_leaves_every_batch_but_the_last(tmp_path):
     assert fake.batches + rest.batches == whole.batches
 
 
-def _killed_runs(tmp_path, kills):
+def _under_kills(tmp_path, kills, *what):
     script = Path(__file__).with_name("scoring_under_kills.py")
     root = str(script.parents[1])
     done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path / "kills"), str(kills)],
+        [sys.executable, str(script), str(tmp_path / "kills"), str(kills), *what],
         capture_output=True,
         text=True,
         check=True,
@@ -238,6 +238,11 @@ def _killed_runs(tmp_path, kills):
     )
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["killed"] == kills
+    return found
+
+
+def _killed_runs(tmp_path, kills):
+    found = _under_kills(tmp_path, kills)
     assert found["in the midst of scoring"] > kills / 3
     assert found["equal"]
     assert found["tokens"]
@@ -256,6 +261,17 @@ def test_killed_runs_lose_at_most_a_batch_each(tmp_path):
 @pytest.mark.slow
 def test_fifty_killed_runs_lose_at_most_a_batch_each(tmp_path):
     _killed_runs(tmp_path, 50)
+
+
+@pytest.mark.slow
+def test_files_of_killed_runs_are_those_of_an_undisturbed_one(tmp_path):
+    found = _under_kills(tmp_path, 20, "parquet")
+    assert found["scoring"] > 5
+    assert found["writing"] > 0
+    assert set(found["equal"]) == set(found["about"]) == {True}
+    assert found["forwarded"] == found["responses"]
+    # at most one batch of four again for every kill
+    assert found["again"] <= 4 * found["scoring"]
 
 
 # -- the store -----------------------------------------------------------------------------------

@@ -259,6 +259,24 @@ def test_an_interrupted_run_loses_a_batch_and_ends_in_the_same_files(files, tmp_
     )
 
 
+def test_what_killed_processes_left_is_gone_at_the_end(files, tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        score_parquet(files, out, Letters(stop_after=7), progress=False)
+    left = [
+        out / ".part-00002.parquet.x1", out / "raw" / ".0-00003.parquet.x2",
+        out / "raw" / "0-00000" / "scores" / "a.parquet",
+    ]  # fmt: skip
+    for path in [*left, out / ".mine"]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("half")
+    score_parquet(files, out, Letters(), progress=False)
+    score_parquet(files, tmp_path / "undisturbed", Letters(), progress=False)
+    names = {path.relative_to(out) for path in out.rglob("*")}
+    undisturbed = tmp_path / "undisturbed"
+    assert names - {p.relative_to(undisturbed) for p in undisturbed.rglob("*")} == {Path(".mine")}
+
+
 def test_a_part_that_is_gone_is_written_again_and_nothing_is_scored(files, tmp_path):
     out = tmp_path / "out"
     score_parquet(files, out, Letters(), progress=False)

@@ -519,9 +519,19 @@ class _Job:
             if cache is not None:
                 last, _, _ = self.found(self.parts - 1)
                 keep_provenance(cache, [scores.provenance for scores in last])
+            self._tidy()
             text = json.dumps(about, indent=2, ensure_ascii=False) + "\n"
             atomic_write_text(self.folder / _ABOUT, text)
         return about
+
+    def _tidy(self) -> None:
+        """Delete what killed processes have left; all parts are whole, so nobody is at any."""
+        for folder in (self.folder, self.folder / "raw"):
+            for path in folder.glob(".*.parquet.*"):
+                path.unlink(missing_ok=True)
+        for path in (self.folder / "raw").iterdir():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
 
 
 @dataclass
