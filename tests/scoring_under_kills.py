@@ -205,7 +205,8 @@ def main_of_files(folder, kills):
         table[rows].to_parquet(folder / "pairs" / f"{name}.parquet", row_group_size=50)
     draw = random.Random(1)
     outs, moments, attempts = [folder / "out-0"], [], 0
-    while len(moments) < kills:
+    # at least so many, and some of them in each pass
+    while len(moments) < kills or not {"scoring", "writing"} <= set(moments):
         child = subprocess.Popen(
             [sys.executable, __file__, str(folder), "files", str(attempts), str(outs[-1])],
             stdout=subprocess.PIPE,
