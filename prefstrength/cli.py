@@ -149,6 +149,7 @@ def _as_options(text: str, *, scoring: bool = False) -> str:
     """
     text = re.sub(r"\b(ties|identical|duplicates|method)=(['\"])(\w+)\2", r"--\1 \3", text)
     text = re.sub(r"\b(force|divide)=True", r"--\1", text).replace("backend='ray'", "--ray")
+    text = text.replace("measurement_error=True", "--measurement-error")
     if not scoring:
         return text
     call = re.compile(rf"HFReward(?:\.\w+)?\((?:\.\.\.|\w+), ((?:{_SETTINGS})=[^)]*)\)")
@@ -351,6 +352,16 @@ MeanStrength = Annotated[
         rich_help_panel=_MODEL,
     ),
 ]
+MeasurementError = Annotated[
+    bool,
+    typer.Option(
+        "--measurement-error",
+        help="Rewards are estimates. With several rewards: take how far they disagree for the "
+        "error of their mean, and integrate the true differences out (errors in variables). "
+        "attenuation.csv says what ignoring the error does.",
+        rich_help_panel=_MODEL,
+    ),
+]
 Method = Annotated[
     Literal["auto", "importance", "nuts", "latent", "laplace", "svi"],
     typer.Option(help="Way to the posterior; auto chooses and says so.", rich_help_panel=_MODEL),
@@ -434,6 +445,7 @@ def run(
     reward_setting: RewardSettings = None,
     family: Family = "lognormal",
     mean_strength: MeanStrength = 0.1,
+    measurement_error: MeasurementError = False,
     method: Method = "auto",
     draws: Draws = 500,
     warmup: Warmup = 300,
@@ -465,6 +477,7 @@ def run(
         reward_settings=read_settings(reward_setting or ()),
         family=family,
         mean_strength=mean_strength,
+        measurement_error=measurement_error,
         model=model,
         steps=steps,
         title=title,
@@ -619,6 +632,7 @@ def fit(
     folder: Folder,
     family: Family = "lognormal",
     mean_strength: MeanStrength = 0.1,
+    measurement_error: MeasurementError = False,
     method: Method = "auto",
     draws: Draws = 500,
     warmup: Warmup = 300,
@@ -631,12 +645,14 @@ def fit(
     """Fit the mixed logit to the scored pairs, and the model with one strength for all.
 
     Writes fit/, fit_point_mass/, models.csv (which of the two predicts better),
-    heterogeneity.csv (the verdicts) and strength_prior.json (for training).
+    heterogeneity.csv (the verdicts), strength_prior.json (for training) and, with
+    --measurement-error, attenuation.csv.
     """
     fitted = pipeline.fit(
         folder,
         family,
         mean_strength=mean_strength,
+        measurement_error=measurement_error,
         method=method,
         draws=draws,
         warmup=warmup,
@@ -913,6 +929,23 @@ def _say_agreement(reward: dict[str, Any]) -> None:
     typer.echo(f"Reward: {reward.get('name', 'not recorded')}{said}")
 
 
+def _say_attenuation(out: Path) -> None:
+    """What the error of the rewards does, where the fit has accounted for it."""
+    import pandas as pd
+
+    if not (out / "attenuation.csv").is_file():
+        return
+    table = pd.read_csv(out / "attenuation.csv").set_index("quantity")
+    said = " and ".join(
+        f"{name} {table.loc[quantity, 'corrected']:.2f}, not {table.loc[quantity, 'naive']:.2f}"
+        for quantity, name in (("mean", "the mean strength is"), ("cv", "sd/mean"))
+    )
+    typer.echo(
+        f"Errors in the rewards: accounted for, {said}. Their reliability is at most "
+        f"{table['reliability'].iloc[0]:.2f}."
+    )
+
+
 def _conclude(fitted: Any, out: Path) -> None:
     """Print the verdicts and where the files are; exit with 3 where a diagnostic failed."""
     import pandas as pd
@@ -934,6 +967,7 @@ def _conclude(fitted: Any, out: Path) -> None:
         )
     _out.print(shown)
     _say_reward(out)
+    _say_attenuation(out)
     if (out / "report.html").is_file() and pipeline.finished(out, "report"):
         typer.echo(f"Report: {out / 'report.html'}")
     if (out / "strength_prior.json").is_file():

@@ -12,6 +12,7 @@ score     a pairs file                                    ``pairs.parquet``, ``c
 fit       ``pairs.parquet``                               ``fit/``, ``fit_point_mass/``,
                                                           ``models.csv``,
                                                           ``heterogeneity.csv``,
+                                                          ``attenuation.csv``,
                                                           ``strength_prior.json``
 train     ``pairs.parquet``, ``strength_prior.json``      ``train/``
 compare   ``fit/``, ``train/learned_strength.json``       ``comparison.csv``,
@@ -75,7 +76,14 @@ _SCHEMA = "prefstrength/stage/1"
 # it and without stages/ is somebody's own, and is left alone.
 _FILES = {
     "score": ("pairs.parquet", "choices.json"),
-    "fit": ("fit", "fit_point_mass", "models.csv", "heterogeneity.csv", "strength_prior.json"),
+    "fit": (
+        "fit",
+        "fit_point_mass",
+        "models.csv",
+        "heterogeneity.csv",
+        "attenuation.csv",
+        "strength_prior.json",
+    ),
     "train": ("train",),
     "compare": ("comparison.csv", "learned_strength.json"),
     "report": ("report.html", "figures", "tables", "provenance.json"),
@@ -364,6 +372,7 @@ def fit(
     family: str = "lognormal",
     *,
     mean_strength: float = 0.1,
+    measurement_error: bool = False,
     method: str = "auto",
     seed: int = 0,
     draws: int = 500,
@@ -383,6 +392,10 @@ def fit(
         Law of the strength over choosers.
     mean_strength : float
         Mean strength of the prior for training, which is DPO's beta.
+    measurement_error : bool
+        Estimate the error of the rewards from the ensemble that scored the pairs, and integrate
+        the true differences out (errors in variables); ``attenuation.csv`` says what ignoring
+        the error would do.
     method : str
         Way to the posterior; see ``MixedLogit.fit``.
     seed, draws, warmup, chains : int
@@ -404,22 +417,36 @@ def fit(
         "draws": draws,
         "warmup": warmup,
         "chains": chains,
+        # The settings of fits without it stay what they were.
+        **({"measurement_error": True} if measurement_error else {}),
     }
     packed = out / "compressed"
     compressed = packed.is_dir() and not (out / "pairs.parquet").exists()
     if not compressed:
         _require(out, "score", "pairs.parquet")
+    elif measurement_error:
+        raise InputError(
+            f"Errors in the rewards need the pairs themselves; got compressed choices in {out}, "
+            "which are sums for rewards without error. Score a sample of the pairs into another "
+            "folder, with `prefstrength score`, or leave measurement_error=True out."
+        )
 
     def work(clear: Callable[[], None]) -> Any:
         others: dict[str, Any] = {}
+        errors: dict[str, Any] = {}
         if compressed:
             data = ps.load_compressed(packed)
             groups = list(data.levels)
         else:
-            reading = _reading(out)
-            data = reading.choices(_scored(out))
+            reading, scored = _reading(out), _scored(out)
+            data = reading.choices(scored)
             groups = list(reading.groups)
             others = {name: ps.PointMass() for name in reading.attributes}
+            if measurement_error:
+                _check_errors_arguments(reading, method)
+                errors = {"errors": {"reward": _ensemble_error(scored, seed)}}
+            elif _members(scored) and not reading.attributes and tell is not None:
+                tell("fit", "note", _ERROR_IS_KNOWN)
         sampler: dict[str, Any] = {
             "method": method,
             "seed": seed,
@@ -429,18 +456,25 @@ def fit(
             "progress": progress,
         }
         law = getattr(ps, FAMILIES[family.lower()])
-        fits = {
-            name: ps.MixedLogit({"reward": reward, **others}, groups=groups).fit(data, **sampler)
-            for name, reward in (("MixDPO", law()), ("DPO", ps.PointMass()))
-        }
+
+        def fitted(reward: Any, **errors: Any) -> Any:
+            model = ps.MixedLogit({"reward": reward, **others}, groups=groups, **errors)
+            return model.fit(data, **sampler)
+
+        laws = {"MixDPO": law(), "DPO": ps.PointMass()}
+        fits = {name: fitted(reward, **errors) for name, reward in laws.items()}
         heterogeneity = ps.heterogeneity(fits["MixDPO"])
+        attenuation = ps.attenuation(fitted(law()), fits["MixDPO"]) if errors else None
         clear()
         fits["MixDPO"].save(out / "fit")
         fits["DPO"].save(out / "fit_point_mass")
         _write_table(out / "heterogeneity.csv", heterogeneity)
-        # The posterior is a result even where one of these cannot follow from it.
+        # The posterior is a result even where one of the last two cannot follow from it.
+        (out / "attenuation.csv").unlink(missing_ok=True)
         (out / "models.csv").unlink(missing_ok=True)
         (out / "strength_prior.json").unlink(missing_ok=True)
+        if attenuation is not None:
+            _write_table(out / "attenuation.csv", attenuation)
         try:
             _write_table(out / "models.csv", ps.compare(fits))
         except InputError as error:
@@ -639,6 +673,7 @@ def report(
     truth = out / "truth.json"
 
     prior = out / "strength_prior.json"
+    attenuation = out / "attenuation.csv"
     compared = (out / "models.csv").is_file()
 
     def work(clear: Callable[[], None]) -> Path:
@@ -654,11 +689,14 @@ def report(
             truth=read_json(truth) if truth.is_file() else None,
             pairs=_scored(out),
             prior=ps.StrengthPrior.load(prior) if prior.is_file() else None,
+            attenuation=pd.read_csv(attenuation) if attenuation.is_file() else None,
         )
 
     inputs = {"pairs": out / "pairs.parquet", "fit": out / "fit", "dpo": out / "fit_point_mass"}
     if prior.is_file():
         inputs["prior"] = prior
+    if attenuation.is_file():
+        inputs["attenuation"] = attenuation
     if trained:
         inputs["learned"] = out / "learned_strength.json"
     if truth.is_file():
@@ -677,6 +715,7 @@ def run(
     reward_settings: Mapping[str, str] | None = None,
     family: str = "lognormal",
     mean_strength: float = 0.1,
+    measurement_error: bool = False,
     model: str | os.PathLike[str] | None = None,
     steps: int = 200,
     title: str | None = None,
@@ -695,7 +734,7 @@ def run(
     ----------
     pairs, out, reading, reward, reward_settings
         As in :func:`score`.
-    family, mean_strength
+    family, mean_strength, measurement_error
         As in :func:`fit`.
     model, steps
         As in :func:`train`; without a model there is no training and no comparison.
@@ -716,6 +755,12 @@ def run(
     """
     out = Path(out)
     _check_model_arguments(family, mean_strength)
+    if measurement_error:
+        if isinstance(reward, str) or len(reward) < 2:
+            raise _no_ensemble(
+                "the one reward " + (reward if isinstance(reward, str) else reward[0])
+            )
+        _check_errors_arguments(reading or Reading(), dict(sampler or {}).get("method"))
     if model is not None:
         _check_training_arguments(model, steps)
     again: dict[str, Any] = {"force": force, "tell": tell}
@@ -736,6 +781,7 @@ def run(
         out,
         family,
         mean_strength=mean_strength,
+        measurement_error=measurement_error,
         seed=seed,
         progress=progress,
         **dict(sampler or {}),
@@ -1072,6 +1118,50 @@ def _check_model_arguments(family: str, mean_strength: float) -> None:
         raise InputError(
             f"Expected a mean strength above 0; got {mean_strength}. "
             "It plays the part of DPO's beta; 0.1 is the usual value."
+        )
+
+
+_ERROR_IS_KNOWN = (
+    "The reward is the mean of an ensemble, and how far its members disagree says how large its "
+    "error is. This fit takes the reward for true; measurement_error=True accounts for the error."
+)
+
+
+def _members(scored: pd.DataFrame) -> list[str]:
+    """Rewards of the ensemble that scored the pairs; none where one reward did."""
+    about = scored.attrs.get("reward") or {}
+    return [f"reward_{i}" for i in range(1, len(about.get("members", ())) + 1)]
+
+
+def _ensemble_error(scored: pd.DataFrame, seed: int) -> Any:
+    """Error of the mean of the ensemble, in the unit of the rewards: from all pairs, as that is."""
+    members = _members(scored)
+    if not members:
+        raise _no_ensemble(f"{(scored.attrs.get('reward') or {}).get('name', 'one reward')} alone")
+    prompt = "prompt" if "prompt" in scored.columns else None
+    return ps.measurement_error(scored, members, prompt=prompt, seed=seed)
+
+
+def _no_ensemble(got: str) -> InputError:
+    return InputError(
+        "The error of the rewards is estimated from an ensemble, by how far its members disagree; "
+        f"got {got}. Score with several: --reward hf:ONE --reward hf:OTHER, or with columns that "
+        "are there, --reward columns:reward_1 --reward columns:reward_2."
+    )
+
+
+def _check_errors_arguments(reading: Reading, method: str | None) -> None:
+    """Find what knows of no errors in the rewards before hours of scoring and sampling."""
+    if reading.attributes:
+        raise InputError(
+            "Errors in the rewards are accounted for in models of the reward alone; got the "
+            f"attributes {', '.join(reading.attributes)} besides. Leave them out, or leave "
+            "measurement_error=True out."
+        )
+    if method == "svi":
+        raise InputError(
+            "Errors in the rewards are accounted for by every method but mini-batches; got "
+            "method='svi'. Use method='auto', or leave measurement_error=True out."
         )
 
 

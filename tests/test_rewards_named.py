@@ -185,6 +185,95 @@ def test_files_scored_otherwise_are_replaced_by_force(pairs: Path, tmp_path: Pat
     assert "reward_1_chosen" not in pd.read_parquet(out / "part-00000.parquet")
 
 
+# -- errors in variables -------------------------------------------------------------------------
+
+#: Draws as few as the command takes: the fits are of a few hundred pairs.
+QUICK = ("--draws", "60", "--warmup", "60", "--quiet")
+
+
+@pytest.fixture
+def noisy(tmp_path: Path) -> Path:
+    """Choices by the true rewards, and two rewards with errors as large as the truth."""
+    rng = np.random.default_rng(3)
+    count, each = 30, 20
+    strength = np.repeat(np.exp(rng.normal(0.5, 0.6, count)), each)
+    true = rng.normal(size=count * each)
+    true *= np.where(rng.random(true.size) < 1 / (1 + np.exp(-strength * true)), 1, -1)
+    frame = pd.DataFrame({"annotator": [f"p{i // each}" for i in range(true.size)]})
+    for name in "ab":
+        frame[f"{name}_chosen"] = true + rng.normal(size=true.size)
+        frame[f"{name}_rejected"] = 0.0
+    frame.to_parquet(tmp_path / "noisy.parquet")
+    return tmp_path / "noisy.parquet"
+
+
+def test_the_error_of_an_ensemble_is_carried_into_the_fit(noisy: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = ("run", noisy, "--out", out, "--chooser", "annotator", *TWO, *QUICK)
+    result = call(*command, "--measurement-error")
+    assert result.exit_code in (0, 3), result.output
+    assert "its members disagree" not in result.stderr
+    fit = ps.load_fit(out / "fit")
+    scored = pd.read_parquet(out / "pairs.parquet")
+    error = ps.measurement_error(scored, ["reward_1", "reward_2"])
+    assert fit.errors["reward"]["sd"] == pytest.approx(error.sd)
+    assert fit.errors["reward"]["reliability"] == pytest.approx(2 / 3, abs=0.08)
+    assert ps.load_fit(out / "fit_point_mass").errors == fit.errors
+    table = pd.read_csv(out / "attenuation.csv")
+    rows = table.set_index("quantity")
+    assert rows.loc["mean", "ratio"] < 0.9
+    mean, before = rows.loc["mean", "corrected"], rows.loc["mean", "naive"]
+    assert f"the mean strength is {mean:.2f}, not {before:.2f}" in result.stdout
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "What errors in the rewards do" in page
+    assert (out / "tables" / "attenuation.tex").is_file()
+
+    # without it, the fit says that there is an error to account for; the table goes
+    result = call("fit", out, *QUICK)
+    assert result.exit_code == 2
+    assert "measurement_error was True, now None" in result.stderr
+    result = call("fit", out, *QUICK, "--force")
+    assert result.exit_code in (0, 3), result.output
+    said = " ".join(result.stderr.split())
+    assert "how far its members disagree says how large its error is" in said
+    assert "--measurement-error accounts for the error" in said
+    assert not (out / "attenuation.csv").exists()
+    naive = ps.load_fit(out / "fit")
+    assert not naive.errors
+    pd.testing.assert_frame_equal(table, ps.attenuation(naive, fit))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--reward", "columns:a"), "got the one reward columns:a. Score with several: --reward"),
+        ((), "got the one reward auto"),
+        ((*TWO, "--attribute", "length"), "got the attributes length besides"),
+        ((*TWO, "--method", "svi"), "got --method svi. Use --method auto"),
+    ],
+)
+def test_errors_without_an_ensemble_are_refused_before_scoring(
+    options: tuple, said: str, pairs: Path, tmp_path: Path
+) -> None:
+    result = call("run", pairs, "--out", tmp_path / "out", "--measurement-error", *options)
+    assert result.exit_code == 2
+    assert said in " ".join(result.stderr.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_errors_in_a_fit_need_an_ensembles_pairs(pairs: Path, tmp_path: Path) -> None:
+    one, sums = tmp_path / "one", tmp_path / "sums"
+    assert call("score", pairs, "--out", one, "--reward", "columns:a").exit_code == 0
+    result = call("fit", one, "--measurement-error", *QUICK)
+    assert result.exit_code == 2
+    assert "got ColumnReward alone. Score with several" in result.stderr
+    assert not (one / "fit").exists()
+    assert call("compress", one / "pairs.parquet", "--out", sums, "-q").exit_code == 0
+    result = call("fit", sums, "--measurement-error", *QUICK)
+    assert result.exit_code == 2
+    assert "got compressed choices" in result.stderr
+
+
 # -- several processes ---------------------------------------------------------------------------
 
 
