@@ -336,7 +336,7 @@ Divide = Annotated[
     typer.Option(
         "--divide",
         help="Divide the scoring between the processes that torchrun or accelerate launch has "
-        "started, such as `torchrun --nproc-per-node 8 -m prefstrength.cli score ...`.",
+        "started: `torchrun --nproc-per-node 8 -m prefstrength.cli score PAIRS --divide`.",
         rich_help_panel=_REWARD,
     ),
 ]

@@ -192,8 +192,8 @@ def attempt_of_files(folder, attempt, out):
 
 
 def contents(folder):
-    """Every file below a folder, hidden ones too."""
-    paths = [path for path in folder.rglob("*") if path.is_file()]
+    """Every file below a folder but hidden ones, which go when they are an hour old."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.name[0] != "."]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 

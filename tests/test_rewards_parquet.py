@@ -267,14 +267,18 @@ def test_what_killed_processes_left_is_gone_at_the_end(files, tmp_path):
         out / ".part-00002.parquet.x1", out / "raw" / ".0-00003.parquet.x2",
         out / "raw" / "0-00000" / "scores" / "a.parquet",
     ]  # fmt: skip
-    for path in [*left, out / ".mine"]:
+    fresh = out / ".part-00002.parquet.x3"  # which somebody may be writing
+    for path in [*left, out / ".mine", fresh]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("half")
+        if path != fresh:
+            os.utime(path, (0, 0))
     score_parquet(files, out, Letters(), progress=False)
     score_parquet(files, tmp_path / "undisturbed", Letters(), progress=False)
     names = {path.relative_to(out) for path in out.rglob("*")}
     undisturbed = tmp_path / "undisturbed"
-    assert names - {p.relative_to(undisturbed) for p in undisturbed.rglob("*")} == {Path(".mine")}
+    more = names - {path.relative_to(undisturbed) for path in undisturbed.rglob("*")}
+    assert more == {Path(".mine"), Path(fresh.name)}
 
 
 def test_a_part_that_is_gone_is_written_again_and_nothing_is_scored(files, tmp_path):

@@ -130,7 +130,7 @@ class ScoreCache:
         """Make the small files one, also those that a killed run has left."""
         self._since_merge = 0
         for path in self.folder.glob(".*.parquet.*"):
-            _delete_stale(path)
+            delete_stale(path)
         small: dict[Path, pd.DataFrame] = {}
         rows = 0
         for path in self._files():
@@ -183,7 +183,7 @@ class ScoreCache:
         return atomic_write_bytes(self.folder / f"{name}.parquet", buffer.getvalue())
 
 
-def _delete_stale(path: Path) -> None:
+def delete_stale(path: Path) -> None:
     """Delete a temporary file whose process must have been killed."""
     try:
         if time.time() - path.stat().st_mtime > STALE:

@@ -32,7 +32,7 @@ from prefstrength._ray import Cluster, cluster
 from prefstrength._validate import column, option
 from prefstrength._words import Rows, listed, warn
 from prefstrength.errors import DataWarning, InputError
-from prefstrength.rewards._cache import keep_provenance, load_provenance
+from prefstrength.rewards._cache import delete_stale, keep_provenance, load_provenance
 from prefstrength.rewards._open import kept_open, opened
 from prefstrength.rewards._responses import TEXT_COLUMNS, read_texts
 from prefstrength.rewards._run import WAIT
@@ -525,10 +525,10 @@ class _Job:
         return about
 
     def _tidy(self) -> None:
-        """Delete what killed processes have left; all parts are whole, so nobody is at any."""
+        """Delete what killed processes have left, now that all parts are whole."""
         for folder in (self.folder, self.folder / "raw"):
             for path in folder.glob(".*.parquet.*"):
-                path.unlink(missing_ok=True)
+                delete_stale(path)
         for path in (self.folder / "raw").iterdir():
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
