@@ -17,8 +17,14 @@ from typer.core import TyperGroup
 
 from prefstrength import pipeline
 from prefstrength.errors import DataWarning, InputError, SamplingWarning
+from prefstrength.rewards import HFReward
+from prefstrength.rewards._named import read_settings, settings_types
+from prefstrength.rewards._team import launched
 
 __all__ = ["app", "main"]
+
+#: Settings of rewards by which sentences name them.
+_SETTINGS = "|".join([*settings_types(HFReward), "labels"])
 
 #: Everything went well; a defect or the system; the user's mistake; results that failed a
 #: diagnostic; stopped with Ctrl-C.
@@ -42,9 +48,15 @@ class _Progress:
         self.stage: str | None = None
         self.finished: list[str] = []
         self.debug = False
+        self.scoring = False
+        self.speaks = True
         self.noted: set[str] = set()
 
     def __call__(self, stage: str, event: str, detail: Any) -> None:
+        if event == "note":
+            self.note(str(detail))
+            return
+        self.scoring = (stage, event) == ("score", "starts")
         if event == "starts":
             self.stage = stage
             _err.print(f"[bold]{stage}[/bold] ...")
@@ -58,6 +70,22 @@ class _Progress:
         self.stage = None
         if event != "skipped":
             self.finished.append(stage)
+
+    def note(self, text: str) -> None:
+        """Say something that is worth knowing, once."""
+        if self.speaks and text not in self.noted:
+            self.noted.add(text)
+            said = escape(self.as_options(text))
+            _err.print(f"[yellow]Note:[/yellow] {said}", highlight=False, soft_wrap=True)
+
+    def as_options(self, text: str) -> str:
+        """A library's sentence with options in the place of keywords."""
+        return _as_options(text, scoring=self.scoring)
+
+    def one_of_several(self) -> bool:
+        """Whether another process says what there is to say."""
+        self.speaks = launched().rank == 0
+        return not self.speaks
 
 
 class _Group(TyperGroup):
@@ -76,7 +104,7 @@ class _Group(TyperGroup):
                 warnings.showwarning = show
                 return super().invoke(ctx)
         except InputError as error:
-            _fail(f"Error: {_as_options(str(error))}", MISTAKE, error, progress)
+            _fail(f"Error: {progress.as_options(str(error))}", MISTAKE, error, progress)
         except KeyboardInterrupt as error:
             where = f" in the stage {progress.stage}" if progress.stage else ""
             kept = ", ".join(progress.finished) or "none"
@@ -114,9 +142,22 @@ def _fail(text: str, code: int, error: BaseException, progress: _Progress) -> No
     raise typer.Exit(code)
 
 
-def _as_options(text: str) -> str:
-    """Turn keywords in a library's sentence (``ties='drop'``) into options (``--ties drop``)."""
-    return re.sub(r"\b(ties|identical|duplicates|method)=(['\"])(\w+)\2", r"--\1 \3", text)
+def _as_options(text: str, *, scoring: bool = False) -> str:
+    """Turn keywords in a library's sentence (``ties='drop'``) into options (``--ties drop``).
+
+    While scoring, settings of a reward, too (``dtype='float32'``).
+    """
+    text = re.sub(r"\b(ties|identical|duplicates|method)=(['\"])(\w+)\2", r"--\1 \3", text)
+    text = re.sub(r"\b(force|divide)=True", r"--\1", text).replace("backend='ray'", "--ray")
+    text = text.replace("measurement_error=True", "--measurement-error")
+    if not scoring:
+        return text
+    call = re.compile(rf"HFReward(?:\.\w+)?\((?:\.\.\.|\w+), ((?:{_SETTINGS})=[^)]*)\)")
+    return re.sub(
+        rf"\b({_SETTINGS})=(?:'(\w+)'|(True|False))?",
+        lambda found: f"--reward-setting {found[1]}={found[2] or (found[3] or '').lower()}",
+        call.sub(r"\1", text),
+    )
 
 
 def _show_warning(
@@ -126,13 +167,13 @@ def _show_warning(
     lineno: int,
     progress: _Progress,
 ) -> None:
-    if str(message) in progress.noted:
-        return  # a later stage reads the same data
-    progress.noted.add(str(message))
     if isinstance(message, DataWarning | SamplingWarning):
-        note = escape(_as_options(str(message)))
-        _err.print(f"[yellow]Note:[/yellow] {note}", highlight=False, soft_wrap=True)
-    elif progress.debug:
+        progress.note(str(message))  # once: a later stage reads the same data
+        return
+    if str(message) in progress.noted or not progress.speaks:
+        return
+    progress.noted.add(str(message))
+    if progress.debug:
         typer.echo(warnings.formatwarning(message, category, filename, lineno), err=True)
     else:
         library = next((p for p in reversed(Path(filename).parts) if p in sys.modules), "Python")
@@ -264,8 +305,8 @@ Duplicates = Annotated[
     Literal["raise", "drop", "keep"],
     typer.Option(help="The same choice of the same chooser again.", rich_help_panel=_DATA),
 ]
-RewardName = Annotated[
-    str,
+RewardNames = Annotated[
+    list[str] | None,
     typer.Option(
         "--reward",
         metavar="auto|columns|text|hf:NAME|...",
@@ -273,8 +314,29 @@ RewardName = Annotated[
         "NAME_rejected). text: a model of the words, fitted here and cross-fitted by prompt; no "
         "download. hf:NAME: a Hugging Face reward model, by name or folder. judge:NAME: a language "
         "model that compares both responses, in both orders. implicit:POLICY,REFERENCE: a policy "
-        "trained by DPO against the model it started from. auto: columns where they exist, else "
-        "text.",
+        "trained by DPO against the model it started from. auto, the default: columns where they "
+        "exist, else text. Repeat for an ensemble, which shows how large the error of a reward is.",
+        rich_help_panel=_REWARD,
+    ),
+]
+RewardSettings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--reward-setting",
+        metavar="NAME=VALUE",
+        help="A setting of the rewards, for all that have it; repeat for several. Of hf:NAME: "
+        f"{', '.join(settings_types(HFReward))}. Such as batch_tokens=32768, dtype=bfloat16, "
+        "head=0, heads=reward:0,safety:1. Well-known models come with their makers' settings. "
+        "trust_remote_code=true runs code that comes with a model: read it first.",
+        rich_help_panel=_REWARD,
+    ),
+]
+Divide = Annotated[
+    bool,
+    typer.Option(
+        "--divide",
+        help="Divide the scoring between the processes that torchrun or accelerate launch has "
+        "started: `torchrun --nproc-per-node 8 -m prefstrength.cli score PAIRS --divide`.",
         rich_help_panel=_REWARD,
     ),
 ]
@@ -287,6 +349,16 @@ MeanStrength = Annotated[
     typer.Option(
         help="Mean strength in the prior for training. It plays the part of DPO's beta: the data "
         "give the shape, this gives the scale.",
+        rich_help_panel=_MODEL,
+    ),
+]
+MeasurementError = Annotated[
+    bool,
+    typer.Option(
+        "--measurement-error",
+        help="Rewards are estimates. With several rewards: take how far they disagree for the "
+        "error of their mean, and integrate the true differences out (errors in variables). "
+        "attenuation.csv says what ignoring the error does.",
         rich_help_panel=_MODEL,
     ),
 ]
@@ -369,9 +441,11 @@ def run(
     ties: Ties = "raise",
     identical: Identical = "raise",
     duplicates: Duplicates = "raise",
-    reward: RewardName = "auto",
+    reward: RewardNames = None,
+    reward_setting: RewardSettings = None,
     family: Family = "lognormal",
     mean_strength: MeanStrength = 0.1,
+    measurement_error: MeasurementError = False,
     method: Method = "auto",
     draws: Draws = 500,
     warmup: Warmup = 300,
@@ -399,9 +473,11 @@ def run(
         pairs,
         out,
         _reading(chooser, group, attribute, weights, ties, identical, duplicates),
-        reward=reward,
+        reward=reward or "auto",
+        reward_settings=read_settings(reward_setting or ()),
         family=family,
         mean_strength=mean_strength,
+        measurement_error=measurement_error,
         model=model,
         steps=steps,
         title=title,
@@ -427,7 +503,9 @@ def score(
     ties: Ties = "raise",
     identical: Identical = "raise",
     duplicates: Duplicates = "raise",
-    reward: RewardName = "auto",
+    reward: RewardNames = None,
+    reward_setting: RewardSettings = None,
+    divide: Divide = False,
     seed: Seed = 0,
     force: Force = False,
     quiet: Quiet = False,
@@ -439,16 +517,21 @@ def score(
     differences, raw units beside them) and choices.json. How the file is read is settled here;
     the later stages read it the same way.
     """
+    silent = divide and context.obj.one_of_several()
     pipeline.score(
         pairs,
         out,
         _reading(chooser, group, attribute, weights, ties, identical, duplicates),
-        reward,
+        reward or "auto",
+        reward_settings=read_settings(reward_setting or ()),
+        divide=divide,
         seed=seed,
         force=force,
-        progress=not quiet,
-        tell=context.obj,
+        progress=not (quiet or silent),
+        tell=None if silent else context.obj,
     )
+    if silent:
+        return
     typer.echo(repr(pipeline.choices(out)))
     _say_reward(out)
 
@@ -464,7 +547,9 @@ def score_parquet(
         ),
     ],
     out: Out,
-    reward: RewardName = "auto",
+    reward: RewardNames = None,
+    reward_setting: RewardSettings = None,
+    divide: Divide = False,
     ray: OnRay = False,
     workers: Annotated[
         int | None,
@@ -474,6 +559,7 @@ def score_parquet(
             "each machine.",
         ),
     ] = None,
+    force: Force = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -484,14 +570,22 @@ def score_parquet(
     The reward text learns from all pairs together, and is left to `prefstrength score`. The same
     command again, after an interruption, goes on where it was.
     """
+    context.obj.scoring = True
+    silent = divide and context.obj.one_of_several()
     about = pipeline.score_parquet(
         files,
         out,
-        reward,
+        reward or "auto",
+        reward_settings=read_settings(reward_setting or ()),
+        divide=divide,
         backend="ray" if ray else None,
         workers=workers,
-        progress=not quiet,
+        force=force,
+        progress=not (quiet or silent),
+        tell=context.obj,
     )
+    if silent:
+        return
     typer.echo(f"Pairs: {about['pairs']:,} in {about['parts']:,} files")
     _say_agreement(about)
     typer.echo(f"Next: prefstrength compress {out} --out RESULTS")
@@ -538,6 +632,7 @@ def fit(
     folder: Folder,
     family: Family = "lognormal",
     mean_strength: MeanStrength = 0.1,
+    measurement_error: MeasurementError = False,
     method: Method = "auto",
     draws: Draws = 500,
     warmup: Warmup = 300,
@@ -550,12 +645,14 @@ def fit(
     """Fit the mixed logit to the scored pairs, and the model with one strength for all.
 
     Writes fit/, fit_point_mass/, models.csv (which of the two predicts better),
-    heterogeneity.csv (the verdicts) and strength_prior.json (for training).
+    heterogeneity.csv (the verdicts), strength_prior.json (for training) and, with
+    --measurement-error, attenuation.csv.
     """
     fitted = pipeline.fit(
         folder,
         family,
         mean_strength=mean_strength,
+        measurement_error=measurement_error,
         method=method,
         draws=draws,
         warmup=warmup,
@@ -832,6 +929,23 @@ def _say_agreement(reward: dict[str, Any]) -> None:
     typer.echo(f"Reward: {reward.get('name', 'not recorded')}{said}")
 
 
+def _say_attenuation(out: Path) -> None:
+    """What the error of the rewards does, where the fit has accounted for it."""
+    import pandas as pd
+
+    if not (out / "attenuation.csv").is_file():
+        return
+    table = pd.read_csv(out / "attenuation.csv").set_index("quantity")
+    said = " and ".join(
+        f"{name} {table.loc[quantity, 'corrected']:.2f}, not {table.loc[quantity, 'naive']:.2f}"
+        for quantity, name in (("mean", "the mean strength is"), ("cv", "sd/mean"))
+    )
+    typer.echo(
+        f"Errors in the rewards: accounted for, {said}. Their reliability is at most "
+        f"{table['reliability'].iloc[0]:.2f}."
+    )
+
+
 def _conclude(fitted: Any, out: Path) -> None:
     """Print the verdicts and where the files are; exit with 3 where a diagnostic failed."""
     import pandas as pd
@@ -853,6 +967,7 @@ def _conclude(fitted: Any, out: Path) -> None:
         )
     _out.print(shown)
     _say_reward(out)
+    _say_attenuation(out)
     if (out / "report.html").is_file() and pipeline.finished(out, "report"):
         typer.echo(f"Report: {out / 'report.html'}")
     if (out / "strength_prior.json").is_file():

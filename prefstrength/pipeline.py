@@ -12,6 +12,7 @@ score     a pairs file                                    ``pairs.parquet``, ``c
 fit       ``pairs.parquet``                               ``fit/``, ``fit_point_mass/``,
                                                           ``models.csv``,
                                                           ``heterogeneity.csv``,
+                                                          ``attenuation.csv``,
                                                           ``strength_prior.json``
 train     ``pairs.parquet``, ``strength_prior.json``      ``train/``
 compare   ``fit/``, ``train/learned_strength.json``       ``comparison.csv``,
@@ -40,6 +41,8 @@ import pandas as pd
 import prefstrength as ps
 from prefstrength._files import atomic_write_bytes, atomic_write_text
 from prefstrength.errors import DataWarning, InputError
+from prefstrength.rewards._named import NamedReward, named_rewards
+from prefstrength.rewards._team import ALONE_AT_WORK, launched
 
 __all__ = [
     "FAMILIES",
@@ -73,7 +76,14 @@ _SCHEMA = "prefstrength/stage/1"
 # it and without stages/ is somebody's own, and is left alone.
 _FILES = {
     "score": ("pairs.parquet", "choices.json"),
-    "fit": ("fit", "fit_point_mass", "models.csv", "heterogeneity.csv", "strength_prior.json"),
+    "fit": (
+        "fit",
+        "fit_point_mass",
+        "models.csv",
+        "heterogeneity.csv",
+        "attenuation.csv",
+        "strength_prior.json",
+    ),
     "train": ("train",),
     "compare": ("comparison.csv", "learned_strength.json"),
     "report": ("report.html", "figures", "tables", "provenance.json"),
@@ -86,8 +96,8 @@ _OURS = frozenset(
 # Cheap, made from the others, and nothing that a person would want to keep two of.
 _DERIVED = frozenset({"compare", "report"})
 
-#: Told of every stage: its name, ``"starts"``, ``"done"``, ``"kept"`` or ``"skipped"``, and
-#: the seconds it took or the reason.
+#: Told of every stage: its name, ``"starts"``, ``"done"``, ``"kept"``, ``"skipped"`` or ``"note"``,
+#: and the seconds it took, the reason, or what there is to know.
 Tell = Callable[[str, str, Any], None]
 
 
@@ -142,8 +152,10 @@ def score(
     pairs: str | os.PathLike[str],
     out: str | os.PathLike[str],
     reading: Reading | None = None,
-    reward: str = "auto",
+    reward: str | Sequence[str] = "auto",
     *,
+    reward_settings: Mapping[str, str] | None = None,
+    divide: bool = False,
     seed: int = 0,
     force: bool = False,
     progress: bool = True,
@@ -159,11 +171,18 @@ def score(
         Folder for the results.
     reading : Reading, optional
         Which columns mean what.
-    reward : str
+    reward : str, or sequence of str
         ``"columns"`` (or ``"columns:NAME"`` for ``NAME_chosen`` and ``NAME_rejected``),
         ``"text"``, ``"hf:NAME_OR_PATH"``, ``"judge:NAME_OR_PATH"``,
         ``"implicit:POLICY,REFERENCE"``, or ``"auto"``: columns where ``reward_chosen`` and
-        ``reward_rejected`` exist, else text.
+        ``reward_rejected`` exist, else text. Several are an ensemble. A model that
+        :func:`prefstrength.registered_rewards` lists is read with the settings there.
+    reward_settings : mapping of str to str, optional
+        Fields of the rewards' classes as text, such as ``{"batch_tokens": "4096"}``; each goes to
+        all rewards that have it.
+    divide : bool
+        Divide the work of rewards from models between the processes that ``accelerate launch`` or
+        ``torchrun`` has started, which all call this function. Process 0 writes.
     seed : int
         Of the folds of the text reward.
     force : bool
@@ -186,38 +205,56 @@ def score(
     out = Path(out)
     reading = Reading() if reading is None else reading
     pairs = Path(pairs)
-    settings = {"pairs": pairs.name, "reward": reward, "seed": seed, **asdict(reading)}
+    settings = {
+        "pairs": pairs.name,
+        "reward": reward if isinstance(reward, str) else _one_or_all(reward),
+        "seed": seed,
+        **asdict(reading),
+        # The settings of runs without any stay what they were.
+        **({"reward_settings": dict(reward_settings)} if reward_settings else {}),
+    }
     refuse_foreign(out, force)
+    us = launched() if divide else ALONE_AT_WORK
 
     def work(clear: Callable[[], None]) -> pd.DataFrame:
         frame = ps.read_pairs(pairs)
-        kind, model = _reward(reward, frame.columns, seed)
-        if kind != "columns":
+        rewards = _rewards(reward, frame.columns, seed, reward_settings, tell)
+        if any(each.kind != "columns" for each in rewards):
             # Hours of scoring must not end in a misspelt column: the same door, with made-up
             # rewards that pass its checks of rewards.
-            reading.choices(_with_made_up_rewards(frame))
+            reading.choices(_with_made_up_rewards(frame, _attributes(rewards)))
         scored = ps.score(
-            frame, model, cache=out / "scores" if kind in _FROM_MODELS else None, progress=progress
+            frame,
+            _one_or_all([each.reward for each in rewards]),
+            cache=out / "scores" if any(each.from_model for each in rewards) else None,
+            progress=progress,
+            divide=divide,
         )
         data = reading.choices(scored)
+        if us.rank:
+            return scored
         clear()
         _write_parquet(out / "pairs.parquet", scored)
         _write_json(out / "choices.json", _summary(data, scored))
         return scored
 
     return _perform(
-        out, "score", settings, {"pairs": pairs}, work, lambda: _scored(out), force, tell
+        out, "score", settings, {"pairs": pairs}, work, lambda: _scored(out), force, tell, us.rank
     )
 
 
 def score_parquet(
     files: Any,
     out: str | os.PathLike[str],
-    reward: str = "auto",
+    reward: str | Sequence[str] = "auto",
     *,
+    reward_settings: Mapping[str, str] | None = None,
+    divide: bool = False,
     backend: str | None = None,
     workers: int | None = None,
+    force: bool = False,
     progress: bool = True,
+    tell: Tell | None = None,
 ) -> dict[str, Any]:
     """Score pairs in Parquet files of any size into a folder of Parquet files.
 
@@ -227,10 +264,12 @@ def score_parquet(
         Parquet files, folders or globs, as :func:`~prefstrength.score_parquet` takes them.
     out : path
         Folder for the scored pairs, from which :func:`compress` goes on.
-    reward : str
+    reward, reward_settings
         As in :func:`score`, except ``"text"``.
-    backend, workers, progress
+    divide, backend, workers, force, progress
         As in :func:`~prefstrength.score_parquet`.
+    tell : callable, optional
+        Told of settings that come from the registry.
 
     Returns
     -------
@@ -240,8 +279,17 @@ def score_parquet(
     from prefstrength._parquet import look_at, parquet_files
 
     schema, _, _ = look_at(parquet_files(files)[0])
-    _, model = _reward(reward, schema.names, seed=0)
-    return ps.score_parquet(files, out, model, backend=backend, workers=workers, progress=progress)
+    rewards = _rewards(reward, schema.names, 0, reward_settings, tell)
+    return ps.score_parquet(
+        files,
+        out,
+        _one_or_all([each.reward for each in rewards]),
+        divide=divide,
+        backend=backend,
+        workers=workers,
+        force=force,
+        progress=progress,
+    )
 
 
 def compress(
@@ -324,6 +372,7 @@ def fit(
     family: str = "lognormal",
     *,
     mean_strength: float = 0.1,
+    measurement_error: bool = False,
     method: str = "auto",
     seed: int = 0,
     draws: int = 500,
@@ -343,6 +392,10 @@ def fit(
         Law of the strength over choosers.
     mean_strength : float
         Mean strength of the prior for training, which is DPO's beta.
+    measurement_error : bool
+        Estimate the error of the rewards from the ensemble that scored the pairs, and integrate
+        the true differences out (errors in variables); ``attenuation.csv`` says what ignoring
+        the error would do.
     method : str
         Way to the posterior; see ``MixedLogit.fit``.
     seed, draws, warmup, chains : int
@@ -364,22 +417,36 @@ def fit(
         "draws": draws,
         "warmup": warmup,
         "chains": chains,
+        # The settings of fits without it stay what they were.
+        **({"measurement_error": True} if measurement_error else {}),
     }
     packed = out / "compressed"
     compressed = packed.is_dir() and not (out / "pairs.parquet").exists()
     if not compressed:
         _require(out, "score", "pairs.parquet")
+    elif measurement_error:
+        raise InputError(
+            f"Errors in the rewards need the pairs themselves; got compressed choices in {out}, "
+            "which are sums for rewards without error. Score a sample of the pairs into another "
+            "folder, with `prefstrength score`, or leave measurement_error=True out."
+        )
 
     def work(clear: Callable[[], None]) -> Any:
         others: dict[str, Any] = {}
+        errors: dict[str, Any] = {}
         if compressed:
             data = ps.load_compressed(packed)
             groups = list(data.levels)
         else:
-            reading = _reading(out)
-            data = reading.choices(_scored(out))
+            reading, scored = _reading(out), _scored(out)
+            data = reading.choices(scored)
             groups = list(reading.groups)
             others = {name: ps.PointMass() for name in reading.attributes}
+            if measurement_error:
+                _check_errors_arguments(reading, method)
+                errors = {"errors": {"reward": _ensemble_error(scored, seed)}}
+            elif _members(scored) and not reading.attributes and tell is not None:
+                tell("fit", "note", _ERROR_IS_KNOWN)
         sampler: dict[str, Any] = {
             "method": method,
             "seed": seed,
@@ -389,18 +456,25 @@ def fit(
             "progress": progress,
         }
         law = getattr(ps, FAMILIES[family.lower()])
-        fits = {
-            name: ps.MixedLogit({"reward": reward, **others}, groups=groups).fit(data, **sampler)
-            for name, reward in (("MixDPO", law()), ("DPO", ps.PointMass()))
-        }
+
+        def fitted(reward: Any, **errors: Any) -> Any:
+            model = ps.MixedLogit({"reward": reward, **others}, groups=groups, **errors)
+            return model.fit(data, **sampler)
+
+        laws = {"MixDPO": law(), "DPO": ps.PointMass()}
+        fits = {name: fitted(reward, **errors) for name, reward in laws.items()}
         heterogeneity = ps.heterogeneity(fits["MixDPO"])
+        attenuation = ps.attenuation(fitted(law()), fits["MixDPO"]) if errors else None
         clear()
         fits["MixDPO"].save(out / "fit")
         fits["DPO"].save(out / "fit_point_mass")
         _write_table(out / "heterogeneity.csv", heterogeneity)
-        # The posterior is a result even where one of these cannot follow from it.
+        # The posterior is a result even where one of the last two cannot follow from it.
+        (out / "attenuation.csv").unlink(missing_ok=True)
         (out / "models.csv").unlink(missing_ok=True)
         (out / "strength_prior.json").unlink(missing_ok=True)
+        if attenuation is not None:
+            _write_table(out / "attenuation.csv", attenuation)
         try:
             _write_table(out / "models.csv", ps.compare(fits))
         except InputError as error:
@@ -599,6 +673,7 @@ def report(
     truth = out / "truth.json"
 
     prior = out / "strength_prior.json"
+    attenuation = out / "attenuation.csv"
     compared = (out / "models.csv").is_file()
 
     def work(clear: Callable[[], None]) -> Path:
@@ -614,11 +689,14 @@ def report(
             truth=read_json(truth) if truth.is_file() else None,
             pairs=_scored(out),
             prior=ps.StrengthPrior.load(prior) if prior.is_file() else None,
+            attenuation=pd.read_csv(attenuation) if attenuation.is_file() else None,
         )
 
     inputs = {"pairs": out / "pairs.parquet", "fit": out / "fit", "dpo": out / "fit_point_mass"}
     if prior.is_file():
         inputs["prior"] = prior
+    if attenuation.is_file():
+        inputs["attenuation"] = attenuation
     if trained:
         inputs["learned"] = out / "learned_strength.json"
     if truth.is_file():
@@ -633,9 +711,11 @@ def run(
     out: str | os.PathLike[str],
     reading: Reading | None = None,
     *,
-    reward: str = "auto",
+    reward: str | Sequence[str] = "auto",
+    reward_settings: Mapping[str, str] | None = None,
     family: str = "lognormal",
     mean_strength: float = 0.1,
+    measurement_error: bool = False,
     model: str | os.PathLike[str] | None = None,
     steps: int = 200,
     title: str | None = None,
@@ -652,9 +732,9 @@ def run(
 
     Parameters
     ----------
-    pairs, out, reading, reward
+    pairs, out, reading, reward, reward_settings
         As in :func:`score`.
-    family, mean_strength
+    family, mean_strength, measurement_error
         As in :func:`fit`.
     model, steps
         As in :func:`train`; without a model there is no training and no comparison.
@@ -675,10 +755,25 @@ def run(
     """
     out = Path(out)
     _check_model_arguments(family, mean_strength)
+    if measurement_error:
+        if isinstance(reward, str) or len(reward) < 2:
+            raise _no_ensemble(
+                "the one reward " + (reward if isinstance(reward, str) else reward[0])
+            )
+        _check_errors_arguments(reading or Reading(), dict(sampler or {}).get("method"))
     if model is not None:
         _check_training_arguments(model, steps)
     again: dict[str, Any] = {"force": force, "tell": tell}
-    score(pairs, out, reading, reward, seed=seed, progress=progress, **again)
+    score(
+        pairs,
+        out,
+        reading,
+        reward,
+        reward_settings=reward_settings,
+        seed=seed,
+        progress=progress,
+        **again,
+    )
     if model is not None:
         # A prompt that is missing should not come to light after an hour of sampling.
         _training_pairs(_scored(out), dict(training or {}).get("strength_group_column"))
@@ -686,6 +781,7 @@ def run(
         out,
         family,
         mean_strength=mean_strength,
+        measurement_error=measurement_error,
         seed=seed,
         progress=progress,
         **dict(sampler or {}),
@@ -788,8 +884,11 @@ def _perform[Result](
     load: Callable[[], Result],
     force: bool,
     tell: Tell | None,
+    rank: int = 0,
 ) -> Result:
     """Run a stage unless its record says that this very work is done.
+
+    Of several processes that work together, the one of ``rank`` 0 writes.
 
     ``work`` calls what it is given right before it writes its first file: the results of this
     stage and of all that follow from it go then, so that a mistake found earlier leaves every
@@ -817,6 +916,8 @@ def _perform[Result](
 
     result = work(partial(_clear, out, stage))
     seconds = time.monotonic() - began
+    if rank:
+        return result
     _write_json(
         _record_path(out, stage),
         {
@@ -966,37 +1067,45 @@ def _peak_memory() -> float | None:
 # -- what the stages read and write ----------------------------------------------------------
 
 
-#: Kinds of reward whose scores are kept as they come.
-_FROM_MODELS = ("hf", "judge", "implicit")
+def _rewards(
+    names: str | Sequence[str],
+    columns: Iterable[str],
+    seed: int,
+    settings: Mapping[str, str] | None,
+    tell: Tell | None,
+) -> list[NamedReward]:
+    """Rewards that are named, and a word on the settings that nobody gave."""
+    several = (names,) if isinstance(names, str) else tuple(names)
+    rewards = named_rewards(several, columns, seed=seed, settings=settings or {})
+    for name, each in zip(several, rewards, strict=True):
+        if each.registered and tell is not None:
+            said = ", ".join(f"{key} {value}" for key, value in each.registered.items())
+            tell("score", "note", f"{name} is read as its makers do: {said}.")
+    return rewards
 
 
-def _reward(name: str, columns: Iterable[str], seed: int) -> tuple[str, Any]:
-    """Kind and reward model that ``name`` stands for."""
-    if name == "auto":
-        name = "columns" if {"reward_chosen", "reward_rejected"} <= set(columns) else "text"
-    kind, _, rest = name.partition(":")
-    if kind == "columns":
-        column = rest or "reward"
-        return kind, ps.ColumnReward(chosen=f"{column}_chosen", rejected=f"{column}_rejected")
-    if name == "text":
-        return kind, ps.TextReward(seed=seed)
-    if kind == "hf" and rest:
-        return kind, ps.HFReward(rest)
-    if kind == "judge" and rest:
-        return kind, ps.JudgeReward(rest)
-    policy, _, reference = rest.partition(",")
-    if kind == "implicit" and policy and reference:
-        return kind, ps.ImplicitReward(policy, reference)
-    raise InputError(
-        f"Expected a reward out of auto, columns, columns:NAME, text, hf:NAME, judge:NAME, "
-        f"implicit:POLICY,REFERENCE; got {name!r}. "
-        "Use text where there is no reward model: it needs no download."
-    )
+def _one_or_all(several: Sequence[Any]) -> Any:
+    """What there is, where there is one; else a list."""
+    return several[0] if len(several) == 1 else list(several)
 
 
-def _with_made_up_rewards(frame: pd.DataFrame) -> pd.DataFrame:
-    rewards = np.random.default_rng(0).standard_normal((2, len(frame)))
-    return frame.assign(reward_chosen=rewards[0], reward_rejected=rewards[1])
+def _attributes(rewards: Sequence[NamedReward]) -> tuple[str, ...]:
+    """Attributes that the scored pairs will have, with the one that the analysis goes by."""
+    if len(rewards) > 1:
+        return ("reward", *(f"reward_{i}" for i in range(1, len(rewards) + 1)))
+    names = rewards[0].attributes()
+    if "reward" not in names:
+        raise InputError(
+            f"The analysis expects one of the outputs to be called reward; got {', '.join(names)}. "
+            "Say which it is, heads=reward:0,safety:1, or take one alone, head=0."
+        )
+    return names
+
+
+def _with_made_up_rewards(frame: pd.DataFrame, attributes: Sequence[str]) -> pd.DataFrame:
+    draw = np.random.default_rng(0)
+    columns = [f"{name}_{side}" for name in attributes for side in ("chosen", "rejected")]
+    return frame.assign(**{name: draw.standard_normal(len(frame)) for name in columns})
 
 
 def _check_model_arguments(family: str, mean_strength: float) -> None:
@@ -1009,6 +1118,50 @@ def _check_model_arguments(family: str, mean_strength: float) -> None:
         raise InputError(
             f"Expected a mean strength above 0; got {mean_strength}. "
             "It plays the part of DPO's beta; 0.1 is the usual value."
+        )
+
+
+_ERROR_IS_KNOWN = (
+    "The reward is the mean of an ensemble, and how far its members disagree says how large its "
+    "error is. This fit takes the reward for true; measurement_error=True accounts for the error."
+)
+
+
+def _members(scored: pd.DataFrame) -> list[str]:
+    """Rewards of the ensemble that scored the pairs; none where one reward did."""
+    about = scored.attrs.get("reward") or {}
+    return [f"reward_{i}" for i in range(1, len(about.get("members", ())) + 1)]
+
+
+def _ensemble_error(scored: pd.DataFrame, seed: int) -> Any:
+    """Error of the mean of the ensemble, in the unit of the rewards: from all pairs, as that is."""
+    members = _members(scored)
+    if not members:
+        raise _no_ensemble(f"{(scored.attrs.get('reward') or {}).get('name', 'one reward')} alone")
+    prompt = "prompt" if "prompt" in scored.columns else None
+    return ps.measurement_error(scored, members, prompt=prompt, seed=seed)
+
+
+def _no_ensemble(got: str) -> InputError:
+    return InputError(
+        "The error of the rewards is estimated from an ensemble, by how far its members disagree; "
+        f"got {got}. Score with several: --reward hf:ONE --reward hf:OTHER, or with columns that "
+        "are there, --reward columns:reward_1 --reward columns:reward_2."
+    )
+
+
+def _check_errors_arguments(reading: Reading, method: str | None) -> None:
+    """Find what knows of no errors in the rewards before hours of scoring and sampling."""
+    if reading.attributes:
+        raise InputError(
+            "Errors in the rewards are accounted for in models of the reward alone; got the "
+            f"attributes {', '.join(reading.attributes)} besides. Leave them out, or leave "
+            "measurement_error=True out."
+        )
+    if method == "svi":
+        raise InputError(
+            "Errors in the rewards are accounted for by every method but mini-batches; got "
+            "method='svi'. Use method='auto', or leave measurement_error=True out."
         )
 
 

@@ -1,6 +1,7 @@
-"""A scoring run that is killed again and again; run as a process of its own.
+"""Scoring that is killed again and again; run as a process of its own.
 
-``python tests/scoring_under_kills.py FOLDER KILLS`` prints one line of JSON.
+``python tests/scoring_under_kills.py FOLDER KILLS`` prints one line of JSON about a run over the
+responses of a table; with the word ``parquet`` after them, about `score_parquet`.
 
 Every attempt is a process that scores until it is killed. A fake model notes the responses of
 every forward pass in a file before it scores them, and its scores depend on the batch: a resumed
@@ -19,6 +20,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from prefstrength.rewards import Scores, parquet
+from prefstrength.rewards._open import once
 from prefstrength.rewards._responses import distinct_responses
 from prefstrength.rewards._run import run
 
@@ -43,6 +46,9 @@ class Fake:
     def encode(self, prompt, response):
         ids = [ord(letter) for letter in f"{prompt} {response}"]
         return {"input_ids": ids, "tokens": len(ids)}
+
+    def encode_all(self, prompts, responses):
+        return list(map(self.encode, prompts, responses))
 
     def load(self):
         if self.beginning is not None:
@@ -129,8 +135,124 @@ def main(folder, kills):
     print(json.dumps(found))
 
 
+# -- files -----------------------------------------------------------------------------------
+
+#: Pairs of a file, and of a part; about.
+FILE_PAIRS, PART_PAIRS = 120, 40
+#: Seconds that an attempt stays at a part while it writes, so that some are killed there.
+WRITING = 0.05
+
+
+class FakeReward:
+    """A reward from texts by the fake model; says nothing that an interruption changes."""
+
+    def __init__(self, source):
+        self.source = source
+
+    def identity(self):
+        return dict(self.source.identity)
+
+    def score_pairs(self, pairs, *, cache=None, progress=True):
+        responses = distinct_responses(pairs)
+        found = run(
+            once(self, lambda: self.source),
+            responses,
+            batch_size=BATCH,
+            max_truncated=0.0,
+            cache=cache,
+            progress=progress,
+        )
+        return Scores(
+            chosen=found.values[responses.chosen],
+            rejected=found.values[responses.rejected],
+            attributes=self.source.outputs,
+            provenance={"name": "fake", "responses": len(responses), "alone": found.alone},
+        )
+
+
+def score_files(folder, source, out):
+    parquet.PART_PAIRS = PART_PAIRS
+    return parquet.score_parquet(folder / "pairs", out, FakeReward(source), progress=False)
+
+
+def slowly(write):
+    """Writing that takes time before and after a file appears."""
+
+    def written(self, part):
+        time.sleep(WRITING / 2)
+        said = write(self, part)
+        time.sleep(WRITING / 2)
+        return said
+
+    return written
+
+
+def attempt_of_files(folder, attempt, out):
+    """Score until killed, from the first look at the files to the last of ``reward.json``."""
+    parquet._Writer.__call__ = slowly(parquet._Writer.__call__)
+    os.write(sys.stdout.fileno(), b".")
+    score_files(folder, Fake(log_of(folder), attempt, seconds=0.004), out)
+
+
+def contents(folder):
+    """Every file below a folder but hidden ones, which go when they are an hour old."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.name[0] != "."]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+def main_of_files(folder, kills):
+    folder.mkdir(parents=True)
+    (folder / "pairs").mkdir()
+    table = pairs(2 * FILE_PAIRS // PAIRS_A_KILL)
+    for name, rows in (("a", slice(FILE_PAIRS)), ("b", slice(FILE_PAIRS, None))):
+        table[rows].to_parquet(folder / "pairs" / f"{name}.parquet", row_group_size=50)
+    draw = random.Random(1)
+    outs, moments, attempts = [folder / "out-0"], [], 0
+    # at least so many, and some of them in each pass
+    while len(moments) < kills or not {"scoring", "writing"} <= set(moments):
+        child = subprocess.Popen(
+            [sys.executable, __file__, str(folder), "files", str(attempts), str(outs[-1])],
+            stdout=subprocess.PIPE,
+        )
+        attempts += 1
+        assert child.stdout is not None
+        child.stdout.read(1)  # it is about to begin
+        time.sleep(draw.uniform(0.0, 0.5))
+        child.send_signal(signal.SIGKILL)
+        code = child.wait()
+        child.stdout.close()
+        assert code in (0, -signal.SIGKILL)
+        if code == 0:  # all done before it could be killed: begin with a new folder
+            outs.append(folder / f"out-{len(outs)}")
+            continue
+        written = len(list(outs[-1].glob("part-*.parquet")))
+        moments.append("writing" if written else "scoring" if outs[-1].exists() else "beginning")
+    about = [score_files(folder, Fake(log_of(folder), attempts), out) for out in outs]
+    whole = score_files(folder, Fake(), folder / "whole")
+    forwarded = [json.loads(line) for line in (folder / "log").read_text().splitlines()]
+    count = pd.Series([text for _, texts in forwarded for text in texts]).value_counts()
+    expected = contents(folder / "whole")
+    found = {
+        "killed": len(moments),
+        **{moment: moments.count(moment) for moment in ("beginning", "scoring", "writing")},
+        "folders": len(outs),
+        "files": len(expected),
+        "equal": [contents(out) == expected for out in outs],
+        "about": [one == whole for one in about],
+        "responses": 2 * len(table),
+        "forwarded": len(count),
+        "again": int((count - len(outs)).sum()),
+    }
+    print(json.dumps(found))
+
+
 if __name__ == "__main__":
-    if sys.argv[2] == "attempt":
-        attempt_of(Path(sys.argv[1]), int(sys.argv[3]), int(sys.argv[4]))
+    folder, word, *rest = Path(sys.argv[1]), *sys.argv[2:]
+    if word == "attempt":
+        attempt_of(folder, int(rest[0]), int(rest[1]))
+    elif word == "files":
+        attempt_of_files(folder, int(rest[0]), Path(rest[1]))
+    elif rest == ["parquet"]:
+        main_of_files(folder.resolve(), int(word))
     else:
-        main(Path(sys.argv[1]), int(sys.argv[2]))
+        main(folder, int(word))

@@ -15,7 +15,7 @@ import pytest
 from prefstrength.errors import InputError
 from prefstrength.rewards import _cache, _run
 from prefstrength.rewards._batches import Row, plan, shared_rows, single_rows
-from prefstrength.rewards._cache import ScoreCache
+from prefstrength.rewards._cache import ScoreCache, keep_provenance, load_provenance
 from prefstrength.rewards._responses import distinct_responses
 from prefstrength.rewards._run import run
 from prefstrength.rewards._team import Team, divided, launched
@@ -323,11 +323,11 @@ def test_progress_ends_at_all_tokens(small_windows, capsys):
     assert f"{total / 1000:.2f}k/{total / 1000:.2f}k" in bar
 
 
-def _killed_runs(tmp_path, kills):
+def _under_kills(tmp_path, kills, *what):
     script = Path(__file__).with_name("scoring_under_kills.py")
     root = str(script.parents[1])
     done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path / "kills"), str(kills)],
+        [sys.executable, str(script), str(tmp_path / "kills"), str(kills), *what],
         capture_output=True,
         text=True,
         check=True,
@@ -335,7 +335,11 @@ def _killed_runs(tmp_path, kills):
         env={**os.environ, "PYTHONPATH": root},
         timeout=500,
     )
-    found = json.loads(done.stdout.splitlines()[-1])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _killed_runs(tmp_path, kills):
+    found = _under_kills(tmp_path, kills)
     assert found["killed"] == kills
     assert found["in the midst of scoring"] > kills / 3
     assert found["equal"]
@@ -355,6 +359,16 @@ def test_killed_runs_lose_at_most_a_batch_each(tmp_path):
 @pytest.mark.slow
 def test_fifty_killed_runs_lose_at_most_a_batch_each(tmp_path):
     _killed_runs(tmp_path, 50)
+
+
+@pytest.mark.slow
+def test_files_of_killed_runs_are_those_of_an_undisturbed_one(tmp_path):
+    found = _under_kills(tmp_path, 20, "parquet")
+    assert found["killed"] >= 20
+    assert set(found["equal"]) == set(found["about"]) == {True}
+    assert found["forwarded"] == found["responses"]
+    # at most one batch of four again for every kill
+    assert found["again"] <= 4 * found["scoring"]
 
 
 # -- the store -----------------------------------------------------------------------------------
@@ -389,6 +403,35 @@ def test_small_files_become_large_ones(tmp_path, monkeypatch):
     found = store.find([f"k{n}" for n in range(399, -1, -1)] + ["unknown"])
     assert found["reward"].to_dict() == {f"k{n}": float(n) for n in range(400)}
     assert store.find(["unknown"]).empty
+
+
+def test_provenance_of_another_process_is_not_lost(tmp_path, monkeypatch):
+    def about(name, batches):
+        return {"name": name, "kept_in": name, "engine": {"batches": batches} if batches else {}}
+
+    def gathered():
+        return json.loads((tmp_path / "provenance.json").read_text())
+
+    write, others = _cache.atomic_write_text, [about("second", 2), about("third", 3)]
+
+    def interrupted(path, text):
+        if others and path.parent == tmp_path:  # another process begins and ends at this moment
+            keep_provenance(tmp_path, [others.pop()])
+        return write(path, text)
+
+    monkeypatch.setattr(_cache, "atomic_write_text", interrupted)
+    keep_provenance(tmp_path, [about("first", 1)])
+    assert others == []
+    expected = {name: about(name, n) for n, name in enumerate(("first", "second", "third"), 1)}
+    assert gathered() == load_provenance(tmp_path) == expected
+    # what a run that added nothing says of the engine is what was known before
+    keep_provenance(tmp_path, [about("second", 0), {"name": "keeps nothing"}])
+    assert gathered() == expected
+    (tmp_path / "provenance.json").unlink()
+    assert load_provenance(tmp_path) == expected
+    (tmp_path / "first" / "provenance.json").write_text("[1]")
+    with pytest.raises(InputError, match=r"first.provenance\.json.*Delete that file"):
+        load_provenance(tmp_path)
 
 
 def test_what_killed_runs_left_is_merged_and_read_once(tmp_path):

@@ -84,6 +84,9 @@ class LetterSource:
         ids = [ord(letter) for letter in f"{prompt} {response}"]
         return {"input_ids": ids, "tokens": len(ids)}
 
+    def encode_all(self, prompts, responses):
+        return list(map(self.encode, prompts, responses))
+
     def load(self):
         self.reward.loaded += 1
 
@@ -259,6 +262,28 @@ def test_an_interrupted_run_loses_a_batch_and_ends_in_the_same_files(files, tmp_
     )
 
 
+def test_what_killed_processes_left_is_gone_at_the_end(files, tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        score_parquet(files, out, Letters(stop_after=7), progress=False)
+    left = [
+        out / ".part-00002.parquet.x1", out / "raw" / ".0-00003.parquet.x2",
+        out / "raw" / "0-00000" / "scores" / "a.parquet",
+    ]  # fmt: skip
+    fresh = out / ".part-00002.parquet.x3"  # which somebody may be writing
+    for path in [*left, out / ".mine", fresh]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("half")
+        if path != fresh:
+            os.utime(path, (0, 0))
+    score_parquet(files, out, Letters(), progress=False)
+    score_parquet(files, tmp_path / "undisturbed", Letters(), progress=False)
+    names = {path.relative_to(out) for path in out.rglob("*")}
+    undisturbed = tmp_path / "undisturbed"
+    more = names - {path.relative_to(undisturbed) for path in undisturbed.rglob("*")}
+    assert more == {Path(".mine"), Path(fresh.name)}
+
+
 def test_a_part_that_is_gone_is_written_again_and_nothing_is_scored(files, tmp_path):
     out = tmp_path / "out"
     score_parquet(files, out, Letters(), progress=False)
@@ -328,6 +353,69 @@ def test_the_folder_is_not_mixed(files, tmp_path):
     assert (out / "reward.json").read_bytes() == kept
 
 
+def test_force_replaces_other_work_and_keeps_the_same(files, tmp_path):
+    out, options = tmp_path / "out", {"force": True, "progress": False}
+    score_parquet(files, out, Letters(), progress=False)
+    before = files_of(tmp_path / "out")
+    (out / "notes.txt").write_text("mine")
+    first = Letters("other", stop_after=7)
+    with pytest.raises(KeyboardInterrupt):
+        score_parquet(files, out, first, **options)
+    assert not (out / "reward.json").exists()
+    assert files_of(out) == {}
+    second, undisturbed = Letters("other"), Letters("other")
+    score_parquet(files, out, second, **options)  # goes on, and does not begin again
+    score_parquet(files, tmp_path / "new", undisturbed, progress=False)
+    assert first.forwarded + second.forwarded == undisturbed.forwarded
+    assert list(files_of(out)) == list(before)
+    pd.testing.assert_frame_equal(whole(out), whole(tmp_path / "new"), check_exact=True)
+    assert (out / "notes.txt").read_text() == "mine"
+    assert json.loads((out / "scoring.json").read_text())["reward"][0]["reward"] == "other"
+
+
+def test_force_takes_nothing_away_before_all_is_looked_at(files, tmp_path):
+    out, options = tmp_path / "out", {"force": True, "progress": False}
+    score_parquet(files, out, Letters(), progress=False)
+    before = {p.relative_to(out): p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    pairs = pd.read_parquet(files / "c.parquet")
+    pairs.loc[pairs.index[5], "chosen"] = None
+    pairs.to_parquet(files / "c.parquet")
+    with pytest.raises(InputError, match=r"c\.parquet:5"):
+        score_parquet(files, out, Letters("other"), **options)
+    assert {p.relative_to(out): p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
+
+
+def test_force_leaves_alone_what_others_have_written(files, tmp_path):
+    out, options = tmp_path / "out", {"force": True, "progress": False}
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"'notes.txt'.*force=True"):
+        score_parquet(files, out, Letters(), progress=False)
+    score_parquet(files, out, Letters(), **options)
+    assert (out / "notes.txt").read_text() == "mine"
+    for name in ("mine.parquet", "raw", "reward.json"):
+        (tmp_path / name[:3]).mkdir()
+        (tmp_path / name[:3] / name).write_text("mine")
+        with pytest.raises(InputError, match=f"holds something else .'{name}'"):
+            score_parquet(files, tmp_path / name[:3], Letters(), **options)
+        assert (tmp_path / name[:3] / name).read_text() == "mine"
+
+
+def test_a_process_that_begins_while_another_does_sees_its_folder(files, tmp_path, monkeypatch):
+    look, out = module._foreign, tmp_path / "out"
+
+    def overtaken(*arguments):
+        seen = look(*arguments)
+        monkeypatch.setattr(module, "_foreign", look)
+        score_parquet(files, out, Letters(), progress=False)
+        return seen
+
+    monkeypatch.setattr(module, "_foreign", overtaken)
+    reward = Letters()
+    assert score_parquet(files, out, reward, progress=False)["pairs"] == 53
+    assert reward.parts == []
+
+
 def test_what_cannot_be_scored_in_parts_is_refused_before_anything_is_written(files, tmp_path):
     out = tmp_path / "out"
     with pytest.raises(InputError, match="TextReward, which learns from all pairs together"):
@@ -346,6 +434,8 @@ def test_what_cannot_be_scored_in_parts_is_refused_before_anything_is_written(fi
         score_parquet(files, out, Letters(), backend="spark", progress=False)
     with pytest.raises(InputError, match="Leave one out"):
         score_parquet(files, out, Letters(), backend="ray", divide=True, progress=False)
+    with pytest.raises(InputError, match="divide=True and force=True"):
+        score_parquet(files, out, Letters(), divide=True, force=True, progress=False)
     with pytest.raises(InputError, match="workers=2 and backend=None"):
         score_parquet(files, out, Letters(), workers=2, progress=False)
     assert not out.exists()

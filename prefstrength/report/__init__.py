@@ -38,6 +38,7 @@ def write_report(
     pairs: pd.DataFrame | None = None,
     notes: Sequence[str] = (),
     prior: StrengthPrior | None = None,
+    attenuation: pd.DataFrame | None = None,
     prob: float = 0.9,
     rope: float = 0.25,
 ) -> Path:
@@ -69,6 +70,9 @@ def write_report(
     prior : StrengthPrior, optional
         The prior that was passed on to training; by default that of ``learned``, or else the
         one that the fit supports at mean strength 0.1.
+    attenuation : DataFrame, optional
+        What :func:`prefstrength.attenuation` says of this fit and of one that ignores the errors
+        in the rewards.
     prob : float
         Probability of the intervals.
     rope : float
@@ -113,6 +117,11 @@ def write_report(
     for name, other in (comparison_fits or {}).items():
         if not isinstance(other, Fit):
             raise TypeError(f"Expected comparison_fits to hold fits; got {shown(other)} as {name}.")
+    if attenuation is not None and not fit.errors:
+        raise InputError(
+            "Expected attenuation with a fit that accounts for errors in the rewards; got a fit "
+            "without. Give the corrected fit, or leave attenuation out."
+        )
     facts = collect(
         fit,
         learned=None if learned is None else as_learned(learned),
@@ -120,6 +129,7 @@ def write_report(
         truth=truth,
         pairs=pairs,
         prior=prior,
+        attenuation=attenuation,
         prob=prob,
         rope=rope,
         notes=tuple(str(note) for note in notes),

@@ -66,6 +66,8 @@ class Facts:
         Provenance of the reward.
     lengths : dict or None
         How response length goes with choice and reward.
+    attenuation : pandas.DataFrame or None
+        What ignoring the errors in the rewards would do.
     """
 
     fit: Fit
@@ -87,6 +89,7 @@ class Facts:
     recovered: pd.DataFrame | None
     reward: dict[str, Any] | None
     lengths: dict[str, float] | None
+    attenuation: pd.DataFrame | None = None
     notes: tuple[str, ...] = field(default=())
 
     @property
@@ -120,6 +123,7 @@ def collect(
     prob: float,
     rope: float,
     notes: tuple[str, ...],
+    attenuation: pd.DataFrame | None = None,
 ) -> Facts:
     """Compute everything."""
     from prefstrength.checks import check, compare
@@ -173,6 +177,7 @@ def collect(
         recovered=None if known is None else recovered(fit, attribute, known, table, prob),
         reward=None if pairs is None else pairs.attrs.get("reward"),
         lengths=None if pairs is None else _lengths(pairs, attribute),
+        attenuation=attenuation,
         notes=notes,
     )
 

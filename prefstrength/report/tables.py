@@ -62,6 +62,8 @@ def tables(facts: Facts) -> dict[str, Table]:
     found = [_heterogeneity(facts), _checks(facts), _population(facts)]
     if facts.models is not None:
         found.append(_models(facts))
+    if facts.attenuation is not None:
+        found.append(_attenuation(facts))
     if facts.choosers is not None:
         found.append(_choosers(facts))
     if facts.comparison is not None:
@@ -182,6 +184,29 @@ def _models(facts: Facts) -> Table:
         f"higher is better. k > 0.7: share of {unit} for which it is a rough estimate."
     )
     return Table("models", caption, facts.models, ("model", *named.values()), rows)
+
+
+def _attenuation(facts: Facts) -> Table:
+    assert facts.attenuation is not None
+    said = {"mean": "mean strength", "median": "median strength", "cv": "sd/mean"}
+    records = facts.attenuation.to_dict("records")
+    rows = tuple(
+        (
+            said.get(row["quantity"], "sd of log strength"),
+            cell(row, "naive"),
+            cell(row, "corrected"),
+            fixed(row["ratio"]),
+        )
+        for row in records
+        if np.isfinite(row["corrected"])
+    )
+    caption = (
+        "What errors in the rewards do: estimates that take the rewards for true, those of this "
+        f"report, which account for a reliability of {fixed(records[0]['reliability'])}, and the "
+        "first over the second. In a linear regression the ratio would be the reliability."
+    )
+    header = ("all data", "errors ignored", "errors accounted for", "ratio")
+    return Table("attenuation", caption, facts.attenuation, header, rows)
 
 
 def _nats(value: Any, column: str) -> str:

@@ -135,7 +135,7 @@ class ScoreCache:
         """Make the small files one, also those that a killed run has left."""
         self._since_merge = 0
         for path in self.folder.glob(".*.parquet.*"):
-            _delete_stale(path)
+            delete_stale(path)
         small: dict[Path, pd.DataFrame] = {}
         rows = 0
         for path in self._files():
@@ -192,7 +192,7 @@ class ScoreCache:
         return atomic_write_bytes(self.folder / f"{name}.parquet", buffer.getvalue())
 
 
-def _delete_stale(path: Path) -> None:
+def delete_stale(path: Path) -> None:
     """Delete a temporary file whose process must have been killed."""
     try:
         if time.time() - path.stat().st_mtime > STALE:
@@ -203,15 +203,20 @@ def _delete_stale(path: Path) -> None:
 
 def load_provenance(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """Read what :func:`keep_provenance` has written; empty where it has not."""
-    path = Path(folder) / PROVENANCE
-    if not path.is_file():
-        return {}
+    paths = sorted(Path(folder).glob(f"*/{PROVENANCE}"))
+    kept = _read_provenance(Path(folder) / PROVENANCE)
+    return kept | {path.parent.name: _read_provenance(path) for path in paths}
+
+
+def _read_provenance(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
-    except ValueError as error:
+    except (FileNotFoundError, NotADirectoryError):  # what the folder is, the cache says
+        return {}
+    except (ValueError, TypeError) as error:
         raise InputError(
-            f"The cache expects JSON in {os.fspath(path)!r}; got something else: {error}. It "
-            "may have been edited. Delete that file; it is written again."
+            f"The cache expects a JSON object in {os.fspath(path)!r}; got something else: {error}. "
+            "It may have been edited. Delete that file; it is written again."
         ) from error
 
 
@@ -219,7 +224,8 @@ def keep_provenance(folder: str | os.PathLike[str], rewards: Iterable[dict[str, 
     """Write what is known of kept scores to ``provenance.json`` beside them.
 
     One entry for each folder of scores: how it was last used, and how it was last added to
-    (``engine``). Rewards that keep no scores have none.
+    (``engine``). Rewards that keep no scores have none. Each entry is a file in its own folder,
+    and the one beside the folders gathers them.
     """
     new = {about["kept_in"]: about for about in rewards if about.get("kept_in")}
     if not new:
@@ -228,9 +234,18 @@ def keep_provenance(folder: str | os.PathLike[str], rewards: Iterable[dict[str, 
     for name, about in new.items():
         # nothing was added: what is known of the last addition stays
         engine = about["engine"] or kept.get(name, {}).get("engine", {})
-        kept[name] = {**about, "engine": engine}
-    text = json.dumps(kept, indent=2, ensure_ascii=False) + "\n"
-    atomic_write_text(Path(folder) / PROVENANCE, text)
+        atomic_write_text(
+            Path(folder) / name / PROVENANCE, _provenance_text({**about, "engine": engine})
+        )
+    # Other processes gather as well. Each looks again after it has written, so that whichever
+    # writes last has seen the entries of all.
+    text = None
+    while text != (text := _provenance_text(load_provenance(folder))):
+        atomic_write_text(Path(folder) / PROVENANCE, text)
+
+
+def _provenance_text(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
 def folder_fingerprint(folder: Path, patterns: Sequence[str]) -> str:

@@ -378,9 +378,10 @@ class _Loop:
         texts = [self.responses.texts[i] for i in window]
         try:
             found = self.source.encode_all(prompts, texts)
-        except Exception:  # which row it was is found out one by one
-            one_by_one = {i: self._encode_one(i) for i in sorted(window)}
-            found = [one_by_one[i] for i in window]
+        except Exception:
+            for i in sorted(window):  # which row it was is found out one by one
+                self._encode_one(i)
+            raise
         return {
             # a list of Python's numbers would take ten times the memory
             i: {
@@ -390,9 +391,9 @@ class _Loop:
             for i, item in zip(window, found, strict=True)
         }
 
-    def _encode_one(self, i: int) -> dict[str, Any]:
+    def _encode_one(self, i: int) -> None:
         try:
-            return self.source.encode(self.responses.prompts[i], self.responses.texts[i])
+            self.source.encode(self.responses.prompts[i], self.responses.texts[i])
         except Exception as error:  # templates raise what they like, such as for wrong roles
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(

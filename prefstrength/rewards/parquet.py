@@ -32,7 +32,7 @@ from prefstrength._ray import Cluster, cluster
 from prefstrength._validate import column, option
 from prefstrength._words import Rows, listed, warn
 from prefstrength.errors import DataWarning, InputError
-from prefstrength.rewards._cache import keep_provenance, load_provenance
+from prefstrength.rewards._cache import delete_stale, keep_provenance, load_provenance
 from prefstrength.rewards._open import kept_open, opened
 from prefstrength.rewards._responses import TEXT_COLUMNS, read_texts
 from prefstrength.rewards._run import WAIT
@@ -75,6 +75,7 @@ def score_parquet(
     divide: bool = False,
     backend: str | None = None,
     workers: int | None = None,
+    force: bool = False,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Score pairs in Parquet files as :func:`score` does, in memory that does not grow with them.
@@ -101,6 +102,9 @@ def score_parquet(
         ``ray``.
     workers : int, optional
         How many, with Ray: one for each GPU by default or, without GPUs, for each machine.
+    force : bool
+        Replace what ``out`` holds of other files or another reward, and write into a folder that
+        holds other files, which are left alone. What is done of the same work is kept.
     progress : bool
         Show progress bars.
 
@@ -116,7 +120,7 @@ def score_parquet(
     InputError
         If files are missing, broken or of different columns, a row holds something else than a
         text, the reward learns from all pairs, or ``out`` was made from other files or by another
-        reward. Rows are named by file, and counted from 0.
+        reward (unless ``force``). Rows are named by file, and counted from 0.
 
     Notes
     -----
@@ -142,17 +146,18 @@ def score_parquet(
     3.536
     """
     members = members_of(reward)
-    _check_how(backend, workers, divide)
+    _check_how(backend, workers, divide, force)
     us = launched() if divide else ALONE_AT_WORK
     with ExitStack() as stack:
         stack.enter_context(kept_open({}))
-        job = _Job.open(files, Path(out), members)
+        job = _Job.open(files, Path(out), members, force)
         if cache is not None:
             load_provenance(cache)  # it will be added to: better refused now than after the work
         if (done := job.finished()) is not None:
             return done
         hands = _Hands(us, None, progress and us.rank == 0)
         job.look(us, hands.progress)
+        job.begin()
         if backend == "ray":
             hands.ray = stack.enter_context(cluster(workers, models=True))
         for member in range(len(members)):
@@ -163,7 +168,7 @@ def score_parquet(
     return job.finish(*units, cache, us)
 
 
-def _check_how(backend: str | None, workers: int | None, divide: bool) -> None:
+def _check_how(backend: str | None, workers: int | None, divide: bool, force: bool) -> None:
     if backend is not None:
         option(backend, ("ray",), "backend")
         if divide:
@@ -171,6 +176,12 @@ def _check_how(backend: str | None, workers: int | None, divide: bool) -> None:
                 "Parts are divided by a launcher or by Ray; got divide=True and backend='ray'. "
                 "Leave one out."
             )
+    if divide and force:
+        raise InputError(
+            "Processes that divide the work begin at different times, and each would take away "
+            "what the others have done; got divide=True and force=True. Leave one out: delete the "
+            "folder first, or choose another."
+        )
     if workers is not None and (backend is None or workers < 1):
         raise InputError(
             f"Expected workers, one or more, with backend='ray'; got workers={workers} and "
@@ -324,6 +335,21 @@ class _Reader:
                 yield batch.slice(low, high - low)
 
 
+def _foreign(out: Path, force: bool) -> list[str]:
+    """What lies in the folder and would be in the way.
+
+    Without force anything but hidden files; with force Parquet files, which would be taken for
+    scored pairs, and what has a name of ours.
+    """
+    if not out.exists():
+        return []
+    if not out.is_dir():
+        return [out.name]
+    names = sorted(path.name for path in out.iterdir() if path.name[0] != ".")
+    ours = ("raw", _ABOUT)
+    return [name for name in names if not force or name in ours or name.endswith(".parquet")]
+
+
 # -- the work ------------------------------------------------------------------------------------
 
 
@@ -335,9 +361,12 @@ class _Job:
     folder: Path
     members: tuple[Any, ...]
     parts: int
+    settings: dict[str, Any]  # what is asked for, as it will be written
+    begun: bool  # whether the folder was begun with that
+    replaces: bool = False  # whether it was begun with something else, which will go
 
     @classmethod
-    def open(cls, files: Any, out: Path, members: Sequence[Any]) -> "_Job":
+    def open(cls, files: Any, out: Path, members: Sequence[Any], force: bool) -> "_Job":
         """Look at what is asked for, and whether it is what the folder was begun with."""
         pairs = _Pairs.open(files, out)
         identities = [_identity(member) for member in members]
@@ -351,6 +380,9 @@ class _Job:
             "reward": identities,
             "parts": parts,
         }
+        make = partial(cls, pairs, out.resolve(), tuple(members))
+        # looked at before the settings, which another process may be about to write
+        foreign = _foreign(out, force)
         path = out / _SETTINGS
         if path.is_file():
             before = _read_json(path)
@@ -359,21 +391,34 @@ class _Job:
                 "files": tuple(f["fingerprint"] for f in before["files"]) == pairs.fingerprints,
                 "reward": before["reward"] == identities,
             }
-            if not all(same.values()):
+            if all(same.values()):
+                return make(before["parts"], before, begun=True)
+            if not force:
                 raise InputError(
                     f"Expected a new folder, or the files and the reward that {str(out)!r} was "
                     f"begun with; got other {' and '.join(k for k, ok in same.items() if not ok)}. "
-                    "Choose another folder, or delete this one."
+                    "Choose another folder, or replace what is there with force=True."
                 )
-            parts = before["parts"]
-        elif out.exists() and not (out.is_dir() and all(p.name[0] == "." for p in out.iterdir())):
+            return make(parts, now, begun=False, replaces=True)
+        if foreign:
             raise InputError(
-                f"Expected a new folder for the scored pairs, or one of an earlier run; got "
-                f"{str(out)!r}, which holds something else. Choose another folder."
+                "Expected a new folder for the scored pairs, or one of an earlier run; got "
+                f"{str(out)!r}, which holds something else ({listed(foreign, 3)}). Choose another "
+                + ("folder." if force else "folder, or write into this one with force=True.")
             )
-        else:
-            atomic_write_text(path, json.dumps(now, indent=2, ensure_ascii=False) + "\n")
-        return cls(pairs, out.resolve(), tuple(members), parts)
+        return make(parts, now, begun=False)
+
+    def begin(self) -> None:
+        """Take away what other work has left, and write what the folder is begun with."""
+        if self.begun:
+            return
+        if self.replaces:  # what vouches for the rest goes first
+            (self.folder / _ABOUT).unlink(missing_ok=True)
+            for path in self.folder.glob("part-*.parquet"):
+                path.unlink()
+            shutil.rmtree(self.folder / "raw", ignore_errors=True)
+        text = json.dumps(self.settings, indent=2, ensure_ascii=False) + "\n"
+        atomic_write_text(self.folder / _SETTINGS, text)
 
     def bounds(self, part: int) -> tuple[int, int]:
         """First row of a part, and of the next."""
@@ -391,7 +436,11 @@ class _Job:
     def finished(self) -> dict[str, Any] | None:
         """What came out, if all is there."""
         path = self.folder / _ABOUT
-        there = path.is_file() and all(self.shard(part).is_file() for part in range(self.parts))
+        there = (
+            self.begun
+            and path.is_file()
+            and all(self.shard(part).is_file() for part in range(self.parts))
+        )
         return _read_json(path) if there else None
 
     def look(self, us: Team, progress: bool) -> None:
@@ -400,7 +449,8 @@ class _Job:
         left = [
             part
             for part in us.share(range(self.parts))
-            if not all(self.raw(m, part).is_file() for m in range(len(self.members)))
+            if self.replaces
+            or not all(self.raw(m, part).is_file() for m in range(len(self.members)))
         ]
         reader = _Reader(self.pairs)
         for part in tqdm(left, desc="checking", unit="part", disable=not progress, leave=None):
@@ -469,9 +519,19 @@ class _Job:
             if cache is not None:
                 last, _, _ = self.found(self.parts - 1)
                 keep_provenance(cache, [scores.provenance for scores in last])
+            self._tidy()
             text = json.dumps(about, indent=2, ensure_ascii=False) + "\n"
             atomic_write_text(self.folder / _ABOUT, text)
         return about
+
+    def _tidy(self) -> None:
+        """Delete what killed processes have left, now that all parts are whole."""
+        for folder in (self.folder, self.folder / "raw"):
+            for path in folder.glob(".*.parquet.*"):
+                delete_stale(path)
+        for path in (self.folder / "raw").iterdir():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
 
 
 @dataclass
