@@ -268,15 +268,29 @@ def cluster(workers: int | None, *, models: bool) -> Iterator[Cluster]:
 
 @contextmanager
 def _quiet_core() -> Iterator[None]:
-    """Start Ray without what its core says of every kind of worker that may be started again."""
+    """Start Ray without what its core says, on the error stream itself, of harmless things.
+
+    It calls it an error that a worker that will be started again has arguments, as all workers of
+    Ray Data have.
+    """
     name = "RAY_BACKEND_LOG_LEVEL"
-    before = os.environ.get(name)
-    os.environ[name] = before or "fatal"
-    try:
+    if name in os.environ:
         yield
-    finally:
-        if before is None:
+        return
+    os.environ[name] = "fatal"
+    stream = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stream, 2)
+            os.close(stream)
             del os.environ[name]
+            said.seek(0)
+            for line in said:
+                if name.encode() not in line:  # that the level is set, is said too
+                    os.write(2, line)
 
 
 def _workers(ray: Any, workers: int | None, models: bool) -> Cluster:
