@@ -96,9 +96,9 @@ def score_parquet(
         Divide the parts between the processes that ``accelerate launch`` or ``torchrun`` has
         started. All of them call this function with the same arguments, and all return the same.
     backend : "ray", optional
-        Divide the parts between workers of a Ray cluster: the one that is running or named by
-        ``RAY_ADDRESS``, or else a local one. All machines must see the paths. Needs the extra
-        ``ray``.
+        Divide the parts, by Ray Data, between workers of a Ray cluster: the one that is running or
+        named by ``RAY_ADDRESS``, or else a local one. All machines must see the paths. Needs the
+        extra ``ray``.
     workers : int, optional
         How many, with Ray: one for each GPU by default or, without GPUs, for each machine.
     progress : bool

@@ -77,9 +77,9 @@ def compress_choices(
         Folder for the sums of every finished file, so that the same call after an interruption
         goes on with the next one. It may be deleted afterwards.
     backend : "ray", optional
-        Sum up on the workers of a Ray cluster instead of threads: the one that is running or named
-        by ``RAY_ADDRESS``, or else a local one. All machines must see the files. Needs the extra
-        ``ray``.
+        Read and sum up, by Ray Data, on the workers of a Ray cluster instead of threads: the one
+        that is running or named by ``RAY_ADDRESS``, or else a local one. All machines must see the
+        files. Needs the extra ``ray``.
     workers : int, optional
         Threads, or workers of the cluster; all cores when left out. The numbers do not depend on
         it.
