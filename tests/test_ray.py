@@ -70,6 +70,8 @@ def pid_of(item):
     if item == 9 and not os.path.exists("died"):
         open("died", "w").close()
         os._exit(1)
+    if item == 10:
+        os._exit(1)
     return os.getpid()
 
 def several(item):
@@ -101,6 +103,13 @@ with cluster(2, models=True) as workers:
     except KeyError as error:
         assert error.args == ("eight",)
         assert "On a worker of the cluster" in error.__notes__[0]
+    try:
+        list(workers.each(lambda: pid_of, [10]))
+    except RuntimeError as error:
+        assert "died 4 times in a row" in str(error)
+    else:
+        raise AssertionError
+    free()
     waiting = workers.each(lambda: lambda item: time.sleep(60 * item), [0, 1])
     assert next(waiting) == (0, None)  # as soon as it is done
     waiting.close()
