@@ -13,9 +13,10 @@ from prefstrength.errors import InputError
 ROOT = Path(__file__).parents[1]
 
 SCRIPT = """
-import os, sys, tempfile
+import logging, os, sys, tempfile, time
 import numpy as np, pandas as pd
 import ray
+import ray.data
 import prefstrength as ps
 from prefstrength._ray import cluster
 
@@ -28,32 +29,93 @@ for name in "ab":
     frame["region"] = rng.choice(["west", "east"], size=len(frame))
     frame.to_parquet(f"{name}.parquet", row_group_size=20_000)
 
+ps.compress_choices("a.parquet", backend="ray", workers=1, progress=False)
+assert not ray.is_initialized()
+assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+assert "RAY_BACKEND_LOG_LEVEL" not in os.environ
+print("together")
+print("together", file=sys.stderr)
+
 temporary = tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True)
 ray.init(
     "local", num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=temporary.name
 )
-for columns in ({"chooser": "annotator"}, {"groups": ["region"]}):
+# settings of the user's own work with Ray Data, which would lose parts without a word
+ray.data.DataContext.get_current().max_errored_blocks = 1000
+level = logging.getLogger("ray.data").level
+for columns, checkpoint in (
+    ({"chooser": "annotator"}, False),
+    ({"chooser": "annotator"}, True),
+    ({"groups": ["region"]}, False),
+):
     one, two = (
-        ps.compress_choices(["a.parquet", "b.parquet"], backend=backend, progress=False, **columns)
+        ps.compress_choices(
+            ["a.parquet", "b.parquet"],
+            backend=backend,
+            checkpoint=f"kept-{backend}" if checkpoint else None,
+            progress=False,
+            **columns,
+        )
         for backend in (None, "ray")
     )
     assert one.content_hash() == two.content_hash()
+assert len(os.listdir("kept-ray")) == 2
 assert ray.is_initialized()
 
 def pid_of(item):
     if item == 7:
         raise ps.InputError("Seven is odd.")
+    if item == 8:
+        {}["eight"]
+    if item == 9 and not os.path.exists("died"):
+        open("died", "w").close()
+        os._exit(1)
+    if item == 10:
+        os._exit(1)
     return os.getpid()
+
+def several(item):
+    time.sleep(0.5 * (item == 0))
+    yield from [item, [item]][: item + 1]
+
+def free():
+    until = time.monotonic() + 20
+    while ray.available_resources().get("CPU") != 2:
+        assert time.monotonic() < until
+        time.sleep(0.1)
 
 with cluster(2, models=True) as workers:
     found = dict(workers.each(lambda: pid_of, range(6)))
     assert sorted(found) == list(range(6))
     assert os.getpid() not in found.values()
     assert len(set(found.values())) == 2
+    results = list(workers.stream(lambda: several, range(3), in_order=True))
+    assert results == [(0, 0), (1, 1), (1, [1]), (2, 2), (2, [2])]
+    assert len(dict(workers.each(lambda: pid_of, [0, 9]))) == 2  # done again, by another process
+    free()
     try:
-        list(workers.each(lambda: pid_of, [7]))
+        list(workers.each(lambda: pid_of, [0, 7, 1]))
     except ps.InputError as error:
         print(error)
+    free()
+    try:
+        list(workers.each(lambda: pid_of, [8]))
+    except KeyError as error:
+        assert error.args == ("eight",)
+        assert "On a worker of the cluster" in error.__notes__[0]
+    try:
+        list(workers.each(lambda: pid_of, [10]))
+    except RuntimeError as error:
+        assert "died 4 times in a row" in str(error)
+    else:
+        raise AssertionError
+    free()
+    waiting = workers.each(lambda: lambda item: time.sleep(60 * item), [0, 1])
+    assert next(waiting) == (0, None)  # as soon as it is done
+    waiting.close()
+    free()
+assert logging.getLogger("ray.data").level == level
+assert ray.data.DataContext.get_current().max_errored_blocks == 1000
 frame.assign(reward_chosen=np.nan).to_parquet("c.parquet")
 try:
     ps.compress_choices("c.parquet", backend="ray", progress=False)
@@ -64,12 +126,6 @@ try:
 except ps.InputError as error:
     print(error)
 ray.shutdown()
-
-print("alone")
-print("alone", file=sys.stderr)
-ps.compress_choices("a.parquet", backend="ray", workers=1, progress=False)
-assert not ray.is_initialized()
-assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
 """
 
 
@@ -89,12 +145,14 @@ def test_workers_of_a_local_ray_sum_up_as_one_process_does(tmp_path):
         timeout=300,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    said = done.stdout.splitlines()
-    assert said[0] == "Seven is odd."
-    assert said[1].startswith("Column 'reward_chosen' of c.parquet should hold a finite number")
-    assert said[2].startswith("Expected at most one worker for each CPU of the Ray cluster, 2;")
-    assert said[3:] == ["alone"]
-    assert done.stderr.partition("alone\n")[2] == ""  # one that is started here says nothing
+    # Ray itself says so when a worker dies
+    said = [line for line in done.stdout.splitlines() if "(raylet)" not in line]
+    assert done.stderr.startswith("together\n")  # one that is started here says nothing
+    assert said[0] == "together"
+    assert said[1] == "Seven is odd."
+    assert said[2].startswith("Column 'reward_chosen' of c.parquet should hold a finite number")
+    assert said[3].startswith("Expected at most one worker for each CPU of the Ray cluster, 2;")
+    assert len(said) == 4
 
 
 def test_without_ray_it_is_said_what_to_install(monkeypatch):

@@ -13,8 +13,8 @@ import shutil
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial, reduce
 from pathlib import Path
@@ -97,9 +97,9 @@ def score_parquet(
         Divide the parts between the processes that ``accelerate launch`` or ``torchrun`` has
         started. All of them call this function with the same arguments, and all return the same.
     backend : "ray", optional
-        Divide the parts between workers of a Ray cluster: the one that is running or named by
-        ``RAY_ADDRESS``, or else a local one. All machines must see the paths. Needs the extra
-        ``ray``.
+        Divide the parts, by Ray Data, between workers of a Ray cluster: the one that is running or
+        named by ``RAY_ADDRESS``, or else a local one. All machines must see the paths. Needs the
+        extra ``ray``.
     workers : int, optional
         How many, with Ray: one for each GPU by default or, without GPUs, for each machine.
     force : bool
@@ -561,18 +561,25 @@ class _Hands:
         ) as bar:
             sizes = {part: job.bounds(part)[1] - job.bounds(part)[0] for part in range(job.parts)}
             bar.update(job.pairs.rows - sum(sizes[part] for part in left))
-            if self.ray is not None:
-                done = self.ray.each(make, left)
-            else:
-                do = make()
-                done = ((part, do(part)) for part in self.us.share(left))
-            for part, said in done:
-                if told is not None:
-                    told.tell(said)
-                bar.update(sizes[part])
-                left.remove(part)
+            with closing(self._done(make, left)) as done:
+                for part, said in done:
+                    if told is not None:
+                        told.tell(said)
+                    bar.update(sizes[part])
+                    left.remove(part)
             while left := [part for part in left if not where(part).is_file()]:
                 time.sleep(WAIT)
+
+    def _done(
+        self, make: Callable[[], Callable[[int], list[str]]], left: list[int]
+    ) -> Generator[tuple[int, list[str]]]:
+        """Parts, and what was said of them, as they are done."""
+        if self.ray is not None:
+            yield from self.ray.each(make, left)
+        else:
+            do = make()
+            for part in self.us.share(left):
+                yield part, do(part)
 
 
 class _Told:

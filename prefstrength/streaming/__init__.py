@@ -4,7 +4,9 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -75,9 +77,9 @@ def compress_choices(
         Folder for the sums of every finished file, so that the same call after an interruption
         goes on with the next one. It may be deleted afterwards.
     backend : "ray", optional
-        Sum up on the workers of a Ray cluster instead of threads: the one that is running or named
-        by ``RAY_ADDRESS``, or else a local one. All machines must see the files. Needs the extra
-        ``ray``.
+        Read and sum up, by Ray Data, on the workers of a Ray cluster instead of threads: the one
+        that is running or named by ``RAY_ADDRESS``, or else a local one. All machines must see the
+        files. Needs the extra ``ray``.
     workers : int, optional
         Threads, or workers of the cluster; all cores when left out. The numbers do not depend on
         it.
@@ -129,8 +131,19 @@ def compress_choices(
         scale = float(f"{first_scale(opened, columns, _FIRST_ROWS):.3g}")
 
     everything = Sums(columns, bits, scale)
+    folders = [
+        None if checkpoint is None else _checkpoint(Path(checkpoint), file, everything)
+        for file in opened
+    ]
+    kept = [folder is not None and (folder / "compressed.json").is_file() for folder in folders]
+    tasks = [
+        # the number of a file that is kept is that in its own sums
+        _Task(file, index if folder is None else 0)
+        for index, (file, folder) in enumerate(zip(opened, folders, strict=True))
+    ]
+    left = [task for task, there in zip(tasks, kept, strict=True) if not there]
     with (
-        _pool(backend, workers) as (pool, at_a_time),
+        _hands(backend, workers, left, everything) as hands,
         tqdm(
             total=sum(file.rows for file in opened),
             desc="compressing",
@@ -139,22 +152,22 @@ def compress_choices(
             disable=not progress,
         ) as bar,
     ):
-        for index, file in enumerate(opened):
-            done = None if checkpoint is None else _checkpoint(Path(checkpoint), file, everything)
-            if done is not None and (done / "compressed.json").is_file():
-                load_compressed(done).add_to(everything)
+        for task, folder, there in zip(tasks, folders, kept, strict=True):
+            file = task.file
+            if folder is not None and there:
+                load_compressed(folder).add_to(everything)
                 bar.update(file.rows)
                 continue
-            sums = everything if done is None else Sums(columns, bits, scale)
+            sums = everything if folder is None else Sums(columns, bits, scale)
             sums.files.append(
                 {"name": file.path.name, "rows": file.rows, "fingerprint": file.fingerprint}
             )
-            for part in _parts(pool, at_a_time, file, index if done is None else 0, sums):
+            for part in hands.parts(task, sums):
                 sums.add(part)
                 bar.update(int(part.rows.sum()))
-            if done is not None and file.rows:
-                CompressedChoices(**sums.finished()).save(done)
-                load_compressed(done).add_to(everything)
+            if folder is not None and file.rows:
+                CompressedChoices(**sums.finished()).save(folder)
+                load_compressed(folder).add_to(everything)
     compressed = CompressedChoices(**everything.finished())
     _look(compressed, given)
     return compressed
@@ -183,22 +196,49 @@ def _bits(bins: int) -> int:
     return bits
 
 
-class _Pool(Protocol):
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """A file to sum up, and its number in the sums that it goes to."""
+
+    file: File
+    number: int
+
+
+class _Hands(Protocol):
     """Threads, or workers of a Ray cluster."""
 
-    def submit(self, function: Callable[..., list[Part]], /, *arguments: Any) -> Any: ...
+    def parts(self, task: _Task, sums: Sums) -> Iterator[Part]:
+        """Parts of a file in the order of its rows."""
 
 
 @contextmanager
-def _pool(backend: str | None, workers: int | None) -> Iterator[tuple[_Pool, int]]:
-    """Who does the work, and how much at a time."""
+def _hands(
+    backend: str | None, workers: int | None, tasks: list[_Task], sums: Sums
+) -> Iterator[_Hands]:
+    """Who does the work."""
     if backend is None:
         threads = workers or os.cpu_count() or 1
         with ThreadPoolExecutor(threads) as pool:
-            yield pool, threads
+            yield _Threads(pool, threads)
     else:
         with cluster(workers, models=False) as machines:
-            yield machines, machines.workers
+            make = partial(_Summer, sums.columns, sums.bits, sums.scale, sums.below)
+            # parts of all files in one stream, so that small files keep all workers busy
+            items = [
+                (place, task, part)
+                for place, task in enumerate(tasks)
+                for part in _parts_of(task.file, sums.columns)
+            ]
+            with closing(machines.stream(make, items, in_order=True)) as stream:
+                yield _Machines(tasks, stream)
+
+
+def _rows(columns: Columns) -> int:
+    return _PAIR_ROWS if columns.chooser is None else _PANEL_ROWS
+
+
+def _parts_of(file: File, columns: Columns) -> list[tuple[int, list[int]]]:
+    return parts_of(file, _rows(columns))
 
 
 def _read_and_sum(file: File, part: tuple[int, list[int]], *how: Any) -> list[Part]:
@@ -209,22 +249,63 @@ def _sum(batch: Batch, *how: Any) -> list[Part]:
     return [part_of(batch, *how)]
 
 
-def _parts(pool: _Pool, at_a_time: int, file: File, index: int, sums: Sums) -> Iterator[Part]:
-    """Parts of a file in the order of its rows; the next ones are under way meanwhile."""
-    work: Iterator[tuple[Any, ...]]
-    if sums.columns.chooser is None:
-        # Reading costs as much as the sums do: every worker does both, a row group at a time.
-        work = ((_read_and_sum, file, part) for part in parts_of(file, _PAIR_ROWS))
-    else:
-        # The sums cost most, and need memory for every chooser: small batches.
-        work = ((_sum, batch) for batch in batches(file, _PANEL_ROWS))
-    waiting: deque[Any] = deque()
-    for what in work:
-        waiting.append(pool.submit(*what, index, sums.columns, sums.bits, sums.scale, sums.below))
-        if len(waiting) > at_a_time:
+@dataclass(frozen=True)
+class _Threads:
+    """Threads of this process; the next parts are under way while one is added."""
+
+    pool: ThreadPoolExecutor
+    at_a_time: int
+
+    def parts(self, task: _Task, sums: Sums) -> Iterator[Part]:
+        work: Iterator[tuple[Callable[..., list[Part]], tuple[Any, ...]]]
+        file, places = task.file, _parts_of(task.file, sums.columns)
+        if sums.columns.chooser is None:
+            # Reading costs as much as the sums do: every thread does both, a row group at a time.
+            work = ((_read_and_sum, (file, part)) for part in places)
+        else:
+            # The sums cost most, and need memory for every chooser: small batches. They begin
+            # where row groups do, as those of a cluster, so that both add up the same numbers.
+            work = (
+                (_sum, (batch,)) for part in places for batch in batches(file, _PANEL_ROWS, part)
+            )
+        how = (task.number, sums.columns, sums.bits, sums.scale)
+        waiting: deque[Any] = deque()
+        for do, what in work:
+            waiting.append(self.pool.submit(do, *what, *how, sums.below))
+            if len(waiting) > self.at_a_time:
+                yield from waiting.popleft().result()
+        while waiting:
             yield from waiting.popleft().result()
-    while waiting:
-        yield from waiting.popleft().result()
+
+
+class _Machines:
+    """Workers of a cluster, who are ahead with the files that come next."""
+
+    def __init__(self, tasks: list[_Task], stream: Iterator[tuple[Any, Part]]) -> None:
+        self.tasks, self.stream = tasks, stream
+        self.held: tuple[Any, Part] | None = None  # of a file that comes later
+
+    def parts(self, task: _Task, sums: Sums) -> Iterator[Part]:
+        while True:
+            if self.held is None:
+                self.held = next(self.stream, None)
+            if self.held is None or self.tasks[self.held[0][0]] is not task:
+                return
+            _, part = self.held
+            self.held = None
+            yield part
+
+
+class _Summer:
+    """What a worker does: reads and sums up some row groups, and hands over batch by batch."""
+
+    def __init__(self, columns: Columns, bits: int, scale: float | None, below: np.uint64) -> None:
+        self.columns, self.how = columns, (columns, bits, scale, below)
+
+    def __call__(self, item: tuple[int, _Task, tuple[int, list[int]]]) -> Iterator[Part]:
+        _, task, part = item
+        for batch in batches(task.file, _rows(self.columns), part, threads=False):
+            yield part_of(batch, task.number, *self.how)
 
 
 def _checkpoint(folder: Path, file: File, sums: Sums) -> Path:
