@@ -186,7 +186,7 @@ class ScoreCache:
         buffer = io.BytesIO()
         # pandas' own way to Parquet takes twice as long, and a batch may be scored in milliseconds
         arrays = {name: pa.array(table[name].to_numpy()) for name in self.columns}
-        pq.write_table(pa.table(arrays), buffer)
+        pq.write_table(pa.table(arrays), buffer, use_dictionary=False, write_statistics=False)
         # named by what it holds: two runs that score the same batch write the same file
         name = _sha256("\n".join(table["key"]) + unique)[:16]
         return atomic_write_bytes(self.folder / f"{name}.parquet", buffer.getvalue())

@@ -177,12 +177,14 @@ def _packed_inputs(
         (at, row.shared if row.several else row.width, row.width)
         for at, row in zip(first[:-1], rows, strict=True)
     ]
-    sees = []
-    for row in rows:
+    bias = [np.zeros(2, np.float32)]
+    for row in reversed(rows):
         if row.several:
             own = row.part[row.shared :]
             mine = (own[:, None] == own) & np.tri(len(own), dtype=bool)
-            sees.append(np.hstack([np.ones((len(own), row.shared), bool), mine]).ravel())
+            unseen = np.zeros((len(own), row.width), np.float32)
+            unseen[:, row.shared :][~mine] = -np.inf
+            bias.append(unseen.ravel())
     inputs = {
         "input_ids": np.concatenate([row.ids for row in rows])[None].astype(np.int64),
         "position_ids": np.concatenate([row.position for row in rows])[None].astype(np.int64),
@@ -192,9 +194,7 @@ def _packed_inputs(
     }
     index = np.concatenate([at + columns for at, columns in zip(first, read, strict=False)])
     tensors = {name: torch.from_numpy(each).to(device) for name, each in inputs.items()}
-    seen = torch.from_numpy(np.concatenate([*sees, np.ones(2, bool)])).to(device)
-    tensors["bias"] = torch.zeros(seen.shape, dtype=model.dtype, device=device)
-    tensors["bias"].masked_fill_(~seen, -torch.inf)
+    tensors["bias"] = torch.from_numpy(np.concatenate(bias[::-1])).to(device, model.dtype)
     return tensors, index
 
 

@@ -5,9 +5,10 @@ import os
 import time
 from collections import deque
 from collections.abc import Generator, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -29,7 +30,7 @@ ONE_ALONE = 128
 #: ... but at least and at most as many.
 ALONE, MOST_ALONE = 4, 64
 #: Responses that are tokenised at a time, and how many times ahead of the device.
-WINDOW, AHEAD = 4096, 2
+WINDOW, AHEAD = 2048, 2
 #: Seconds between two looks at what other processes have scored.
 WAIT = 1.0
 #: A score may move by this share of the sd of all scores when scored alone.
@@ -326,9 +327,12 @@ class _Loop:
     def _windows(self, missing: set[int]) -> Generator[tuple[deque[list[Row]], int]]:
         """Batches of a window at a time, and about how many tokens come behind it.
 
-        A thread tokenises the windows to come, so that the device does not wait for them. The
-        longest texts come first: too many that the model must cut are found at the beginning.
+        A thread tokenises the windows to come, so that the device does not wait for them; where the
+        device is the CPU itself, each in its turn, because two that want all cores hinder each
+        other. The longest texts come first: too many that the model must cut are found at the
+        beginning.
         """
+        ahead_of = 0 if str(self.source.device).startswith("cpu") else AHEAD
         windows = [
             (number, window)
             for number, window in enumerate(_in_windows(self.groups, self.letters))
@@ -336,16 +340,17 @@ class _Loop:
         ]
         left = sum(self.letters[i] for _, window in windows for i in window if i in missing)
         with ThreadPoolExecutor(1, thread_name_prefix="tokens") as thread:
-            ahead = deque(thread.submit(self._encode, window) for _, window in windows[:AHEAD])
+            ahead: deque[Future[dict[int, dict[str, Any]]]] = deque()
+            coming = iter(windows)
             try:
                 for place, (number, window) in enumerate(windows):
+                    for _, later in islice(coming, ahead_of + 1 - len(ahead)):
+                        ahead.append(thread.submit(self._encode, later))
                     self.items = ahead.popleft().result()
                     self.ids = {i: item["input_ids"] for i, item in self.items.items()}
                     self._check_truncation()
                     if place == 0:
                         self._load()
-                    if place + AHEAD < len(windows):
-                        ahead.append(thread.submit(self._encode, windows[place + AHEAD][1]))
                     queue = self._plan(number, window, missing)
                     here = sum(self.letters[i] for i in window if i in missing)
                     tokens = sum(len(self.ids[i]) for i in window if i in missing)
