@@ -117,7 +117,9 @@ def summary(out):
             rows.append(_limit(quantity, row["ratio"], 1.01))
     if found := _loaded("scoring", out):
         for row in found["rates"]:
-            size = f"{row['model']} parameters, {found['device']}"
+            if row["way"] == "ours, nothing shared":
+                continue  # shows where the speed comes from, and is nobody's choice
+            size = f"{row['model']} parameters, {row['dtype']}, {found['device']}"
             for other, target in (("pipeline", 3.0), ("limit", 0.9)):
                 rows.append(
                     {
