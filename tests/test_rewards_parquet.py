@@ -373,6 +373,18 @@ def test_force_replaces_other_work_and_keeps_the_same(files, tmp_path):
     assert json.loads((out / "scoring.json").read_text())["reward"][0]["reward"] == "other"
 
 
+def test_force_leaves_no_rewards_of_other_work_behind_a_link(files, tmp_path):
+    out = tmp_path / "out"
+    score_parquet(files, out, Letters(), progress=False)
+    (out / "raw").rename(tmp_path / "elsewhere")
+    (out / "raw").symlink_to(tmp_path / "elsewhere")
+    other = Letters("other")
+    score_parquet(files, out, other, force=True, progress=False)
+    score_parquet(files, tmp_path / "new", Letters("other"), progress=False)
+    assert other.forwarded
+    pd.testing.assert_frame_equal(whole(out), whole(tmp_path / "new"), check_exact=True)
+
+
 def test_force_takes_nothing_away_before_all_is_looked_at(files, tmp_path):
     out, options = tmp_path / "out", {"force": True, "progress": False}
     score_parquet(files, out, Letters(), progress=False)

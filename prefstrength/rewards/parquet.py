@@ -416,6 +416,9 @@ class _Job:
             (self.folder / _ABOUT).unlink(missing_ok=True)
             for path in self.folder.glob("part-*.parquet"):
                 path.unlink()
+            # not passed over: what stays would be taken for rewards of the new work
+            for path in (self.folder / "raw").glob("*.parquet"):
+                path.unlink()
             shutil.rmtree(self.folder / "raw", ignore_errors=True)
         text = json.dumps(self.settings, indent=2, ensure_ascii=False) + "\n"
         atomic_write_text(self.folder / _SETTINGS, text)
