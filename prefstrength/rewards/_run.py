@@ -120,9 +120,9 @@ class Run:
         Responses whose scores were there before.
     engine : dict
         How the others were scored: batches, the tokens that a batch may have at the end of the
-        run, tokens of the texts, tokens computed (padding included, common beginnings once), whether
-        common beginnings were shared, and whether there was padding. JSON types only; empty where
-        all were there.
+        run, tokens of the texts, tokens computed (padding included, common beginnings once),
+        whether common beginnings were shared, and whether there was padding. JSON types only;
+        empty where all were there.
     kept_in : str or None
         Folder of the cache that holds the scores.
     """
