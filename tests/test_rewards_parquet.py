@@ -295,6 +295,18 @@ def test_a_part_that_is_gone_is_written_again_and_nothing_is_scored(files, tmp_p
     assert reward.parts == []
 
 
+def test_members_without_a_model_work_first(files, tmp_path):
+    letters = Letters()
+    with pytest.raises(InputError, match="none_chosen"):
+        score_parquet(
+            files,
+            tmp_path / "out",
+            [letters, ColumnReward("none_chosen", "none_rejected")],
+            progress=False,
+        )
+    assert letters.parts == []
+
+
 def test_an_ensemble_of_several_heads_is_refused_at_its_first_part(files, tmp_path):
     heads = Letters(attributes=("help", "safety"))
     with pytest.raises(InputError, match="one number each; got help, safety"):

@@ -44,6 +44,7 @@ from prefstrength.rewards.score import (
     about_ensemble,
     about_reward,
     check_ensemble,
+    in_order,
     mean_of,
     members_of,
     reward_columns,
@@ -160,7 +161,7 @@ def score_parquet(
         job.begin()
         if backend == "ray":
             hands.ray = stack.enter_context(cluster(workers, models=True))
-        for member in range(len(members)):
+        for member in in_order(members):
             score_part = partial(_Scorer, job, member, cache, progress and hands.alone)
             hands.work(job, score_part, partial(job.raw, member), "scoring", _Told())
         units = job.units()
