@@ -154,10 +154,17 @@ def _as_options(text: str, *, scoring: bool = False) -> str:
         return text
     call = re.compile(rf"HFReward(?:\.\w+)?\((?:\.\.\.|\w+), ((?:{_SETTINGS})=[^)]*)\)")
     return re.sub(
-        rf"\b({_SETTINGS})=(?:'(\w+)'|(True|False))?",
-        lambda found: f"--reward-setting {found[1]}={found[2] or (found[3] or '').lower()}",
+        rf"\b({_SETTINGS})=('\w+'|True|False|\([^)]*\)|{{[^}}]*}})?",
+        lambda found: f"--reward-setting {found[1]}={_as_typed(found[2] or '')}",
         call.sub(r"\1", text),
     )
+
+
+def _as_typed(value: str) -> str:
+    """Turn a value in Python (``{'a': 0, 'b': 1}``) into what is typed (``a:0,b:1``)."""
+    if value in ("True", "False"):
+        return value.lower()
+    return re.sub(r"([:,]) ", r"\1", re.sub(r"['(){}]", "", value)).rstrip(",")
 
 
 def _show_warning(

@@ -1,6 +1,7 @@
 """Scoring, score columns, and the cross-fitted text reward."""
 
 import json
+import weakref
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 
 from prefstrength.errors import DataWarning, InputError
 from prefstrength.rewards import ColumnReward, Reward, Scores, TextReward, score
+from prefstrength.rewards._open import once
 from prefstrength.rewards._responses import distinct_responses, flatten, messages, opening
 from prefstrength.rewards.text import BradleyTerry, calibration, deal, log_loss
 
@@ -157,6 +159,55 @@ def test_members_that_go_against_each_other_warn():
     with pytest.warns(DataWarning, match="rewards . and 3 of the ensemble .* correlation of -0"):
         score(pairs, rewards)
     score(pairs, rewards[:2])
+
+
+class Weights:
+    """What a model keeps in memory."""
+
+
+class Modelled:
+    """A reward with a model."""
+
+    def __init__(self, wrong=None):
+        self.wrong, self.source, self.looked_at, self.beside = wrong, object(), 0, []
+        self.model = lambda: None
+
+    def look(self):
+        self.looked_at += 1
+        if self.wrong:
+            raise InputError(self.wrong)
+        return {}
+
+    def identity(self):
+        return once(self, self.look)
+
+    def score_pairs(self, pairs, *, cache=None, progress=True):
+        self.identity()
+        self.in_memory = [other for other in self.beside if other.model() is not None]
+        self.model = weakref.ref(once(self.source, Weights))
+        return Scores(np.arange(1.0, 1 + len(pairs)), np.zeros(len(pairs)))
+
+
+def test_what_is_wrong_with_a_member_is_found_before_another_works():
+    pairs = pd.DataFrame({"b_chosen": [5.0, 1.0, 3.0], "b_rejected": [2.0, 0.0, 1.0]})
+    for other, said in (
+        (ColumnReward("c_chosen", "c_rejected"), "c_chosen"),
+        (Modelled("no such model"), "no such model"),
+    ):
+        first = Modelled()
+        with pytest.raises(InputError, match=said):
+            score(pairs, [first, other])
+        assert not hasattr(first, "in_memory")
+    first, second = Modelled(), Modelled()
+    first.beside, second.beside = [second], [first]
+    scored = score(pairs, [first, ColumnReward("b_chosen", "b_rejected"), second])
+    assert (first.looked_at, second.looked_at) == (1, 1)
+    assert first.in_memory == second.in_memory == []
+    assert first.model() is second.model() is None
+    # in the order in which they were given
+    for name, expected in (("reward_1", [1.0, 2.0, 3.0]), ("reward_2", [5.0, 1.0, 3.0])):
+        found = scored[f"{name}_chosen"] / scored[f"{name}_chosen"].max()
+        np.testing.assert_allclose(found, np.divide(expected, max(expected)), rtol=1e-12)
 
 
 def test_what_is_no_ensemble():

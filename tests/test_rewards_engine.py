@@ -308,6 +308,25 @@ def test_what_must_be_cut_is_refused_before_the_model_is_loaded(small_windows):
     assert fake.encoded <= 16 * 3  # and before all else is read
 
 
+def test_roles_that_a_template_refuses_are_named_before_the_model_is_loaded(small_windows):
+    class Strict(Fake):
+        def encode(self, prompt, response):
+            if not isinstance(prompt, str) and [role for role, _ in prompt] == ["user", "user"]:
+                raise ValueError("roles must alternate")
+            return super().encode(prompt, response)
+
+        def load(self):
+            raise AssertionError("not needed")
+
+    pairs, fake = make_pairs(100).astype(object), Strict()
+    for row, said in (("r60", ["a", "b"]), ("r80", ["c"]), ("r90", ["d", "e"])):
+        pairs.at[row, "prompt"] = [{"role": "user", "content": text} for text in said]
+        pairs.at[row, "chosen"] = pairs.at[row, "rejected"] = "x"
+    with pytest.raises(InputError, match="ValueError in row r60: roles must alternate"):
+        score(fake, pairs)
+    assert fake.encoded < 10
+
+
 def test_memory_that_did_not_suffice_is_remembered_in_later_windows(small_windows):
     pairs, fake = make_pairs(100), Fake(memory=300)
     found = score(fake, pairs, batch_tokens=2048)

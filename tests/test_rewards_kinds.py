@@ -90,6 +90,21 @@ def test_every_head_becomes_an_attribute(tmp_path):
     pd.testing.assert_frame_equal(again, scored)
 
 
+@pytest.mark.parametrize(
+    ("heads", "taken"),
+    [
+        ({"tokens": 0, "b": 1}, "'tokens'"),
+        ({"a": 0, "key": 1}, "'key'"),
+        ({"a": 0, "a_alone": 1}, "'a_alone'"),
+        ("all", "'truncated'"),
+    ],
+)
+def test_heads_do_not_take_the_names_of_what_is_kept_beside_them(tmp_path, heads, taken):
+    folder = save(tmp_path, make_model(num_labels=2, id2label={0: "Truncated", 1: "good"}))
+    with pytest.raises(InputError, match=f"mean nothing else.*got {taken} from"):
+        score(make_pairs(4), HFReward(folder, heads=heads), progress=False)
+
+
 def test_a_head_that_is_the_same_for_all_is_named(tmp_path):
     model = make_model(num_labels=2)
     with torch.no_grad():

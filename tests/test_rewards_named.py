@@ -127,6 +127,16 @@ def test_sentences_about_settings_name_options() -> None:
     )
     assert _as_options(text) == text  # a training has settings of its own
     assert _as_options("Replace it with force=True.") == "Replace it with --force."
+    # what is to be typed, not what is written in Python
+    assert _as_options("Name them: heads={'reward': 0, 'safety': 1}.", scoring=True) == (
+        "Name them: --reward-setting heads=reward:0,safety:1."
+    )
+    assert _as_options("Use digits: labels=('A', 'B'); mind it.", scoring=True) == (
+        "Use digits: --reward-setting labels=A,B; mind it."
+    )
+    assert _as_options("Or trust it: trust_remote_code=True.", scoring=True) == (
+        "Or trust it: --reward-setting trust_remote_code=true."
+    )
 
 
 # -- ensembles -----------------------------------------------------------------------------------

@@ -295,6 +295,18 @@ def test_a_part_that_is_gone_is_written_again_and_nothing_is_scored(files, tmp_p
     assert reward.parts == []
 
 
+def test_members_without_a_model_work_first(files, tmp_path):
+    letters = Letters()
+    with pytest.raises(InputError, match="none_chosen"):
+        score_parquet(
+            files,
+            tmp_path / "out",
+            [letters, ColumnReward("none_chosen", "none_rejected")],
+            progress=False,
+        )
+    assert letters.parts == []
+
+
 def test_an_ensemble_of_several_heads_is_refused_at_its_first_part(files, tmp_path):
     heads = Letters(attributes=("help", "safety"))
     with pytest.raises(InputError, match="one number each; got help, safety"):
@@ -371,6 +383,18 @@ def test_force_replaces_other_work_and_keeps_the_same(files, tmp_path):
     pd.testing.assert_frame_equal(whole(out), whole(tmp_path / "new"), check_exact=True)
     assert (out / "notes.txt").read_text() == "mine"
     assert json.loads((out / "scoring.json").read_text())["reward"][0]["reward"] == "other"
+
+
+def test_force_leaves_no_rewards_of_other_work_behind_a_link(files, tmp_path):
+    out = tmp_path / "out"
+    score_parquet(files, out, Letters(), progress=False)
+    (out / "raw").rename(tmp_path / "elsewhere")
+    (out / "raw").symlink_to(tmp_path / "elsewhere")
+    other = Letters("other")
+    score_parquet(files, out, other, force=True, progress=False)
+    score_parquet(files, tmp_path / "new", Letters("other"), progress=False)
+    assert other.forwarded
+    pd.testing.assert_frame_equal(whole(out), whole(tmp_path / "new"), check_exact=True)
 
 
 def test_force_takes_nothing_away_before_all_is_looked_at(files, tmp_path):

@@ -331,7 +331,7 @@ class _Loop:
         A thread tokenises the windows to come, so that the device does not wait for them; where the
         device is the CPU itself, each in its turn, because two that want all cores hinder each
         other. The longest texts come first: too many that the model must cut are found at the
-        beginning.
+        beginning, and so is what a template refuses for its roles.
         """
         ahead_of = 0 if str(self.source.device).startswith("cpu") else AHEAD
         windows = [
@@ -339,6 +339,7 @@ class _Loop:
             for number, window in enumerate(_in_windows(self.groups, self.letters))
             if not missing.isdisjoint(window)
         ]
+        self._check_roles(windows[0][1], missing)
         left = sum(self.letters[i] for _, window in windows for i in window if i in missing)
         with ThreadPoolExecutor(1, thread_name_prefix="tokens") as thread:
             ahead: deque[Future[dict[int, dict[str, Any]]]] = deque()
@@ -360,6 +361,22 @@ class _Loop:
             finally:
                 for one in ahead:
                     one.cancel()
+
+    def _check_roles(self, first: Sequence[int], missing: set[int]) -> None:
+        """Tokenise one response of each order of roles that the first window lacks.
+
+        Templates refuse a response for its roles, mostly: not to be found hours later.
+        """
+
+        def roles(i: int) -> tuple[Any, ...]:
+            both = self.responses.prompts[i], self.responses.texts[i]
+            return tuple(None if isinstance(t, str) else tuple(r for r, _ in t) for t in both)
+
+        seen = {roles(i) for i in first}
+        for i in sorted(missing):
+            if (order := roles(i)) not in seen:
+                seen.add(order)
+                self._encode_one(i)
 
     def _load(self) -> None:
         self.model = once(self.source, self.source.load)

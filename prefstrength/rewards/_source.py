@@ -8,6 +8,7 @@ import numpy as np
 
 from prefstrength._words import listed
 from prefstrength.errors import InputError
+from prefstrength.rewards._cache import columns
 from prefstrength.rewards._checkpoint import Checkpoint
 from prefstrength.rewards._decoder import Shared, Sharing, last_hidden, pooled
 from prefstrength.rewards._encode import Reader, date_is_held, is_dated
@@ -222,6 +223,13 @@ class ClassifierSource(_TextSource):
                 )
         else:
             wanted = dict(reward.heads)
+        written = columns(tuple(wanted))
+        if taken := [name for name in wanted if written.count(name) > 1]:
+            raise InputError(
+                "HFReward expects names of heads that mean nothing else where scores are kept; got "
+                f"{listed(taken)} from {self.name!r}. Choose other names: "
+                "heads={'helpfulness': 0}."
+            )
         beyond = [i for i in wanted.values() if i >= count]
         if beyond:
             raise InputError(

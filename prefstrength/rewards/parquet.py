@@ -44,6 +44,7 @@ from prefstrength.rewards.score import (
     about_ensemble,
     about_reward,
     check_ensemble,
+    in_order,
     mean_of,
     members_of,
     reward_columns,
@@ -160,7 +161,7 @@ def score_parquet(
         job.begin()
         if backend == "ray":
             hands.ray = stack.enter_context(cluster(workers, models=True))
-        for member in range(len(members)):
+        for member in in_order(members):
             score_part = partial(_Scorer, job, member, cache, progress and hands.alone)
             hands.work(job, score_part, partial(job.raw, member), "scoring", _Told())
         units = job.units()
@@ -415,6 +416,9 @@ class _Job:
         if self.replaces:  # what vouches for the rest goes first
             (self.folder / _ABOUT).unlink(missing_ok=True)
             for path in self.folder.glob("part-*.parquet"):
+                path.unlink()
+            # not passed over: what stays would be taken for rewards of the new work
+            for path in (self.folder / "raw").glob("*.parquet"):
                 path.unlink()
             shutil.rmtree(self.folder / "raw", ignore_errors=True)
         text = json.dumps(self.settings, indent=2, ensure_ascii=False) + "\n"

@@ -14,6 +14,7 @@ from prefstrength._validate import as_frame, check_frame, column, flags
 from prefstrength._words import Rows, warn
 from prefstrength.errors import InputError
 from prefstrength.rewards._cache import keep_provenance, load_provenance
+from prefstrength.rewards._open import kept_open, opened
 from prefstrength.rewards._team import ALONE_AT_WORK, divided, launched
 
 UNIT_RULE = "root mean square over pairs of reward(chosen) - reward(rejected), ties included"
@@ -147,7 +148,7 @@ def score(
         load_provenance(cache)  # it will be added to: better refused now than after the work
     us = launched() if divide else ALONE_AT_WORK
     with divided(us):
-        found = [member.score_pairs(frame, cache=cache, progress=progress) for member in members]
+        found = _score_all(members, frame, cache, progress)
     if cache is not None and us.rank == 0:
         keep_provenance(cache, [scores.provenance for scores in found])
     scores = found[0]
@@ -171,6 +172,35 @@ def score(
         ensemble=ensemble,
     )
     return scored
+
+
+def _score_all(
+    members: Sequence[Any],
+    frame: pd.DataFrame,
+    cache: str | os.PathLike[str] | None,
+    progress: bool,
+) -> list[Scores]:
+    """Scores of every member.
+
+    What is wrong with one should not be found after the others have worked for hours: all models
+    are looked at, without their weights, before the first is loaded, and what needs none is first.
+    """
+    if len(members) == 1:
+        return [members[0].score_pairs(frame, cache=cache, progress=progress)]
+    found: dict[int, Scores] = {}
+    with kept_open(opened()):
+        for member in members:
+            if callable(identity := getattr(member, "identity", None)):
+                identity()
+        for i in in_order(members):
+            with kept_open(opened()):  # a copy, with which the loaded model goes
+                found[i] = members[i].score_pairs(frame, cache=cache, progress=progress)
+    return [found[i] for i in range(len(members))]
+
+
+def in_order(members: Sequence[Any]) -> list[int]:
+    """Numbers of the members in the order of their work: what needs no model first."""
+    return sorted(range(len(members)), key=lambda i: getattr(members[i], "scores_responses", True))
 
 
 def members_of(reward: Any) -> list[Any]:
