@@ -21,6 +21,7 @@ from prefstrength.rewards import parquet as module
 from prefstrength.rewards._open import once
 from prefstrength.rewards._responses import distinct_responses
 from prefstrength.rewards._run import run
+from tests.letter_model import make_model
 
 ROOT = Path(__file__).parents[1]
 
@@ -503,25 +504,6 @@ if how == "ray":
     assert not ray.is_initialized()
 print(about["unit"].hex(), about["responses"])
 """
-
-
-def make_model(folder):
-    torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
-    tokenizers = pytest.importorskip("tokenizers")
-    letters = {"<pad>": 0, **{chr(97 + i): i + 1 for i in range(26)}, " ": 27}
-    core = tokenizers.Tokenizer(tokenizers.models.WordLevel(letters, unk_token=" "))
-    core.pre_tokenizer = tokenizers.pre_tokenizers.Split("", "isolated")
-    transformers.PreTrainedTokenizerFast(
-        tokenizer_object=core, pad_token="<pad>", model_max_length=128
-    ).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = transformers.LlamaConfig(
-        vocab_size=28, hidden_size=16, intermediate_size=24, num_hidden_layers=2,
-        num_attention_heads=2, max_position_embeddings=128, pad_token_id=0,
-        initializer_range=0.5, num_labels=1,
-    )  # fmt: skip
-    transformers.AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
 
 
 def python(home, *arguments):
