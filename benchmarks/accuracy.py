@@ -44,8 +44,8 @@ def compression(quick):
     import jax
 
     from prefstrength import LogNormal
-    from prefstrength.kernel import log_probability
-    from prefstrength.many_laws import NUMPY
+    from prefstrength.choice.kernel import log_probability
+    from prefstrength.likelihood.batch import NUMPY
     from tests.reference import log_panel
 
     rows, rng = [], np.random.default_rng(0)
@@ -77,7 +77,7 @@ def compression(quick):
 
 def _data(rng, choosers, situations, sigma, panel):
     """Choices under the law at which they are looked at: what a posterior can reach."""
-    from prefstrength.likelihood import LikelihoodData
+    from prefstrength.likelihood.data import LikelihoodData
 
     x = rng.normal(0.0, SPREAD, (choosers, situations))
     strength = np.exp(sigma * rng.standard_normal((choosers, 1)))
@@ -101,7 +101,7 @@ def _data(rng, choosers, situations, sigma, panel):
 def _summary(data, sigma):
     """With nodes for dispersions up to 1.3 sigma, as a fit would place them."""
     from prefstrength import LogNormal
-    from prefstrength.summaries import summarise
+    from prefstrength.likelihood.summaries import summarise
 
     return summarise(data, LogNormal, max(1.3 * sigma, 0.3))
 
@@ -110,7 +110,7 @@ def _row(kind, choosers, situations, sigma, summary, data, direct):
     import jax.numpy as jnp
 
     from prefstrength import LogNormal
-    from prefstrength.quantiles import CellLaws
+    from prefstrength.likelihood.cells import CellLaws
 
     found = float(summary.total(np.zeros((1, 1)), np.full((1, 1), sigma))[0])
     law = CellLaws(LogNormal, jnp.zeros(1), jnp.full(1, sigma))

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 import prefstrength as ps
-from prefstrength.choices import Choices
+from prefstrength.data.choices import Choices
 
 FAMILIES = {
     family.__name__: family

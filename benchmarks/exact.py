@@ -36,8 +36,8 @@ def maximise(choices):
     maximum; their derivatives, not differences of nearby values, give the curvature.
     """
     from prefstrength import LogNormal
-    from prefstrength.likelihood import LikelihoodData
-    from prefstrength.summaries import summarise
+    from prefstrength.likelihood.data import LikelihoodData
+    from prefstrength.likelihood.summaries import summarise
 
     start = time.perf_counter()
     cell = np.zeros(choices.n_situations, dtype=np.int64)

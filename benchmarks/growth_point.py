@@ -53,11 +53,11 @@ def gradient_seconds(kind, choices, model):
     import jax.numpy as jnp
 
     from prefstrength import LogNormal, log_choice_probability
+    from prefstrength.inference.population import cell_codes
     from prefstrength.inference.prepare import prepare
-    from prefstrength.likelihood import LikelihoodData
-    from prefstrength.models import cell_codes
-    from prefstrength.quantiles import CellLaws
-    from prefstrength.summaries import summarise
+    from prefstrength.likelihood.cells import CellLaws
+    from prefstrength.likelihood.data import LikelihoodData
+    from prefstrength.likelihood.summaries import summarise
 
     with jax.enable_x64(True):
         cells, codes = cell_codes(choices, model.groups)

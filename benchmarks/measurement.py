@@ -44,7 +44,7 @@ def simulated(shape, seed):
 def of_set(shape, seed):
     """One row: what each of the three fits says of the sd of log strength."""
     import prefstrength as ps
-    from prefstrength.inference import sample_population
+    from prefstrength.models.fitting import sample_population
 
     frame = simulated(shape, seed)
     estimated = ps.measurement_error(frame, ["first", "second"])

@@ -31,7 +31,7 @@ def stopwatch(module, name, into):
 def run(job):
     import prefstrength as ps
     from benchmarks.common import moments, panel
-    from prefstrength import inference
+    from prefstrength.models import fitting as inference
 
     out = []
     for seed in job["seeds"]:

@@ -54,7 +54,9 @@ def compress(path, choosers, out):
     import resource
     import time
 
-    from prefstrength.streaming import compress_choices  # as the libraries that read are loaded
+    from prefstrength.data.compressed import (
+        compress_choices,  # as the libraries that read are loaded
+    )
 
     start = time.perf_counter()
     chooser = "chooser" if choosers else None

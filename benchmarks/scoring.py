@@ -108,8 +108,8 @@ class Contest:
         from transformers import AutoModelForSequenceClassification
 
         from prefstrength.rewards import HFReward
-        from prefstrength.rewards._responses import distinct_responses
-        from prefstrength.rewards._source import open_source
+        from prefstrength.rewards.engine.responses import distinct_responses
+        from prefstrength.rewards.language_models.classifier import open_source
 
         self.torch = torch
         self.sources, self.models = {}, {}
@@ -132,7 +132,7 @@ class Contest:
 
     def ours(self, share=True, compile=False):
         """Scores by the engine, tokeniser, store and the sample at batch size 1 included."""
-        from prefstrength.rewards._run import run
+        from prefstrength.rewards.engine.run import run
 
         source = copy.copy(self.sources[compile])
         source.load = lambda: self.models[compile]

@@ -50,7 +50,7 @@ def pairs_of(seed, settings):
     The strength factor sets the fifth of the choosers with the lowest strengths apart, and the
     fifth with the highest.
     """
-    from prefstrength.demo_data import make_demo_data, response_quality
+    from prefstrength.pipeline.demo_data import make_demo_data, response_quality
 
     made = make_demo_data(settings["choosers"], settings["situations"], seed=seed)
     frame, words = made.pairs, made.truth["words"]
@@ -123,8 +123,8 @@ def trained(model, pairs, arm, prior, steps, settings, seed):
 
 def one_seed(seed, settings):
     """Learned spreads and metrics of both datasets and all arms."""
+    from prefstrength.choice.mixing.location_dispersion import cv_from_dispersion
     from prefstrength.mixdpo import evaluate_preferences
-    from prefstrength.prior import cv_from_dispersion
 
     pairs, truth = pairs_of(seed, settings)
     found = {"spread": [], "metrics": []}
@@ -195,7 +195,7 @@ def drift(seed, settings):
 
 def kept(folder, name, settings, make):
     """What a seed gave: from its file, or made now and written to it."""
-    from prefstrength._files import atomic_write_text
+    from prefstrength._shared.files import atomic_write_text
 
     path = folder / f"{name}.json"
     if path.is_file():

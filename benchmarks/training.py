@@ -144,8 +144,9 @@ def objectives(pairs):
     """Seconds and memory of the objective and its gradient, exact and by the paper's draws."""
     import torch
 
+    from prefstrength.choice.mixing.gamma import Gamma
+    from prefstrength.choice.mixing.log_normal import LogNormal
     from prefstrength.mixdpo import mixdpo_loss
-    from prefstrength.mixing import Gamma, LogNormal
 
     delta = torch.randn(pairs, generator=torch.Generator().manual_seed(0)) * 20
     laws = {

@@ -6,8 +6,8 @@ Run from anywhere: `python data/make_demo.py`. The same seed gives the same rows
 import argparse
 from pathlib import Path
 
-from prefstrength.demo import write_demo_data
-from prefstrength.demo_data import make_demo_data
+from prefstrength.pipeline.demo import write_demo_data
+from prefstrength.pipeline.demo_data import make_demo_data
 
 HERE = Path(__file__).parent
 

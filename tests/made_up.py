@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from prefstrength.fit import Fit
-from prefstrength.mixing import MIXINGS
-from prefstrength.prior import dispersion_from_cv, mixing_from
+from prefstrength.choice.mixing.families import MIXINGS
+from prefstrength.choice.mixing.location_dispersion import dispersion_from_cv, mixing_from
+from prefstrength.posterior.fit import Fit
 
 CHAINS, DRAWS = 2, 100
 

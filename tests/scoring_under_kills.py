@@ -20,10 +20,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from prefstrength.rewards import Scores, parquet
-from prefstrength.rewards._open import once
-from prefstrength.rewards._responses import distinct_responses
-from prefstrength.rewards._run import run
+from prefstrength.rewards import Scores
+from prefstrength.rewards.engine.opened import once
+from prefstrength.rewards.engine.responses import distinct_responses
+from prefstrength.rewards.engine.run import run
+from prefstrength.rewards.parquet import job
+from prefstrength.rewards.parquet import scoring as parquet
 
 BATCH = 4
 #: More than the attempts get through, so that each of them is killed.
@@ -171,7 +173,7 @@ class FakeReward:
 
 
 def score_files(folder, source, out):
-    parquet.PART_PAIRS = PART_PAIRS
+    job.PART_PAIRS = PART_PAIRS
     return parquet.score_parquet(folder / "pairs", out, FakeReward(source), progress=False)
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from prefstrength.choices import Choices
-from prefstrength.reading import pairs_from_votes
+from prefstrength.data.choices import Choices
+from prefstrength.data.reading import pairs_from_votes
 
 
 def folder() -> Path:

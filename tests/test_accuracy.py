@@ -14,10 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from prefstrength.compound import FiniteMixture, Lapse, ZeroMass
+from prefstrength.choice.mixing.compound import FiniteMixture, Lapse, ZeroMass
+from prefstrength.choice.mixing.gamma import Gamma
+from prefstrength.choice.mixing.inverse_gaussian import InverseGaussian
+from prefstrength.choice.mixing.log_normal import LogNormal
+from prefstrength.choice.mixing.normal import Normal
+from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.errors import InputError
-from prefstrength.mixed import choice_score, log_choice_probability
-from prefstrength.mixing import Gamma, InverseGaussian, LogNormal, Normal, PointMass
+from prefstrength.likelihood.mixed import choice_score, log_choice_probability
 from tests.reference import log_tails_and_slopes
 
 #: What the docstrings promise.

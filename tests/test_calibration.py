@@ -15,11 +15,12 @@ from scipy import special, stats
 from typer.testing import CliRunner
 
 import prefstrength as ps
-from prefstrength.calibration import Calibration, Coverage, calibrate, coverage
-from prefstrength.choices import Choices, Factor
-from prefstrength.cli import app
-from prefstrength.replicates import Replicates
-from prefstrength.uniformity import _null, chi_square_test, ecdf_band, ecdf_test, holm
+from prefstrength.data.choices import Choices
+from prefstrength.data.factor import Factor
+from prefstrength.pipeline.cli import app
+from prefstrength.validation.calibration import Calibration, Coverage, calibrate, coverage
+from prefstrength.validation.replicates import Replicates
+from prefstrength.validation.uniformity import _null, chi_square_test, ecdf_band, ecdf_test, holm
 
 # -- the tests of uniformity -----------------------------------------------------------------------
 
@@ -419,7 +420,7 @@ class Twice(dist.LogNormal):
 
 def without_choosers(model, choices, seed):
     """A panel treated as independent rows."""
-    from prefstrength.inference import sample_population
+    from prefstrength.models.fitting import sample_population
 
     rows = replace(choices, chooser=None, choosers=())
     found = sample_population(model, rows, seed=seed)

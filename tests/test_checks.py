@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import prefstrength as ps
-from prefstrength.checks import THRESHOLDS
+from prefstrength.posterior.checks import THRESHOLDS
 
 
 @pytest.fixture(scope="module")

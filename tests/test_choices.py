@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from prefstrength.choices import Choices, Dropped, Factor
+from prefstrength.data.choices import Choices
+from prefstrength.data.factor import Dropped, Factor
 from prefstrength.errors import InputError
 
 
@@ -499,7 +500,7 @@ def test_the_hash_does_not_depend_on_how_the_numbers_were_kept():
 
 def test_the_hash_is_the_same_in_another_process():
     code = (
-        "from prefstrength.choices import Choices;"
+        "from prefstrength.data.choices import Choices;"
         "print(Choices([[[1.0], [0.0]]], [0], ['reward']).content_hash())"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

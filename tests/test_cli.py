@@ -13,10 +13,10 @@ import pytest
 from typer.testing import CliRunner
 
 import prefstrength as ps
-from prefstrength import pipeline
-from prefstrength.cli import app
-from prefstrength.demo_data import make_demo_data
-from prefstrength.learned import LearnedStrength
+from prefstrength.choice.learned_strength import LearnedStrength
+from prefstrength.pipeline import run as pipeline
+from prefstrength.pipeline.cli import app
+from prefstrength.pipeline.demo_data import make_demo_data
 
 COMMANDS = (
     "run", "score", "score-parquet", "compress", "fit", "train", "compare", "report", "demo",

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import prefstrength as ps
-from prefstrength.learned import LearnedGroup, ShiftPrior
+from prefstrength.choice.learned_parts import LearnedGroup, ShiftPrior
 from tests.made_up import made_up_fit
 
 
@@ -126,7 +126,7 @@ def test_groups_that_one_of_the_two_does_not_know():
 def test_the_prior_of_a_fit_knows_its_groups():
     """What the analysis writes of a group is where training finds it."""
     pytest.importorskip("torch")
-    from prefstrength.mixdpo.strength import shift_priors
+    from prefstrength.mixdpo.shifts import shift_priors
 
     prior = ps.StrengthPrior.from_fit(made_up_fit({"region": ["east", "west"]}))
     for level, shift in shift_priors(

@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from prefstrength.demo_data import (
+from prefstrength.errors import InputError
+from prefstrength.pipeline.demo_data import (
     DATASETS,
     REGIONS,
     make_demo_data,
     response_quality,
     word_weights,
 )
-from prefstrength.errors import InputError
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -129,7 +129,7 @@ def test_words_of_the_texts_tell_the_quality(demo, difference) -> None:
 
 def test_every_word_stands_for_itself() -> None:
     """A word in two sentences would carry two weights."""
-    from prefstrength.demo_data import _SENTENCES
+    from prefstrength.pipeline.demo_data import _SENTENCES
 
     slots = [word for _, words in _SENTENCES for word in words]
     assert len(slots) == len(set(slots)) == len(word_weights())

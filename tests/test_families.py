@@ -8,8 +8,8 @@ from scipy import stats
 
 import prefstrength as ps
 from prefstrength.errors import InputError
-from prefstrength.inference import sample_population
-from prefstrength.quantiles import coefficient_at
+from prefstrength.likelihood.cells import coefficient_at
+from prefstrength.models.fitting import sample_population
 
 TRUTH = ps.InverseGaussian(mu=1.2, shape=3.0)
 SIZES = {"panel": {"choosers": 80, "situations": 12}, "pairs": {"choosers": 1500, "situations": 1}}

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 import prefstrength as ps
-from prefstrength._files import atomic_directory, require_replaceable
-from prefstrength.calibration import Calibration
+from prefstrength._shared.files import atomic_directory, require_replaceable
 from prefstrength.errors import InputError
+from prefstrength.validation.calibration import Calibration
 
 NAMES = ("kind.json", "numbers.npz")
 
@@ -77,7 +77,7 @@ def fit(path):
 
 
 def simulations(path):
-    from prefstrength.replicates import save
+    from prefstrength.validation.folder import save
 
     save(path, pd.DataFrame({"simulation": [0], "variable": ["x"]}), {"seed": 0}, "Calibration")
 
@@ -141,7 +141,7 @@ def test_no_save_takes_one_of_another_kind(tmp_path, save):
 
 
 def test_simulations_of_another_kind_or_unfinished_ones_stay(tmp_path):
-    from prefstrength.replicates import save
+    from prefstrength.validation.folder import save
 
     frame = pd.DataFrame({"simulation": [0], "variable": ["x"]})
     save(tmp_path / "a", frame, {"seed": 0}, "Recovery")

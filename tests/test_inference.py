@@ -11,7 +11,7 @@ import pytest
 import prefstrength as ps
 from prefstrength.errors import InputError
 from prefstrength.inference import problem as compiled
-from prefstrength.inference import sample_population
+from prefstrength.models.fitting import sample_population
 
 MODEL = ps.MixedLogit({"reward": ps.LogNormal()})
 
@@ -184,7 +184,7 @@ def test_groups_of_choosers_have_surfaces_of_their_own():
 
 def test_a_posterior_at_the_edge_of_its_box_gets_a_larger_one(choices):
     from prefstrength.inference.prepare import prepare
-    from prefstrength.likelihood import LikelihoodData
+    from prefstrength.likelihood.data import LikelihoodData
 
     with jax.enable_x64(True):
         population = MODEL.population(choices)
@@ -237,7 +237,7 @@ def test_a_box_far_too_wide_is_cut_down_to_the_posterior():
 def test_a_box_that_zooming_does_not_find_comes_from_the_summary_itself(choices, monkeypatch):
     from prefstrength.inference import prepare
     from prefstrength.inference.mode import Mode
-    from prefstrength.likelihood import LikelihoodData
+    from prefstrength.likelihood.data import LikelihoodData
 
     find_mode, boxes = prepare.find_mode, []
 
@@ -269,10 +269,10 @@ def test_a_first_box_that_goes_astray_is_found_without_surfaces():
     # A Gamma law with a coefficient of variation near 4: a few nodes cannot follow its surface,
     # and zooming in on the mode ended in a box of 65 units of log strength.
     from benchmarks.calibration import configurations
+    from prefstrength.inference.population import cell_codes
     from prefstrength.inference.prepare import prepare
-    from prefstrength.likelihood import LikelihoodData
-    from prefstrength.models import cell_codes
-    from prefstrength.replicates import Replicates
+    from prefstrength.likelihood.data import LikelihoodData
+    from prefstrength.validation.replicates import Replicates
 
     model, design = configurations()["Gamma-groups"]
     with jax.enable_x64(True):
@@ -379,9 +379,9 @@ def test_the_mode_is_of_spreads_with_the_shifts_of_groups_integrated_out(centrin
 def test_many_groups_are_told_apart_from_a_mode_that_did_not_collapse():
     # With the shifts as they are the density rises without bound as they go to 0: the mode found
     # had a log sd of -32, and chains needed 1,023 steps for each draw.
+    from prefstrength.inference.population import cell_codes
     from prefstrength.inference.prepare import prepare
-    from prefstrength.likelihood import LikelihoodData
-    from prefstrength.models import cell_codes
+    from prefstrength.likelihood.data import LikelihoodData
 
     rng = np.random.default_rng(3)
     group = np.repeat(np.arange(16), 20)
@@ -416,7 +416,7 @@ def test_many_groups_are_told_apart_from_a_mode_that_did_not_collapse():
 def test_a_gaussian_so_wide_that_parameters_overflow():
     # A coefficient of variation of 5: some draws of the Gaussian at the mode have a shape of 0.
     from benchmarks.calibration import configurations
-    from prefstrength.replicates import Replicates
+    from prefstrength.validation.replicates import Replicates
 
     model, design = configurations()["Gamma-groups"]
     _, choices = Replicates.of(model, design, 0, 2000, 99, None).simulate(88)

@@ -10,12 +10,17 @@ import numpy as np
 import pytest
 from scipy import special
 
-from prefstrength import kernel
+from prefstrength.choice import series
+from prefstrength.choice.kernel import log_probability as kernel_log_probability
+from prefstrength.choice.logit import log_choice
+from prefstrength.choice.mixing.base import Mixing
+from prefstrength.choice.mixing.gamma import Gamma
+from prefstrength.choice.mixing.inverse_gaussian import InverseGaussian
+from prefstrength.choice.mixing.log_normal import LogNormal
+from prefstrength.choice.mixing.normal import Normal
+from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.errors import InputError
-from prefstrength.kernel import log_probability as kernel_log_probability
-from prefstrength.logit import log_choice
-from prefstrength.mixed import JAX, log_choice_probability
-from prefstrength.mixing import Gamma, InverseGaussian, LogNormal, Mixing, Normal, PointMass
+from prefstrength.likelihood.mixed import JAX, log_choice_probability
 from tests.reference import log_probability, mixed_probability
 
 SIZES = [1e-6, 1e-3, 0.1, 1.0, 7.0, 60.0, 1e3, 1e4]
@@ -75,8 +80,8 @@ def _slopes(family, x, *parameters):
 @pytest.mark.parametrize("sigma", [2.7, 4.0, 6.0, 10.0])
 def test_nodes_follow_a_wide_lognormal(sigma):
     torch = pytest.importorskip("torch")
-    from prefstrength.many_laws import NUMPY
-    from prefstrength.mixdpo.objectives import TORCH
+    from prefstrength.likelihood.batch import NUMPY
+    from prefstrength.mixdpo.objectives.losses import TORCH
 
     law, narrow = LogNormal(mu=0.3, sigma=sigma), LogNormal(mu=0.3, sigma=0.7)
     exact = np.array([float(log_probability(law.family, values(law), x)) for x in X])
@@ -415,7 +420,7 @@ def test_the_series_converges_as_the_theory_says(law, x, monkeypatch):
     terms = np.array([3, 4, 5, 6, 7, 8, 9])
     error = []
     for n in terms:
-        monkeypatch.setattr(kernel, "_terms", lambda lib, x, n=n: int(n))
+        monkeypatch.setitem(series._TERMS, False, int(n))
         got = jax.jit(lambda x: log_choice_probability(x, law))(x)
         error.append(abs(math.exp(float(got)) - want))
     slope = np.polyfit(terms, np.log(error), 1)[0]

@@ -6,9 +6,10 @@ import math
 import numpy as np
 import pytest
 
+from prefstrength.choice.learned_parts import DeltaSettings, LearnedCovariate
+from prefstrength.choice.learned_strength import LearnedStrength
+from prefstrength.choice.strength_prior import StrengthPrior
 from prefstrength.errors import InputError
-from prefstrength.learned import DeltaSettings, LearnedCovariate, LearnedStrength
-from prefstrength.prior import StrengthPrior
 
 PRIOR = StrengthPrior("Gamma", math.log(0.1), 0.2, -0.5, 0.3)
 

@@ -9,21 +9,24 @@ import numpy as np
 import pytest
 from scipy import special
 
-from prefstrength import compress
-from prefstrength.choices import Choices
-from prefstrength.compress import PairSketch, PanelTables, normal_nodes
-from prefstrength.direct import DirectLikelihood
+from prefstrength.choice.mixing.gamma import Gamma
+from prefstrength.choice.mixing.inverse_gaussian import InverseGaussian
+from prefstrength.choice.mixing.log_normal import LogNormal
+from prefstrength.choice.mixing.normal import Normal
+from prefstrength.choice.mixing.point_mass import PointMass
+from prefstrength.data.choices import Choices
 from prefstrength.errors import InputError
-from prefstrength.likelihood import (
-    LikelihoodData,
-    build_likelihood,
-    exact_panels,
-    likelihood_error,
-)
-from prefstrength.mixed import log_choice_probability
-from prefstrength.mixing import Gamma, InverseGaussian, LogNormal, Normal, PointMass
-from prefstrength.quantiles import CellLaws, coefficient_at
-from prefstrength.summaries import summarise
+from prefstrength.likelihood import nodes
+from prefstrength.likelihood.build import build_likelihood, likelihood_error
+from prefstrength.likelihood.cells import CellLaws, coefficient_at
+from prefstrength.likelihood.data import LikelihoodData
+from prefstrength.likelihood.direct import DirectLikelihood
+from prefstrength.likelihood.exact import exact_panels
+from prefstrength.likelihood.mixed import log_choice_probability
+from prefstrength.likelihood.nodes import normal_nodes
+from prefstrength.likelihood.pairs import PairSketch
+from prefstrength.likelihood.panels import PanelTables
+from prefstrength.likelihood.summaries import summarise
 from tests.reference import Z, log_panel
 
 FAMILIES = [PointMass, Normal, LogNormal, Gamma]
@@ -435,7 +438,7 @@ def test_the_certificate_scales_a_sample_up():
 
 
 def test_the_certificate_sees_choosers_beyond_the_nodes(monkeypatch):
-    monkeypatch.setattr(compress, "_reaches", lambda rows, _: np.full(len(rows.information), 7.0))
+    monkeypatch.setattr(nodes, "_reaches", lambda rows, _: np.full(len(rows.information), 7.0))
     data = contrarian()
     laws = laws_of(LogNormal, 0.0, 0.3)
     table = tables(data, LogNormal, dispersion=0.5)
@@ -451,7 +454,7 @@ def test_nodes_for_a_dispersion_without_bound():
     data = panels([10] * 5)
     steps, reaches = data.panel_rows(positive=True, degree=64).steps(InverseGaussian, 60.0)
     assert np.isfinite(steps).all()
-    assert set(reaches) <= set(compress._REACHES)
+    assert set(reaches) <= set(nodes._REACHES)
 
 
 def test_choosers_who_always_follow_the_reward_under_a_wide_law(monkeypatch):
@@ -475,7 +478,7 @@ def test_choosers_who_always_follow_the_reward_under_a_wide_law(monkeypatch):
     real, certified = errors()
     assert real < 5e-4
     assert real <= certified < 5e-3
-    monkeypatch.setattr(compress, "_HIGHEST", 6.0)
+    monkeypatch.setattr(nodes, "_HIGHEST", 6.0)
     real, certified = errors()
     assert real > 3e-3
     assert real * 0.8 <= certified

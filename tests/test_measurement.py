@@ -11,14 +11,17 @@ import pytest
 from scipy import special, stats
 
 import prefstrength as ps
-from prefstrength.inference import _of
-from prefstrength.likelihood import LikelihoodData
-from prefstrength.mixing import Gamma, LogNormal, Normal, PointMass
-from prefstrength.quantiles import CellLaws, coefficient_at
+from prefstrength.choice.mixing.gamma import Gamma
+from prefstrength.choice.mixing.log_normal import LogNormal
+from prefstrength.choice.mixing.normal import Normal
+from prefstrength.choice.mixing.point_mass import PointMass
+from prefstrength.likelihood.cells import CellLaws, coefficient_at
+from prefstrength.likelihood.data import LikelihoodData
+from prefstrength.likelihood.summaries import summarise
+from prefstrength.likelihood.true_differences import TrueDifferences
+from prefstrength.models.fitting import _of
 from prefstrength.report.facts import collect
 from prefstrength.report.provenance import provenance
-from prefstrength.summaries import summarise
-from prefstrength.true_difference import TrueDifferences
 
 FAMILIES = [PointMass, Normal, LogNormal, Gamma]
 LAW = {"reward": ps.LogNormal()}
@@ -338,7 +341,7 @@ def test_a_level_whose_differences_may_be_error_alone_is_named(monkeypatch):
     def long_work(*arguments):
         raise Reached
 
-    monkeypatch.setattr("prefstrength.inference.sample", long_work)
+    monkeypatch.setattr("prefstrength.models.fitting.sample", long_work)
     rng = np.random.default_rng(0)
     topic = np.repeat(["large", "small"], 150)
     seen = np.where(topic == "large", 1.5, 0.4) * rng.standard_normal(300)

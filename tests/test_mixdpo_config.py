@@ -11,9 +11,9 @@ pytest.importorskip("trl")
 from transformers import HfArgumentParser  # noqa: E402
 from trl import DPOConfig, TrlParser  # noqa: E402
 
+from prefstrength.choice.strength_prior import StrengthPrior  # noqa: E402
 from prefstrength.errors import DataWarning, InputError  # noqa: E402
 from prefstrength.mixdpo import MixDPOConfig  # noqa: E402
-from prefstrength.prior import StrengthPrior  # noqa: E402
 
 PRIOR = StrengthPrior("LogNormal", math.log(0.1), 0.2, math.log(0.7), 0.3, mean_strength=0.1)
 

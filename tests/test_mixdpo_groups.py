@@ -17,8 +17,13 @@ from datasets import Dataset, IterableDataset  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 from transformers import TrainerCallback  # noqa: E402
 
+from prefstrength.choice.learned_parts import LearnedCovariate, ShiftPrior  # noqa: E402
+from prefstrength.choice.learned_strength import LearnedStrength  # noqa: E402
+from prefstrength.choice.mixing.location_dispersion import mixing_from  # noqa: E402
+from prefstrength.choice.mixing.log_normal import LogNormal  # noqa: E402
+from prefstrength.choice.mixing.point_mass import PointMass  # noqa: E402
+from prefstrength.choice.strength_prior import StrengthPrior  # noqa: E402
 from prefstrength.errors import DataWarning, InputError  # noqa: E402
-from prefstrength.learned import LearnedCovariate, LearnedStrength, ShiftPrior  # noqa: E402
 from prefstrength.mixdpo import (  # noqa: E402
     MixDPOConfig,
     MixDPOTrainer,
@@ -33,9 +38,7 @@ from prefstrength.mixdpo import (  # noqa: E402
     smpo_loss,
 )
 from prefstrength.mixdpo.columns import CarriedColumns, split_columns  # noqa: E402
-from prefstrength.mixdpo.strength import shift_priors  # noqa: E402
-from prefstrength.mixing import LogNormal, PointMass  # noqa: E402
-from prefstrength.prior import StrengthPrior, mixing_from  # noqa: E402
+from prefstrength.mixdpo.shifts import shift_priors  # noqa: E402
 from tests.test_mixdpo_registry import delta_of, moved, trainer_of  # noqa: E402
 from tests.test_mixdpo_trainer import (  # noqa: E402
     GAMMA,

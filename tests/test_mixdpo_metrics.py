@@ -17,18 +17,14 @@ pytest.importorskip("trl")
 from datasets import Dataset, IterableDataset  # noqa: E402
 from transformers import AutoModelForCausalLM  # noqa: E402
 
+from prefstrength.choice.learned_strength import LearnedStrength  # noqa: E402
+from prefstrength.choice.mixing.log_normal import LogNormal  # noqa: E402
+from prefstrength.choice.mixing.point_mass import PointMass  # noqa: E402
 from prefstrength.errors import DataWarning, InputError  # noqa: E402
-from prefstrength.learned import LearnedStrength  # noqa: E402
-from prefstrength.mixdpo import (  # noqa: E402
-    METRICS,
-    MixDPOTrainer,
-    evaluate_preferences,
-    preference_metrics,
-)
-from prefstrength.mixdpo import evaluate as evaluate_module  # noqa: E402
-from prefstrength.mixdpo.intervals import _variance  # noqa: E402
-from prefstrength.mixdpo.stages import evaluate_policy  # noqa: E402
-from prefstrength.mixing import LogNormal, PointMass  # noqa: E402
+from prefstrength.mixdpo import METRICS, MixDPOTrainer, evaluate_preferences, preference_metrics  # noqa: E402
+from prefstrength.mixdpo.evaluation import evaluate as evaluate_module  # noqa: E402
+from prefstrength.mixdpo.evaluation.intervals import _variance  # noqa: E402
+from prefstrength.mixdpo.stages.evaluation import evaluate_policy  # noqa: E402
 from tests.test_mixdpo_trainer import (  # noqa: E402
     LOGNORMAL,
     arguments,
@@ -231,7 +227,7 @@ def test_nothing_is_certain_of_one_pair():
 
 
 def test_many_pairs_are_resampled_in_pieces(monkeypatch):
-    from prefstrength.mixdpo import metrics
+    from prefstrength.mixdpo.evaluation import metrics
 
     delta = np.random.default_rng(3).normal(2.0, 10.0, 500)
     whole = preference_metrics(delta, LAW, draws=200)

@@ -17,7 +17,12 @@ from datasets import Dataset, concatenate_datasets  # noqa: E402
 from torch.nn.functional import logsigmoid  # noqa: E402
 from transformers import TrainerCallback  # noqa: E402
 
-from prefstrength.compound import ZeroMass  # noqa: E402
+from prefstrength.choice.mixing.compound import ZeroMass  # noqa: E402
+from prefstrength.choice.mixing.gamma import Gamma  # noqa: E402
+from prefstrength.choice.mixing.inverse_gaussian import InverseGaussian  # noqa: E402
+from prefstrength.choice.mixing.log_normal import LogNormal  # noqa: E402
+from prefstrength.choice.mixing.normal import Normal  # noqa: E402
+from prefstrength.choice.mixing.point_mass import PointMass  # noqa: E402
 from prefstrength.errors import InputError  # noqa: E402
 from prefstrength.mixdpo import (  # noqa: E402
     MixDPOConfig,
@@ -29,15 +34,8 @@ from prefstrength.mixdpo import (  # noqa: E402
     smpo_loss,
 )
 from prefstrength.mixdpo.columns import CarriedColumns, split_columns  # noqa: E402
-from prefstrength.mixdpo.objectives import _draws  # noqa: E402
-from prefstrength.mixdpo.registry import OBJECTIVES, Batch, Running  # noqa: E402
-from prefstrength.mixing import (  # noqa: E402
-    Gamma,
-    InverseGaussian,
-    LogNormal,
-    Normal,
-    PointMass,
-)
+from prefstrength.mixdpo.objectives.losses import _draws  # noqa: E402
+from prefstrength.mixdpo.objectives.registry import OBJECTIVES, Batch, Running  # noqa: E402
 from tests.test_mixdpo_trainer import (  # noqa: E402
     LOGNORMAL,
     USUAL,

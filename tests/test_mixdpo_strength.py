@@ -6,9 +6,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from prefstrength.choice.strength_prior import StrengthPrior  # noqa: E402
 from prefstrength.errors import InputError  # noqa: E402
 from prefstrength.mixdpo.strength import Strength  # noqa: E402
-from prefstrength.prior import StrengthPrior  # noqa: E402
 
 PRIORS = [
     StrengthPrior("LogNormal", math.log(0.1), 0.2, math.log(0.7), 0.3),

@@ -35,8 +35,10 @@ from transformers import (  # noqa: E402
 from transformers.integrations import integration_utils  # noqa: E402
 from trl.trainer.dpo_trainer import DataCollatorForPreference, use_adapter  # noqa: E402
 
+from prefstrength.choice.learned_strength import LearnedStrength  # noqa: E402
+from prefstrength.choice.mixing.point_mass import PointMass  # noqa: E402
+from prefstrength.choice.strength_prior import StrengthPrior  # noqa: E402
 from prefstrength.errors import DataWarning, InputError  # noqa: E402
-from prefstrength.learned import LearnedStrength  # noqa: E402
 from prefstrength.mixdpo import (  # noqa: E402
     MixDPOConfig,
     MixDPOTrainer,
@@ -45,10 +47,8 @@ from prefstrength.mixdpo import (  # noqa: E402
     mixdpo_loss,
     win_rate,
 )
-from prefstrength.mixdpo.trainer import _HostedStrength  # noqa: E402
-from prefstrength.mixing import PointMass  # noqa: E402
+from prefstrength.mixdpo.hosted_strength import HostedStrength  # noqa: E402
 from prefstrength.plots import plot_trajectory  # noqa: E402
-from prefstrength.prior import StrengthPrior  # noqa: E402
 
 pytestmark = [
     # TRL 1.16 reads and sets names that transformers 5.20 and later deprecate.
@@ -1241,7 +1241,7 @@ def test_a_loss_that_multiplies_otherwise_is_noticed(tmp_path, model_path, pairs
 
     def hosting():
         law = trainer.strength.mixing()
-        return _HostedStrength(trainer.strength.mean, lambda delta: mixdpo_loss(delta, law))
+        return HostedStrength(trainer.strength.mean, lambda delta: mixdpo_loss(delta, law))
 
     hosted = hosting()
     for log_ratio in (delta, chosen, chosen - delta):
@@ -1272,7 +1272,7 @@ def test_a_loss_that_multiplies_otherwise_is_noticed(tmp_path, model_path, pairs
 def test_trls_loss_cannot_take_the_hosted_strength_for_a_number(tmp_path, model_path, pairs):
     trainer = trainer_of(tmp_path, model_path, pairs, strength=GAMMA)
     with pytest.raises(TypeError):
-        float(_HostedStrength(trainer.strength.mean, lambda delta: delta))
+        float(HostedStrength(trainer.strength.mean, lambda delta: delta))
 
 
 def test_the_signatures_that_are_overridden():

@@ -16,9 +16,10 @@ pytest.importorskip("trl")
 from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
 
 from prefstrength.errors import DataWarning, InputError  # noqa: E402
-from prefstrength.mixdpo import generate, win_rate, win_rates  # noqa: E402
+from prefstrength.mixdpo import win_rate  # noqa: E402
+from prefstrength.mixdpo.evaluation import generate, win_rates  # noqa: E402
+from prefstrength.mixdpo.evaluation.win_metrics import PENALTY_SD, win_metrics  # noqa: E402
 from prefstrength.mixdpo.tiny import make_tiny_model  # noqa: E402
-from prefstrength.mixdpo.win_metrics import PENALTY_SD, win_metrics  # noqa: E402
 from prefstrength.rewards import ColumnReward, HFReward, TextReward  # noqa: E402
 from tests.test_mixdpo_trainer import lora, one_thread, pytestmark  # noqa: E402
 from tests.test_mixdpo_trainer import model_path as shy_model  # noqa: E402

@@ -8,9 +8,14 @@ import numpy as np
 import pytest
 from scipy import integrate, optimize, special
 
-from prefstrength.compound import FiniteMixture, Lapse, ZeroMass
+from prefstrength.choice.mixing.compound import FiniteMixture, Lapse, ZeroMass
+from prefstrength.choice.mixing.families import MIXINGS
+from prefstrength.choice.mixing.gamma import Gamma
+from prefstrength.choice.mixing.inverse_gaussian import InverseGaussian
+from prefstrength.choice.mixing.log_normal import LogNormal
+from prefstrength.choice.mixing.normal import Normal
+from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.errors import InputError
-from prefstrength.mixing import MIXINGS, Gamma, InverseGaussian, LogNormal, Normal, PointMass
 
 
 def inverse_gaussian_cdf(b, mu, shape):

@@ -12,10 +12,16 @@ import pytest
 from numpyro.infer import Predictive
 from numpyro.infer.util import log_density
 
-from prefstrength.choices import Choices, Factor
+from prefstrength.choice.mixing.gamma import Gamma
+from prefstrength.choice.mixing.inverse_gaussian import InverseGaussian
+from prefstrength.choice.mixing.log_normal import LogNormal
+from prefstrength.choice.mixing.normal import Normal
+from prefstrength.choice.mixing.point_mass import PointMass
+from prefstrength.data.choices import Choices
+from prefstrength.data.factor import Factor
 from prefstrength.errors import InputError
-from prefstrength.mixing import Gamma, InverseGaussian, LogNormal, Normal, PointMass
-from prefstrength.models import MixedLogit, Population, cell_codes, describe
+from prefstrength.inference.population import Population, cell_codes, describe
+from prefstrength.models.mixed_logit import MixedLogit
 
 FAMILIES = [PointMass, Normal, LogNormal, Gamma, InverseGaussian]
 families = pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.__name__)
@@ -323,7 +329,7 @@ def test_the_numpyro_model_adds_the_log_likelihood(choices):
             lambda: MixedLogit({"reward": LogNormal}),
             TypeError,
             "Expected a mixing distribution for 'reward', such as LogNormal(); "
-            "got <class 'prefstrength.mixing.LogNormal'>.",
+            "got <class 'prefstrength.choice.mixing.log_normal.LogNormal'>.",
         ),
         (
             lambda: MixedLogit({"reward": "LogNormal"}),

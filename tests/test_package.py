@@ -64,7 +64,7 @@ def test_the_documents_name_files_that_exist() -> None:
 def test_the_readme_shows_options_that_exist() -> None:
     from typer.main import get_command
 
-    from prefstrength.cli import app
+    from prefstrength.pipeline.cli import app
 
     commands = get_command(app).commands
     text = (ROOT / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")

@@ -12,9 +12,9 @@ from scipy import special, stats
 from typer.testing import CliRunner
 
 import prefstrength as ps
-from prefstrength.cli import app
-from prefstrength.information import chooser_information, location_dispersion
-from prefstrength.planning import law_of_mean, plan
+from prefstrength.pipeline.cli import app
+from prefstrength.validation.information import chooser_information, location_dispersion
+from prefstrength.validation.planning import law_of_mean, plan
 
 # -- information -----------------------------------------------------------------------------------
 

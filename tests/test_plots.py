@@ -16,12 +16,12 @@ from matplotlib.figure import Figure
 
 import prefstrength as ps
 from prefstrength import plots
-from prefstrength.choices import Choices
+from prefstrength.data.choices import Choices
 from prefstrength.errors import InputError
 from prefstrength.plots._observed import bins, observed
 from prefstrength.plots._style import detached, level_style, room_for_legend, style
 from prefstrength.plots._truth import Truth
-from prefstrength.strength import VERDICTS
+from prefstrength.posterior.heterogeneity import VERDICTS
 from tests.made_up import made_up_fit
 
 LEVELS = [f"topic {i:02d}" for i in range(16)]

@@ -6,14 +6,14 @@ import math
 import pytest
 
 from prefstrength import Gamma, InverseGaussian, LogNormal, Normal, PointMass
-from prefstrength.errors import InputError
-from prefstrength.prior import (
-    StrengthPrior,
+from prefstrength.choice.mixing.location_dispersion import (
     cv_from_dispersion,
     dispersion_from_cv,
     location_dispersion,
     mixing_from,
 )
+from prefstrength.choice.strength_prior import StrengthPrior
+from prefstrength.errors import InputError
 
 LAWS = [
     PointMass(value=0.3),

@@ -10,17 +10,22 @@ import pytest
 from numpy.polynomial import chebyshev
 from scipy import special, stats
 
-from prefstrength._inverse_gaussian import log_moments, log_quantile
-from prefstrength.mixing import MIXINGS, Gamma, InverseGaussian, LogNormal, Normal, PointMass
-from prefstrength.quantiles import (
+from prefstrength.choice.mixing.families import MIXINGS
+from prefstrength.choice.mixing.gamma import Gamma
+from prefstrength.choice.mixing.inverse_gaussian import InverseGaussian
+from prefstrength.choice.mixing.inverse_gaussian_quantiles import log_moments, log_quantile
+from prefstrength.choice.mixing.log_normal import LogNormal
+from prefstrength.choice.mixing.normal import Normal
+from prefstrength.choice.mixing.point_mass import PointMass
+from prefstrength.likelihood.cells import (
     CellLaws,
-    chebyshev_basis,
     coefficient,
     coefficient_at,
     law,
     location_dispersion,
     parameters,
 )
+from prefstrength.likelihood.chebyshev import chebyshev_basis
 
 Z = np.linspace(-8.0, 8.0, 33)
 CVS = [0.01, 0.03, 0.1, 0.3, 0.6, 1.0, 1.5, 2.5, 4.0]

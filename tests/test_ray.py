@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from prefstrength import _ray
+from prefstrength._shared import ray as _ray
 from prefstrength.errors import InputError
 
 ROOT = Path(__file__).parents[1]

@@ -5,9 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from prefstrength.choices import Choices
+from prefstrength.data.choices import Choices
+from prefstrength.data.reading import pairs_from_votes, read_choices, read_pairs
 from prefstrength.errors import InputError
-from prefstrength.reading import pairs_from_votes, read_choices, read_pairs
 from tests.shared_data import (
     electricity_choices,
     hh_pairs,

@@ -24,21 +24,15 @@ from safetensors.torch import load_file  # noqa: E402
 from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
 from trl import SFTTrainer  # noqa: E402
 
+from prefstrength.choice.learned_strength import LearnedStrength  # noqa: E402
+from prefstrength.choice.strength_prior import StrengthPrior  # noqa: E402
+from prefstrength.data.sources import SOURCES  # noqa: E402
 from prefstrength.errors import DataWarning, InputError  # noqa: E402
-from prefstrength.learned import LearnedStrength  # noqa: E402
-from prefstrength.mixdpo import (  # noqa: E402
-    MixDPOTrainer,
-    WinRate,
-    generate,
-    preference_metrics,
-)
-from prefstrength.mixdpo.stages import (  # noqa: E402
-    judge_policy,
-    preference_arguments,
-    sft_arguments,
-)
-from prefstrength.mixdpo.win_metrics import win_metrics  # noqa: E402
-from prefstrength.prior import StrengthPrior  # noqa: E402
+from prefstrength.mixdpo import MixDPOTrainer, WinRate, preference_metrics  # noqa: E402
+from prefstrength.mixdpo.evaluation import generate  # noqa: E402
+from prefstrength.mixdpo.evaluation.win_metrics import win_metrics  # noqa: E402
+from prefstrength.mixdpo.stages.arguments import preference_arguments, sft_arguments  # noqa: E402
+from prefstrength.mixdpo.stages.evaluation import judge_policy  # noqa: E402
 from prefstrength.recipes import table as results  # noqa: E402
 from prefstrength.recipes import train as running  # noqa: E402
 from prefstrength.recipes.data import (  # noqa: E402
@@ -50,7 +44,6 @@ from prefstrength.recipes.data import (  # noqa: E402
 )
 from prefstrength.recipes.recipe import read_recipe  # noqa: E402
 from prefstrength.rewards import HFReward  # noqa: E402
-from prefstrength.sources import SOURCES  # noqa: E402
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*:FutureWarning"),

@@ -9,8 +9,8 @@ import pytest
 
 from prefstrength.errors import DataWarning, InputError
 from prefstrength.rewards import ColumnReward, Reward, Scores, TextReward, score
-from prefstrength.rewards._open import once
-from prefstrength.rewards._responses import distinct_responses, flatten, messages, opening
+from prefstrength.rewards.engine.opened import once
+from prefstrength.rewards.engine.responses import distinct_responses, flatten, messages, opening
 from prefstrength.rewards.text import BradleyTerry, calibration, deal, log_loss
 
 

@@ -13,12 +13,14 @@ import pandas as pd
 import pytest
 
 from prefstrength.errors import InputError
-from prefstrength.rewards import _cache, _run
-from prefstrength.rewards._batches import Row, plan, shared_rows, single_rows
-from prefstrength.rewards._cache import ScoreCache, keep_provenance, load_provenance
-from prefstrength.rewards._responses import distinct_responses
-from prefstrength.rewards._run import run
-from prefstrength.rewards._team import Team, divided, launched
+from prefstrength.rewards.engine import cache as _cache
+from prefstrength.rewards.engine import run as _run
+from prefstrength.rewards.engine import windows
+from prefstrength.rewards.engine.batches import Row, plan, shared_rows, single_rows
+from prefstrength.rewards.engine.cache import ScoreCache, keep_provenance, load_provenance
+from prefstrength.rewards.engine.responses import distinct_responses
+from prefstrength.rewards.engine.run import run
+from prefstrength.rewards.engine.team import Team, divided, launched
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -232,21 +234,21 @@ def test_an_interrupted_run_leaves_every_batch_but_the_last(tmp_path):
 
 @pytest.fixture
 def small_windows(monkeypatch):
-    monkeypatch.setattr(_run, "WINDOW", 16)
+    monkeypatch.setattr(windows, "WINDOW", 16)
 
 
 def test_windows_hold_every_response_once_longest_first():
     rng = np.random.default_rng(0)
     groups, letters = rng.integers(0, 3000, 9000).tolist(), rng.integers(1, 500, 9000).tolist()
-    windows = _run._in_windows(groups, letters)
-    assert sorted(i for window in windows for i in window) == list(range(9000))
-    assert len(windows) == 5
-    assert all(len(window) <= _run.WINDOW for window in windows)
+    found = windows.in_windows(groups, letters)
+    assert sorted(i for window in found for i in window) == list(range(9000))
+    assert len(found) == 5
+    assert all(len(window) <= windows.WINDOW for window in found)
     of_group = {}
-    for number, window in enumerate(windows):
+    for number, window in enumerate(found):
         for i in window:
             assert of_group.setdefault(groups[i], number) == number
-    longest = [[max(letters[i] for i in window)] for window in windows]
+    longest = [[max(letters[i] for i in window)] for window in found]
     assert longest == sorted(longest, reverse=True)
 
 
@@ -568,7 +570,13 @@ def texts_with_beginnings():
 )
 @pytest.mark.parametrize("family", FAMILIES)
 def test_shared_beginnings_give_the_scores_of_each_text_alone(family, attention, packed):
-    from prefstrength.rewards._decoder import can_share, last_hidden, pack_on_cpu, packs, pooled
+    from prefstrength.rewards.engine.decoder import (
+        can_share,
+        last_hidden,
+        pack_on_cpu,
+        packs,
+        pooled,
+    )
 
     model, rows = tiny(family, attention), texts_with_beginnings()
     assert can_share(model)
@@ -607,7 +615,7 @@ def test_shared_beginnings_give_the_scores_of_each_text_alone(family, attention,
     ],
 )  # fmt: skip
 def test_models_of_which_it_is_not_known_do_not_share(model):
-    from prefstrength.rewards._decoder import can_share
+    from prefstrength.rewards.engine.decoder import can_share
 
     assert not can_share(model())
 
@@ -632,7 +640,7 @@ class BatchFake(Fake):
 @pytest.mark.parametrize("late", [0.0, 0.1])
 def test_processes_divide_the_work_and_all_see_the_whole(tmp_path, monkeypatch, late, window):
     monkeypatch.setattr(_run, "WAIT", 0.01)
-    monkeypatch.setattr(_run, "WINDOW", window)
+    monkeypatch.setattr(windows, "WINDOW", window)
     pairs = make_pairs(80)
     whole = BatchFake()
     expected_values = score(whole, pairs).values

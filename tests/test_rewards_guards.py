@@ -9,7 +9,7 @@ import pytest
 
 from prefstrength.errors import DataWarning, InputError
 from prefstrength.rewards import HFReward, ImplicitReward, score
-from prefstrength.rewards._guards import check_ties
+from prefstrength.rewards.engine.guards import check_ties
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -201,7 +201,7 @@ def test_prompt_that_is_written_otherwise_alone(tmp_path):
 
 
 def test_head_in_half_precision_is_found_out(folder, monkeypatch):
-    from prefstrength.rewards import _source
+    from prefstrength.rewards.language_models import classifier as _source
 
     pairs = make_pairs(40)
     half = HFReward(folder, dtype="bfloat16", batch_size=1)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from prefstrength.choices import Choices
+from prefstrength.data.choices import Choices
 from prefstrength.errors import DataWarning, InputError
 from prefstrength.rewards import HFReward, ImplicitReward, JudgeReward, score
 
@@ -319,7 +319,7 @@ def test_question_that_is_too_long_is_named_by_the_pair_that_asks_it(judging):
 
 def test_judge_that_goes_by_place_is_found_out(judging):
     """The first label wins nearly everywhere, by two to one."""
-    from prefstrength.rewards._causal import JudgeSource
+    from prefstrength.rewards.language_models.causal import JudgeSource
 
     plain = JudgeSource._verdict
 
@@ -353,7 +353,7 @@ def test_judge_in_half_precision_keeps_its_output_in_float32(tmp_path):
 
 @pytest.mark.filterwarnings("ignore:The judge")
 def test_texts_cannot_write_the_question(judging):
-    from prefstrength.rewards._causal import JudgeSource
+    from prefstrength.rewards.language_models.causal import JudgeSource
 
     source = JudgeSource(judge(judging))
     end = SPECIAL.index("<|end|>")
@@ -456,8 +456,8 @@ def test_implicit_reward_counts_the_tokens_that_dpo_counts(trained, form):
     """The same log-ratios as of training's own evaluation, built on TRL's trainer."""
     pytest.importorskip("trl")
     datasets = pytest.importorskip("datasets")
+    from prefstrength.choice.mixing.point_mass import PointMass
     from prefstrength.mixdpo import evaluate_preferences
-    from prefstrength.mixing import PointMass
 
     pairs = make_pairs(8)
     if form == "plain":
@@ -576,7 +576,8 @@ def raw(pairs, reward):
 @pytest.mark.parametrize("kind", KINDS)
 def test_ways_to_compute_give_the_same_scores(kind, kinds, monkeypatch):
     """Packed and padded, with common beginnings once or each text by itself."""
-    from prefstrength.rewards import _decoder, _model
+    from prefstrength.rewards.engine import decoder as _decoder
+    from prefstrength.rewards.engine import model as _model
 
     pairs = make_pairs(30)
     packed, about = raw(pairs, kinds[kind]())
@@ -599,7 +600,7 @@ def test_ways_to_compute_give_the_same_scores(kind, kinds, monkeypatch):
 
 
 def test_packed_batches_have_no_padding(tmp_path, monkeypatch):
-    from prefstrength.rewards import _run
+    from prefstrength.rewards.engine import run as _run
 
     monkeypatch.setattr(
         _run, "shared_rows", lambda indices, ids, *_: _run.single_rows(indices, ids)
@@ -644,7 +645,7 @@ def test_a_computer_that_cannot_compile_is_told(kinds, tmp_path, monkeypatch):
 
 
 def test_implicit_reward_from_the_command_line(trained, tmp_path):
-    from prefstrength import pipeline
+    from prefstrength.pipeline import run as pipeline
 
     pairs = " " + make_pairs(12)
     pairs.to_parquet(tmp_path / "pairs.parquet")

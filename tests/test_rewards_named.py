@@ -13,10 +13,11 @@ import pytest
 from typer.testing import CliRunner
 
 import prefstrength as ps
-from prefstrength.cli import _as_options, app
 from prefstrength.errors import InputError
+from prefstrength.pipeline.cli import app
+from prefstrength.pipeline.cli.messages import _as_options
 from prefstrength.rewards import HFReward, ImplicitReward, JudgeReward, TextReward
-from prefstrength.rewards._named import named_rewards, read_settings
+from prefstrength.rewards.named import named_rewards, read_settings
 from tests.letter_model import make_model
 
 ROOT = Path(__file__).parents[1]
@@ -372,7 +373,7 @@ def test_launched_commands_write_what_one_does(pairs: Path, tmp_path: Path) -> N
     said = {}
     for name, command in (("one", []), ("two", launched)):
         arguments = [
-            *command, "-m", "prefstrength.cli", "score", pairs, "--out", tmp_path / name,
+            *command, "-m", "prefstrength", "score", pairs, "--out", tmp_path / name,
             "--reward", f"hf:{model}", "--reward-setting", "template=plain", "--reward-setting",
             "batch_tokens=128", "--quiet", *(["--divide"] if command else []),
         ]  # fmt: skip

@@ -17,10 +17,11 @@ import pytest
 
 from prefstrength.errors import DataWarning, InputError
 from prefstrength.rewards import ColumnReward, Scores, TextReward, score, score_parquet
-from prefstrength.rewards import parquet as module
-from prefstrength.rewards._open import once
-from prefstrength.rewards._responses import distinct_responses
-from prefstrength.rewards._run import run
+from prefstrength.rewards.engine.opened import once
+from prefstrength.rewards.engine.responses import distinct_responses
+from prefstrength.rewards.engine.run import run
+from prefstrength.rewards.parquet import job
+from prefstrength.rewards.parquet import pairs as pair_files
 from tests.letter_model import make_model
 
 ROOT = Path(__file__).parents[1]
@@ -121,8 +122,8 @@ def make_pairs(n, seed=0):
 @pytest.fixture
 def files(tmp_path, monkeypatch):
     """Three files of 13, 0 and 40 pairs, in row groups of 9, to be scored in parts of about 10."""
-    monkeypatch.setattr(module, "PART_PAIRS", 10)
-    monkeypatch.setattr(module, "_READ", 4)
+    monkeypatch.setattr(job, "PART_PAIRS", 10)
+    monkeypatch.setattr(pair_files, "_READ", 4)
     folder = tmp_path / "pairs"
     folder.mkdir()
     pairs = make_pairs(53)
@@ -196,8 +197,8 @@ def test_a_model_is_opened_and_loaded_once_and_texts_are_scored_once(files, tmp_
 
 
 def test_memory_does_not_grow_with_the_files(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "PART_PAIRS", 500)
-    monkeypatch.setattr(module, "_READ", 100)
+    monkeypatch.setattr(job, "PART_PAIRS", 500)
+    monkeypatch.setattr(pair_files, "_READ", 100)
     held = []
     for n in (4_000, 16_000):
         pairs = make_pairs(n).assign(prompt="p" * 1_000)
@@ -215,9 +216,9 @@ def test_memory_does_not_grow_with_the_files(tmp_path, monkeypatch):
 
 
 def test_rows_are_read_wherever_parts_begin(files, monkeypatch):
-    pairs = module._Pairs.open(files, files / "out")
+    pairs = pair_files.Pairs.open(files, files / "out")
     expected = whole(files)
-    reader, decoded = module._Reader(pairs), []
+    reader, decoded = pair_files.Reader(pairs), []
     iter_batches = pq.ParquetFile.iter_batches
 
     def counted(self, *arguments, row_groups, **options):
@@ -321,10 +322,10 @@ def test_what_the_parts_say_alike_is_kept():
           "longest": 9 - i, "guards": {"bos": {"checked": i}}, "from_cache": 0}]
         for i in (1, 2, 3)
     ]  # fmt: skip
-    assert module._together(parts) == [
+    assert job._together(parts) == [
         {"name": "a", "settings": {"dtype": "x"}, "responses": 6, "longest": 8, "from_cache": 0}
     ]
-    assert module._together(parts[:1]) == parts[0]
+    assert job._together(parts[:1]) == parts[0]
 
 
 def test_scores_of_another_data_set_are_found_in_a_cache(files, tmp_path):
@@ -427,15 +428,15 @@ def test_force_leaves_alone_what_others_have_written(files, tmp_path):
 
 
 def test_a_process_that_begins_while_another_does_sees_its_folder(files, tmp_path, monkeypatch):
-    look, out = module._foreign, tmp_path / "out"
+    look, out = job._foreign, tmp_path / "out"
 
     def overtaken(*arguments):
         seen = look(*arguments)
-        monkeypatch.setattr(module, "_foreign", look)
+        monkeypatch.setattr(job, "_foreign", look)
         score_parquet(files, out, Letters(), progress=False)
         return seen
 
-    monkeypatch.setattr(module, "_foreign", overtaken)
+    monkeypatch.setattr(job, "_foreign", overtaken)
     reward = Letters()
     assert score_parquet(files, out, reward, progress=False)["pairs"] == 53
     assert reward.parts == []
@@ -491,9 +492,9 @@ def test_a_damaged_part_is_named(files, tmp_path):
 SCRIPT = """
 import os, sys, warnings
 import prefstrength as ps
-from prefstrength.rewards import parquet
+from prefstrength.rewards.parquet import job
 
-parquet.PART_PAIRS = 10
+job.PART_PAIRS = 10
 folder, out, how = sys.argv[1:]
 reward = ps.HFReward("model", template="plain", batch_tokens=128)
 options = {"ray": {"backend": "ray", "workers": 2}, "launched": {"divide": True}, "one": {}}[how]

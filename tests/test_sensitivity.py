@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import prefstrength as ps
-from prefstrength.other_rewards import _of
+from prefstrength.validation.sensitivity import _of
 
 
 @pytest.fixture(scope="module")

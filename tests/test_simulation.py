@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from scipy import special
 
-from prefstrength.compound import Lapse, ZeroMass
+from prefstrength.choice.mixing.compound import Lapse, ZeroMass
+from prefstrength.choice.mixing.gamma import Gamma
+from prefstrength.choice.mixing.log_normal import LogNormal
+from prefstrength.choice.mixing.normal import Normal
+from prefstrength.choice.mixing.point_mass import PointMass
+from prefstrength.data.simulation import simulate
 from prefstrength.errors import DataWarning, InputError
-from prefstrength.mixing import Gamma, LogNormal, Normal, PointMass
-from prefstrength.simulation import simulate
 from tests.reference import mixed_probability
 
 LAWS = [

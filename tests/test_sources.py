@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from prefstrength.data.sources import load_pairs
+from prefstrength.data.sources.hub import hash_columns, transcript
 from prefstrength.errors import DataWarning, InputError
-from prefstrength.sources import load_pairs
-from prefstrength.sources._hub import hash_columns, transcript
 
 pytest.importorskip("datasets")
 

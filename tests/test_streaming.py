@@ -13,16 +13,17 @@ import pyarrow.parquet as pq
 import pytest
 
 import prefstrength as ps
+from prefstrength.choice.kernel import log_probability
+from prefstrength.data.compressed import panels
+from prefstrength.data.compressed.grid import Binned, gauss_rule, lobatto_rule
 from prefstrength.errors import DataWarning, InputError
-from prefstrength.kernel import log_probability
-from prefstrength.likelihood import exact_panels
-from prefstrength.many_laws import NUMPY
-from prefstrength.models import cell_codes
-from prefstrength.quantiles import CellLaws
-from prefstrength.streaming import panels
-from prefstrength.streaming.data import CompressedData
-from prefstrength.streaming.grid import Binned, gauss_rule, lobatto_rule
-from prefstrength.summaries import PanelSummary, summarise
+from prefstrength.inference.population import cell_codes
+from prefstrength.likelihood.batch import NUMPY
+from prefstrength.likelihood.cells import CellLaws
+from prefstrength.likelihood.compressed import CompressedData
+from prefstrength.likelihood.exact import exact_panels
+from prefstrength.likelihood.panel_summary import PanelSummary
+from prefstrength.likelihood.summaries import summarise
 
 SIGMAS = (0.05, 0.3, 0.7, 1.5, 3.0)
 
@@ -151,7 +152,7 @@ def test_many_cells_are_summed_like_few() -> None:
 @pytest.mark.parametrize("positive", [True, False])
 def test_tables_of_streamed_sums_are_those_of_the_rows(positive: bool) -> None:
     """The same numbers as from all rows at once; this also holds the ranges of both to one."""
-    from prefstrength.compress import PanelRows
+    from prefstrength.likelihood.panels import PanelRows
 
     rng = np.random.default_rng(3)
     x = 1.5 * rng.standard_t(3, 20_000)
@@ -230,8 +231,8 @@ def test_numbers_do_not_depend_on_threads_and_batches(
         for n in (1, 7)
     )
     assert one.content_hash() == many.content_hash()
-    monkeypatch.setattr("prefstrength.streaming._PANEL_ROWS", 300)
-    monkeypatch.setattr("prefstrength.streaming._PAIR_ROWS", 300)
+    monkeypatch.setattr("prefstrength.data.compressed._PANEL_ROWS", 300)
+    monkeypatch.setattr("prefstrength.data.compressed._PAIR_ROWS", 300)
     small = compress(folder, chooser, ["where"], scale=1.5 if chooser else None)
     assert np.array_equal(small.sample, one.sample)
     assert np.array_equal(small.whole, one.whole)
@@ -266,7 +267,7 @@ def test_shards_merge_to_the_whole(tmp_path: Path, chooser: str | None) -> None:
 def test_sample_is_uniform_and_holds_rare_cells(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("prefstrength.streaming.sums.SAMPLE_ROWS", 1_000)
+    monkeypatch.setattr("prefstrength.data.compressed.sums.SAMPLE_ROWS", 1_000)
     frame = pairs(30_000, groups=2)
     frame.loc[::600, "where"] = "rare"
     compressed = compress(written(frame, tmp_path / "p"), groups=["where"])
@@ -323,7 +324,7 @@ def test_what_is_no_compressed_folder_is_said(tmp_path: Path) -> None:
 def test_an_interrupted_pass_goes_on_where_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from prefstrength import streaming
+    from prefstrength.data import compressed as streaming
 
     folder = written(pairs(4_000, choosers=50), tmp_path / "p", parts=4)
     seen: list[str] = []
@@ -642,7 +643,7 @@ def test_log_likelihood_of_a_million_compressed_pairs(tmp_path: Path, heavy: boo
 
 
 def check_panels(folder: Path, frame: pd.DataFrame, sigmas: tuple[float, ...]) -> None:
-    from prefstrength.likelihood import LikelihoodData
+    from prefstrength.likelihood.data import LikelihoodData
 
     choices = ps.Choices.from_pairs(frame, chooser="who")
     raw = LikelihoodData.of(choices, ("reward",), np.zeros(len(frame), np.int64))
@@ -701,7 +702,7 @@ def test_too_few_bins_are_refused(tmp_path: Path) -> None:
 def test_too_few_nodes_are_refused(tmp_path: Path) -> None:
     from dataclasses import replace
 
-    from prefstrength.compress import PairSketch
+    from prefstrength.likelihood.pairs import PairSketch
 
     frame = pairs(30_000, choosers=300)
     folder = written(frame, tmp_path / "p", group=30_000)
@@ -847,7 +848,7 @@ def test_what_needs_the_choices_is_said(tmp_path: Path) -> None:
 def command(*arguments: object) -> object:
     from typer.testing import CliRunner
 
-    from prefstrength.cli import app
+    from prefstrength.pipeline.cli import app
 
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
@@ -900,7 +901,7 @@ def test_sums_of_other_files_replace_results_only_when_asked(tmp_path: Path) -> 
 
 
 def test_what_needs_pairs_says_so_where_there_are_sums(tmp_path: Path) -> None:
-    from prefstrength import pipeline
+    from prefstrength.pipeline import run as pipeline
 
     out = tmp_path / "out"
     compress(written(pairs(300), tmp_path / "p")).save(out / "compressed")

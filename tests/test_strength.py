@@ -8,14 +8,9 @@ import pytest
 from scipy import integrate, special, stats
 
 import prefstrength as ps
-from prefstrength.strength import (
-    _bayes_factor,
-    _indices,
-    _Laws,
-    _quantile,
-    _verdict,
-    strength_prior_summary,
-)
+from prefstrength.posterior.heterogeneity import _bayes_factor, _verdict
+from prefstrength.posterior.laws import Laws, _quantile, indices
+from prefstrength.posterior.prior_from_fit import strength_prior_summary
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +119,7 @@ def test_pointmass_assumes_the_answer(plain):
     ],
 )
 def test_indices_of_a_known_law(family, location, dispersion, law):
-    laws = _Laws(family, np.array([[location]]), np.array([[dispersion]]))
+    laws = Laws(family, np.array([[location]]), np.array([[dispersion]]))
     mean, square = laws.moments()
     assert mean.item() == pytest.approx(law.mean())
     assert square.item() == pytest.approx(law.var() + law.mean() ** 2)
@@ -140,15 +135,15 @@ def test_indices_of_a_known_law(family, location, dispersion, law):
 
 
 def test_a_prior_beyond_all_bounds_counts_as_heterogeneous_without_a_warning():
-    laws = _Laws("LogNormal", np.array([[0.0], [0.0]]), np.array([[0.1], [40.0]]))
-    index = _indices(laws, np.ones(1))
+    laws = Laws("LogNormal", np.array([[0.0], [0.0]]), np.array([[0.1], [40.0]]))
+    index = indices(laws, np.ones(1))
     assert index["cv"][0] == pytest.approx(0.1, rel=0.01)
     assert index["cv"][1] == np.inf
     assert index["sd_log"][1] == pytest.approx(40.0)
 
 
 def test_quantile_of_a_mixture_of_cells():
-    laws = _Laws("LogNormal", np.array([[0.0, 2.0]]), np.array([[0.3, 0.3]]))
+    laws = Laws("LogNormal", np.array([[0.0, 2.0]]), np.array([[0.3, 0.3]]))
     q = _quantile(laws, np.array([0.25, 0.75]), 0.4).item()
     below = [stats.norm.cdf((math.log(q) - mu) / 0.3) for mu in (0.0, 2.0)]
     assert 0.25 * below[0] + 0.75 * below[1] == pytest.approx(0.4, abs=1e-9)

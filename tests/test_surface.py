@@ -7,14 +7,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from prefstrength.kernel import log_probability
-from prefstrength.likelihood import LikelihoodData, exact_panels
-from prefstrength.many_laws import NUMPY, log_probabilities, pairs_by_cell
-from prefstrength.mixing import Gamma, InverseGaussian, LogNormal, Normal, PointMass
-from prefstrength.quantiles import CellLaws, law
-from prefstrength.simulation import simulate
-from prefstrength.summaries import PanelSummary, summarise
-from prefstrength.surface import Box, CellSurfaces
+from prefstrength.choice.kernel import log_probability
+from prefstrength.choice.mixing.gamma import Gamma
+from prefstrength.choice.mixing.inverse_gaussian import InverseGaussian
+from prefstrength.choice.mixing.log_normal import LogNormal
+from prefstrength.choice.mixing.normal import Normal
+from prefstrength.choice.mixing.point_mass import PointMass
+from prefstrength.data.simulation import simulate
+from prefstrength.likelihood.batch import NUMPY, log_probabilities, pairs_by_cell
+from prefstrength.likelihood.cells import CellLaws, law
+from prefstrength.likelihood.data import LikelihoodData
+from prefstrength.likelihood.exact import exact_panels
+from prefstrength.likelihood.panel_summary import PanelSummary
+from prefstrength.likelihood.summaries import summarise
+from prefstrength.likelihood.surfaces import Box, CellSurfaces
 
 families = pytest.mark.parametrize(
     "family", [PointMass, Normal, LogNormal, Gamma, InverseGaussian], ids=lambda f: f.__name__

@@ -9,7 +9,7 @@ from tqdm.auto import tqdm
 
 from prefstrength.inference.mode import Mode
 from prefstrength.inference.problem import Problem
-from prefstrength.surface import CellSurfaces
+from prefstrength.likelihood.surfaces import CellSurfaces
 
 __all__ = ["ENOUGH", "PARETO_K", "ImportanceDraws", "importance_sample", "laplace_sample"]
 

@@ -7,15 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from prefstrength.choice.logit import log_choice
+from prefstrength.choice.mixing.base import Mixing
+from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.inference.mode import Mode
 from prefstrength.inference.nuts import nuts_sample
+from prefstrength.inference.population import Population
 from prefstrength.inference.prepare import prepare
 from prefstrength.inference.problem import Problem
-from prefstrength.likelihood import LikelihoodData, NotIntegrableError
-from prefstrength.logit import log_choice
-from prefstrength.mixing import Mixing, PointMass
-from prefstrength.models import Population
-from prefstrength.quantiles import CellLaws
+from prefstrength.likelihood.cells import CellLaws
+from prefstrength.likelihood.data import LikelihoodData, NotIntegrableError
 
 __all__ = ["CHOOSER_SAMPLES", "every_kth", "latent_sample", "tastes"]
 

@@ -6,15 +6,18 @@ from typing import Any
 
 import numpy as np
 
+from prefstrength.choice.mixing.base import Mixing
+from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.errors import SamplingWarning
 from prefstrength.inference.mode import Mode, find_mode, not_ruled_out
+from prefstrength.inference.population import Population
 from prefstrength.inference.problem import Problem, laws_of
-from prefstrength.likelihood import LikelihoodData, build_likelihood, likelihood_error
-from prefstrength.mixing import Mixing, PointMass
-from prefstrength.models import Population
-from prefstrength.quantiles import CellLaws
-from prefstrength.summaries import PairSummary, PanelSummary, Summary, summarise
-from prefstrength.surface import SIDE, Box, CellSurfaces
+from prefstrength.likelihood.build import build_likelihood, likelihood_error
+from prefstrength.likelihood.cells import CellLaws
+from prefstrength.likelihood.data import LikelihoodData
+from prefstrength.likelihood.panel_summary import PairSummary, PanelSummary
+from prefstrength.likelihood.summaries import Summary, summarise
+from prefstrength.likelihood.surfaces import SIDE, Box, CellSurfaces
 
 __all__ = ["TOLERANCE", "Prepared", "prepare"]
 

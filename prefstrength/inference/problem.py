@@ -18,9 +18,9 @@ from numpyro import handlers
 from numpyro.distributions import biject_to, constraints
 from numpyro.infer.util import constrain_fn, potential_energy
 
-from prefstrength.models import Population
-from prefstrength.quantiles import CellLaws, location_dispersion
-from prefstrength.surface import CellSurfaces
+from prefstrength.inference.population import Population
+from prefstrength.likelihood.cells import CellLaws, location_dispersion
+from prefstrength.likelihood.surfaces import CellSurfaces
 
 __all__ = ["Problem", "Shifts", "Structure", "laws_of", "potential", "prior_draws"]
 
@@ -189,7 +189,7 @@ class Problem:
     ----------
     population : Population
     likelihood : pytree with ``total(laws)``
-        Such as :class:`~prefstrength.compress.PanelTables`; may be replaced by another.
+        Such as :class:`~prefstrength.likelihood.panels.PanelTables`; may be replaced by another.
     """
 
     def __init__(self, population: Population, likelihood: Likelihood) -> None:

@@ -6,16 +6,17 @@ from typing import Any
 
 import numpy as np
 
+from prefstrength.choice.mixing.base import Mixing
+from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.errors import InputError, SamplingWarning
 from prefstrength.inference.importance import PARETO_K, importance_sample, laplace_sample
 from prefstrength.inference.latent import latent_sample
 from prefstrength.inference.nuts import nuts_sample
+from prefstrength.inference.population import Population
 from prefstrength.inference.prepare import TOLERANCE, Prepared, prepare
 from prefstrength.inference.svi import svi_sample
-from prefstrength.likelihood import LikelihoodData, NotIntegrableError
-from prefstrength.mixing import Mixing, PointMass
-from prefstrength.models import Population
-from prefstrength.streaming.data import CompressedData
+from prefstrength.likelihood.compressed import CompressedData
+from prefstrength.likelihood.data import LikelihoodData, NotIntegrableError
 
 __all__ = ["METHODS", "Sampled", "sample"]
 
@@ -74,7 +75,7 @@ def sample(
     chains: int,
     progress: bool,
 ) -> Sampled:
-    """Draw from the posterior of the population level; see :func:`prefstrength.inference.fit`.
+    """Draw from the posterior of the population level; see :func:`prefstrength.models.fitting.fit`.
 
     Must run where JAX computes in float64.
     """

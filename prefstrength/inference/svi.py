@@ -18,13 +18,13 @@ from numpyro.optim import Adam
 from scipy.stats import qmc
 from tqdm.auto import tqdm
 
+from prefstrength.choice.logit import log_choice
+from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.errors import InputError
 from prefstrength.inference.latent import CHOOSER_SAMPLES, every_kth, tastes
-from prefstrength.likelihood import LikelihoodData
-from prefstrength.logit import log_choice
-from prefstrength.mixing import PointMass
-from prefstrength.models import Population
-from prefstrength.quantiles import CellLaws
+from prefstrength.inference.population import Population
+from prefstrength.likelihood.cells import CellLaws
+from prefstrength.likelihood.data import LikelihoodData
 
 __all__ = ["svi_sample"]
 

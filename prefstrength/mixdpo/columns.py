@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from datasets import Dataset
 
+from prefstrength.choice.learned_parts import LearnedCovariate, shown
 from prefstrength.errors import InputError
-from prefstrength.learned import LearnedCovariate, shown
 
 __all__ = [
     "UNKNOWN",

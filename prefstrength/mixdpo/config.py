@@ -9,13 +9,14 @@ from typing import Any
 
 from trl import DPOConfig
 
+from prefstrength.choice.learned_parts import MODES, LearnedCovariate, shown
+from prefstrength.choice.mixing.families import MIXINGS
+from prefstrength.choice.strength_prior import StrengthPrior
 from prefstrength.errors import DataWarning, InputError
-from prefstrength.learned import MODES, LearnedCovariate, shown
-from prefstrength.mixdpo.objectives import ESTIMATORS
-from prefstrength.mixdpo.registry import OBJECTIVES
-from prefstrength.mixdpo.strength import Strength, shift_priors
-from prefstrength.mixing import MIXINGS
-from prefstrength.prior import StrengthPrior
+from prefstrength.mixdpo.objectives.losses import ESTIMATORS
+from prefstrength.mixdpo.objectives.registry import OBJECTIVES
+from prefstrength.mixdpo.shifts import shift_priors
+from prefstrength.mixdpo.strength import Strength
 
 __all__ = ["MixDPOConfig"]
 
@@ -87,7 +88,7 @@ class MixDPOConfig(DPOConfig):
         Number of training pairs N that the prior is weighed against, > 0; default the length of
         ``train_dataset``. Needed where the length is not known (streaming).
     objective : {"mixdpo", "odpo", "beta-dpo", "smpo", "capo"}, default "mixdpo"
-        What is minimised (:mod:`prefstrength.mixdpo.objectives`). ``"odpo"``, ``"smpo"`` and
+        What is minimised (:mod:`prefstrength.mixdpo.objectives.losses`). ``"odpo"``, ``"smpo"`` and
         ``"capo"`` want the columns ``reward_chosen`` and ``reward_rejected``; ``"capo"`` is no
         likelihood and wants a frozen strength.
     estimator : {"exact", "monte-carlo"}, default "exact"

@@ -1,8 +1,9 @@
 r"""The law of strength while it is learned.
 
 Training changes at least two numbers (one for PointMass): the location, log of the mean strength,
-and the dispersion, log of the spread, as in :mod:`prefstrength.prior`. They are unconstrained, so
-that any step of an optimizer leads to a law, and they say the same for every family.
+and the dispersion, log of the spread, as in :mod:`prefstrength.choice.strength_prior`. They are
+unconstrained, so that any step of an optimizer leads to a law, and they say the same for every
+family.
 
 With N training pairs, data term :math:`\ell_i` and prior :math:`\pi`, training minimises
 
@@ -25,7 +26,6 @@ less, so that shifts which are held tightly stay, whatever the rate.
 """
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import metadata
@@ -34,34 +34,32 @@ from typing import Any, Self
 import torch
 from torch import nn
 
-from prefstrength.errors import DataWarning, InputError
-from prefstrength.learned import (
+from prefstrength.choice.learned_parts import (
     MODES,
     DeltaSettings,
     LearnedCovariate,
     LearnedGroup,
-    LearnedStrength,
     ShiftPrior,
-    shown,
 )
-from prefstrength.mixing import MIXINGS, Mixing
-from prefstrength.prior import (
-    StrengthPrior,
+from prefstrength.choice.learned_strength import LearnedStrength
+from prefstrength.choice.mixing.base import Mixing
+from prefstrength.choice.mixing.families import MIXINGS
+from prefstrength.choice.mixing.location_dispersion import (
     cv_from_dispersion,
     dispersion_from_cv,
     location_dispersion,
     mixing_from,
 )
+from prefstrength.choice.strength_prior import StrengthPrior
+from prefstrength.errors import InputError
+from prefstrength.mixdpo.shifts import beside, freed, held_values, parameter, unit, vector
 
-__all__ = ["MOST_FOLLOWED", "MOST_LOGGED", "MOST_POINTS", "Strength", "shift_priors"]
+__all__ = ["MOST_FOLLOWED", "MOST_LOGGED", "MOST_POINTS", "Strength"]
 
 #: Groups with the most pairs of which the law is logged, and of which the trajectory is kept.
 MOST_LOGGED, MOST_FOLLOWED = 20, 200
 #: Optimizer steps up to which each has a point in the trajectory; of more, every k-th.
 MOST_POINTS = 10_000
-
-# Prior sd from which on a shift is learned in log units; below, in units of its sd over this.
-_WIDE = 0.1
 
 
 class Strength(nn.Module):
@@ -87,8 +85,8 @@ class Strength(nn.Module):
     pairs : dict, optional
         Level to its number of training pairs.
     covariates : dict, optional
-        Column to a :class:`~prefstrength.learned.LearnedCovariate`: how it is standardised, and
-        the prior sd of its coefficient, which starts at 0.
+        Column to a :class:`~prefstrength.choice.learned_parts.LearnedCovariate`: how it is
+        standardised, and the prior sd of its coefficient, which starts at 0.
 
     Attributes
     ----------
@@ -153,9 +151,9 @@ class Strength(nn.Module):
             )
         mixing_from(family, location, dispersion)  # an unknown family stops here
         self.family, self.mode, self.prior = family, mode, prior
-        self.location = _parameter(location, learned=mode == "joint")
+        self.location = parameter(location, learned=mode == "joint")
         self.dispersion = (
-            None if dispersion is None else _parameter(dispersion, learned=mode != "frozen")
+            None if dispersion is None else parameter(dispersion, learned=mode != "frozen")
         )
         self.group_column = group_column
         self.groups = dict(groups or {})
@@ -182,18 +180,18 @@ class Strength(nn.Module):
         if not self.groups:
             return
         shifts = list(self.groups.values())
-        self.register_buffer("location_centre", _vector([each.location for each in shifts]))
-        self.register_buffer("location_scale", _vector([each.location_scale for each in shifts]))
+        self.register_buffer("location_centre", vector([each.location for each in shifts]))
+        self.register_buffer("location_scale", vector([each.location_scale for each in shifts]))
         zero = [0.0] * len(shifts)
-        self.location_free = _parameter(zero, learned=self.mode == "joint")
+        self.location_free = parameter(zero, learned=self.mode == "joint")
         if self.dispersion is None:
             return
         spreads = [(each.dispersion, each.dispersion_scale) for each in shifts]
         if any(value is None for spread in spreads for value in spread):
             raise InputError(f"Expected a shift of the dispersion of {self.family}; got none.")
-        self.register_buffer("dispersion_centre", _vector([value for value, _ in spreads]))
-        self.register_buffer("dispersion_scale", _vector([scale for _, scale in spreads]))
-        self.dispersion_free = _parameter(zero, learned=self.mode != "frozen")
+        self.register_buffer("dispersion_centre", vector([value for value, _ in spreads]))
+        self.register_buffer("dispersion_scale", vector([scale for _, scale in spreads]))
+        self.dispersion_free = parameter(zero, learned=self.mode != "frozen")
 
     def _add_covariates(self) -> None:
         if not self.covariates:
@@ -204,10 +202,10 @@ class Strength(nn.Module):
                 "which holds it. Leave the covariates out, or learn the mean."
             )
         each = self.covariates.values()
-        self.register_buffer("covariate_mean", _vector([one.mean for one in each]))
-        self.register_buffer("covariate_sd", _vector([one.sd for one in each]))
-        self.register_buffer("coefficient_scale", _vector([one.scale for one in each]))
-        self.coefficient_free = _parameter([0.0] * len(each), learned=True)
+        self.register_buffer("covariate_mean", vector([one.mean for one in each]))
+        self.register_buffer("covariate_sd", vector([one.sd for one in each]))
+        self.register_buffer("coefficient_scale", vector([one.scale for one in each]))
+        self.coefficient_free = parameter([0.0] * len(each), learned=True)
 
     @classmethod
     def from_prior(cls, prior: StrengthPrior, mode: str = "joint", **shifts: Any) -> Self:
@@ -248,27 +246,27 @@ class Strength(nn.Module):
         """
         location, dispersion = self.location, self.dispersion
         if group is not None:
-            location = _beside(location + self.location_shift(), group)[group]
+            location = beside(location + self.location_shift(), group)[group]
             if dispersion is not None:
-                dispersion = _beside(dispersion + self.dispersion_shift(), group)[group]
+                dispersion = beside(dispersion + self.dispersion_shift(), group)[group]
         if covariates is not None:
-            gamma = _beside(self.coefficients(), covariates)
-            location = _beside(location, covariates) + covariates.to(gamma.dtype) @ gamma
+            gamma = beside(self.coefficients(), covariates)
+            location = beside(location, covariates) + covariates.to(gamma.dtype) @ gamma
             if dispersion is not None:
-                dispersion = _beside(dispersion, covariates).expand(location.shape)
+                dispersion = beside(dispersion, covariates).expand(location.shape)
         return mixing_from(self.family, location, dispersion, torch.exp)
 
     def location_shift(self) -> torch.Tensor:
         """Log mean of every group less that of the common law, shape (group,)."""
-        return self.location_centre + _held(self.location_free, self.location_scale)
+        return self.location_centre + held_values(self.location_free, self.location_scale)
 
     def dispersion_shift(self) -> torch.Tensor:
         """Log spread of every group less that of the common law, shape (group,)."""
-        return self.dispersion_centre + _held(self.dispersion_free, self.dispersion_scale)
+        return self.dispersion_centre + held_values(self.dispersion_free, self.dispersion_scale)
 
     def coefficients(self) -> torch.Tensor:
         """Change of the log mean for one sd of each covariate, shape (covariate,)."""
-        return _held(self.coefficient_free, self.coefficient_scale)
+        return held_values(self.coefficient_free, self.coefficient_scale)
 
     def current(self) -> Mixing:
         """Law with parameters as plain numbers; the common one where groups have theirs."""
@@ -332,7 +330,7 @@ class Strength(nn.Module):
         for name in ("location", "dispersion", "coefficient"):
             free = getattr(self, f"{name}_free", None)
             if free is not None and free.requires_grad:
-                z = free / _unit(getattr(self, f"{name}_scale"))
+                z = free / unit(getattr(self, f"{name}_scale"))
                 total = total + (z**2).sum() / 2
         if self.prior is None:
             return total
@@ -468,7 +466,7 @@ class Strength(nn.Module):
             self._restore_groups(learned)
             if self.covariates:
                 values = [learned.covariates[name].coefficient for name in self.covariates]
-                self.coefficient_free.copy_(_freed(_vector(values), self.coefficient_scale))
+                self.coefficient_free.copy_(freed(vector(values), self.coefficient_scale))
         self.steps, self.trajectory = learned.steps, [dict(each) for each in learned.trajectory]
         self.group_trajectories = {
             level: [dict(point) for point in learned.groups[level].trajectory]
@@ -515,81 +513,12 @@ class Strength(nn.Module):
             location_dispersion(MIXINGS[self.family](**each.parameters))
             for each in (learned.groups[level] for level in self.groups)
         ]
-        shift = _vector([law[0] for law in laws]) - self.location
-        self.location_free.copy_(_freed(shift - self.location_centre, self.location_scale))
+        shift = vector([law[0] for law in laws]) - self.location
+        self.location_free.copy_(freed(shift - self.location_centre, self.location_scale))
         if self.dispersion is not None:
-            shift = _vector([law[1] for law in laws]) - self.dispersion
-            free = _freed(shift - self.dispersion_centre, self.dispersion_scale)
+            shift = vector([law[1] for law in laws]) - self.dispersion
+            free = freed(shift - self.dispersion_centre, self.dispersion_scale)
             self.dispersion_free.copy_(free)
-
-
-def shift_priors(
-    levels: Sequence[str],
-    column: str,
-    prior: StrengthPrior | None,
-    family: str,
-    location_scale: float,
-    dispersion_scale: float,
-) -> dict[str, ShiftPrior]:
-    """Priors of what sets the levels of a column apart, from the analysis where it knows them.
-
-    Parameters
-    ----------
-    levels : sequence of str
-        Of ``column``.
-    column : str
-        Where ``prior.groups`` has ``<column>=<level>``, the shifts of that level are centred on
-        the log of its ``relative_mean`` and on its ``dispersion`` less that of all, and the
-        latter has the sd ``dispersion_sd``.
-    prior : StrengthPrior or None
-    family : str
-        Of the mixing distribution; PointMass has no dispersion.
-    location_scale, dispersion_scale : float
-        Prior sds of the shifts, the second where the prior says nothing of a level.
-
-    Returns
-    -------
-    dict
-        Level to :class:`~prefstrength.learned.ShiftPrior`.
-
-    Warns
-    -----
-    DataWarning
-        If the prior knows some of the levels alone.
-
-    Examples
-    --------
-    >>> shift_priors(["east", "west"], "region", None, "Gamma", 0.3, 0.2)["west"]
-    ShiftPrior(location=0.0, location_scale=0.3, dispersion=0.0, dispersion_scale=0.2)
-    """
-    common = (None, None) if family == "PointMass" else (0.0, dispersion_scale)
-    known = prior.groups if prior is not None else {}
-    out, lacking = {}, []
-    for level in levels:
-        group = known.get(f"{column}={level}")
-        if group is None or prior is None:
-            lacking.append(level)
-            out[level] = ShiftPrior(0.0, location_scale, *common)
-            continue
-        relative = group.get("relative_mean", 1.0)
-        if not relative > 0:
-            raise InputError(
-                f"Expected a positive relative_mean of group {column}={level} in the prior; got "
-                f"{relative}. Higher rewards are not preferred there: leave the group's pairs out."
-            )
-        own = common
-        if prior.dispersion is not None and group.get("dispersion") is not None:
-            centre = group["dispersion"] - prior.dispersion
-            own = centre, group.get("dispersion_sd", dispersion_scale)
-        out[level] = ShiftPrior(math.log(relative), location_scale, *own)
-    if 0 < len(lacking) < len(levels):
-        warnings.warn(
-            f"The strength prior knows nothing of {len(lacking)} of {len(levels)} levels of "
-            f"{column} ({shown(lacking)}); they start at the common law.",
-            DataWarning,
-            stacklevel=2,
-        )
-    return out
 
 
 def _summary(family: str, location: float, dispersion: float | None) -> dict[str, float]:
@@ -598,34 +527,6 @@ def _summary(family: str, location: float, dispersion: float | None) -> dict[str
         "mean": math.exp(location),
         "cv": cv_from_dispersion(family, dispersion),
     }
-
-
-def _parameter(value: float | list[float], *, learned: bool) -> nn.Parameter:
-    return nn.Parameter(torch.tensor(value, dtype=torch.float64), requires_grad=learned)
-
-
-def _vector(values: Sequence[float | None]) -> torch.Tensor:
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def _unit(scale: torch.Tensor) -> torch.Tensor:
-    """Prior sd of what is learned, where that of the shift is ``scale``."""
-    return scale.clamp(min=_WIDE)
-
-
-def _held(free: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """Shifts from what is learned of them."""
-    return free * (scale / _unit(scale))
-
-
-def _freed(shift: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    return shift * (_unit(scale) / scale)
-
-
-def _beside(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """On the device of ``like``, in double precision where it has it (Apple's GPUs have not)."""
-    dtype = torch.float32 if like.device.type == "mps" else torch.float64
-    return values.to(device=like.device, dtype=dtype)
 
 
 def _versions() -> dict[str, str]:

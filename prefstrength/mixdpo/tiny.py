@@ -12,7 +12,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from prefstrength._files import atomic_directory, require_replaceable
+from prefstrength._shared.files import atomic_directory, require_replaceable
 from prefstrength.errors import InputError
 
 __all__ = ["make_tiny_model", "one_thread"]

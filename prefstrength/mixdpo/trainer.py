@@ -1,30 +1,31 @@
 r"""MixDPO on TRL's DPO trainer.
 
 TRL computes the log-ratios, their difference Δ, and :math:`-\log\sigma(\beta\Delta)`. An objective
-is hosted in that one expression: :class:`_HostedStrength` stands in the place of β for the time of
+is hosted in that one expression: :class:`HostedStrength` stands in the place of β for the time of
 the loss and answers ``beta * delta`` with a :class:`_Logit`, of which the log-sigmoid is minus the
 loss of every pair. Whatever TRL does around it (adapters, precomputed reference,
 mixture-of-experts losses, metrics) stays TRL's own. What is leaned on is checked in every step,
 and by a contract test.
 """
 
-import json
 import math
 import os
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset, IterableDataset
 from safetensors.torch import load_file, save
-from transformers import PreTrainedModel, TrainerCallback, get_scheduler
+from transformers import TrainerCallback, get_scheduler
 from trl import DPOTrainer
 
-from prefstrength._files import atomic_write_bytes
+from prefstrength._shared.files import atomic_write_bytes
+from prefstrength.choice.learned_parts import DeltaSettings
+from prefstrength.choice.learned_strength import FILE_NAME, LearnedStrength
+from prefstrength.choice.mixing.base import Mixing
 from prefstrength.errors import DataWarning, InputError
-from prefstrength.learned import FILE_NAME, DeltaSettings, LearnedStrength
+from prefstrength.mixdpo.checkpoints import STATE_NAME, last_checkpoint
 from prefstrength.mixdpo.columns import (
     CarriedColumns,
     check_columns,
@@ -39,17 +40,21 @@ from prefstrength.mixdpo.columns import (
     standardisation,
 )
 from prefstrength.mixdpo.config import MixDPOConfig
-from prefstrength.mixdpo.metrics import group_means, overall_means
-from prefstrength.mixdpo.objectives import mean_strength
-from prefstrength.mixdpo.registry import OBJECTIVES, Batch, Running
+from prefstrength.mixdpo.dataset_checks import (
+    check_model,
+    check_pairs,
+    is_tokenized,
+    model_name,
+    named,
+    warn_of_missing,
+)
+from prefstrength.mixdpo.evaluation.metrics import group_means, overall_means
+from prefstrength.mixdpo.hosted_strength import HostedStrength
+from prefstrength.mixdpo.objectives.losses import mean_strength
+from prefstrength.mixdpo.objectives.registry import OBJECTIVES, Batch, Running
 from prefstrength.mixdpo.strength import MOST_POINTS, Strength
-from prefstrength.mixdpo.weights import require_safetensors
-from prefstrength.mixing import Mixing
 
-__all__ = ["MixDPOTrainer", "last_checkpoint"]
-
-#: Exact parameters of the strength and the state of its optimizer, in every checkpoint.
-STATE_NAME = "strength_state.safetensors"
+__all__ = ["MixDPOTrainer"]
 
 # In the same file: β-DPO's running threshold, and where the schedule of the strength's rate is.
 _THRESHOLD = "objective.threshold"
@@ -147,30 +152,30 @@ class MixDPOTrainer(DPOTrainer):
         **kwargs: Any,
     ) -> None:
         model = os.fspath(model) if isinstance(model, os.PathLike) else model
-        name = _model_name(model)
+        name = model_name(model)
         if args is None:
             args = MixDPOConfig(f"{Path(name).name or 'model'}-MixDPO")
         elif not isinstance(args, MixDPOConfig):
             raise TypeError(f"Expected args as a MixDPOConfig; got {type(args).__name__}.")
-        _check_model(model, name, ref_model, args, kwargs)
+        check_model(model, name, ref_model, args, kwargs)
         if isinstance(model, str):
             options: Any = args.model_init_kwargs or {}  # a dict once the arguments are read
             args.model_init_kwargs = {"use_safetensors": True, **options}
         rewards = OBJECTIVES[args.objective].columns
         weights = () if args.weight_column is None else (args.weight_column,)
-        _check_pairs(train_dataset, "train_dataset")
+        check_pairs(train_dataset, "train_dataset")
         check_columns(train_dataset, "train_dataset", rewards, weights)
-        for label, dataset in _named(eval_dataset):
-            _check_pairs(dataset, label)
+        for label, dataset in named(eval_dataset):
+            check_pairs(dataset, label)
             check_columns(dataset, label, rewards, ())
-        self._levels = levels_of(_named(eval_dataset), args.group_columns or ())
+        self._levels = levels_of(named(eval_dataset), args.group_columns or ())
         self._reported = tuple(self._levels)
         check_level_names(self._levels)
         self.strength = self._build_strength(args, train_dataset)
         if args.strength_group_column is not None:
             # Evaluation pairs are of these levels, or stop here.
             self._levels[args.strength_group_column] = list(self.strength.groups)
-        for label, dataset in _named(eval_dataset):
+        for label, dataset in named(eval_dataset):
             self._check_strength_columns(dataset, label)
 
         self._objective = OBJECTIVES[args.objective]
@@ -272,7 +277,7 @@ class MixDPOTrainer(DPOTrainer):
                 loss = loss * weights
             return loss
 
-        hosted = _HostedStrength(mean, pair_loss)
+        hosted = HostedStrength(mean, pair_loss)
         self.beta = hosted  # type: ignore[assignment]
         try:
             result = super()._compute_loss(model, inputs, return_outputs)
@@ -301,13 +306,13 @@ class MixDPOTrainer(DPOTrainer):
 
     def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> Any:
         given = eval_dataset if not isinstance(eval_dataset, str) else None
-        for label, dataset in _named(given):
-            if not _is_tokenized(dataset):
-                _check_pairs(dataset, label)
+        for label, dataset in named(given):
+            if not is_tokenized(dataset):
+                check_pairs(dataset, label)
             check_columns(dataset, label, self._objective.columns, ())
             self._check_strength_columns(dataset, label)
             check_levels(dataset, label, self._levels)
-            _warn_of_missing(dataset, label, self._reported)
+            warn_of_missing(dataset, label, self._reported)
         return super().evaluate(eval_dataset, *args, **kwargs)
 
     def evaluation_loop(
@@ -552,75 +557,8 @@ class MixDPOTrainer(DPOTrainer):
             self._running.threshold = load_file(path)[_THRESHOLD]
 
 
-class _HostedStrength:
-    """Stands where TRL's DPO loss has β.
-
-    TRL multiplies β with Δ for the loss, then with the detached log-ratios of chosen and rejected
-    for the rewards it logs. The first product becomes the objective, the others the log-ratio
-    times the mean strength, of all pairs or of each.
-    """
-
-    def __init__(
-        self, mean: float | torch.Tensor, pair_loss: Callable[[torch.Tensor], torch.Tensor]
-    ) -> None:
-        self._mean = mean
-        self._pair_loss = pair_loss
-        self._seen: list[torch.Tensor] = []
-
-    def __mul__(self, log_ratio: torch.Tensor) -> Any:
-        self._seen.append(log_ratio.detach())
-        if len(self._seen) == 1:
-            # The gradient of the dispersion is a small difference of large parts, and Adam makes
-            # its rounding as large as itself: in double precision it does not depend on how a
-            # batch is cut. (Apple's GPUs have none.)
-            exact = log_ratio if log_ratio.device.type == "mps" else log_ratio.double()
-            return _Logit(self._pair_loss(exact).to(log_ratio.dtype))
-        mean = self._mean.to(log_ratio) if isinstance(self._mean, torch.Tensor) else self._mean
-        return mean * log_ratio
-
-    __rmul__ = __mul__
-
-    @property
-    def delta(self) -> torch.Tensor:
-        return self._seen[0]
-
-    def check(self, lengths: tuple[torch.Tensor, ...] | None = None) -> None:
-        """Stop where TRL no longer multiplies as it did; lengths where log-ratios are divided."""
-        if len(self._seen) == 3:
-            delta, chosen, rejected = self._seen
-            if lengths is not None:
-                chosen, rejected = chosen / lengths[0], rejected / lengths[1]
-            if torch.equal(torch.nan_to_num(delta), torch.nan_to_num(chosen - rejected)):
-                return
-        raise RuntimeError(
-            "TRL's DPO loss no longer multiplies beta with the log-ratio difference, then with "
-            f"the log-ratios of chosen and rejected; got {len(self._seen)} products. The loss "
-            "would not be the objective's. Install the TRL that prefstrength's mixdpo extra asks "
-            "for."
-        )
-
-
 def _detached(law: Mixing) -> dict[str, torch.Tensor]:
     return {name: value.detach() for name, value in law.parameters.items()}
-
-
-class _Logit:
-    """What stands for a logit whose log-sigmoid is minus the loss of every pair."""
-
-    def __init__(self, loss: torch.Tensor) -> None:
-        self._loss = loss
-
-    @classmethod
-    def __torch_function__(
-        cls, function: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> torch.Tensor:
-        if function is not torch.nn.functional.logsigmoid:
-            raise RuntimeError(
-                "TRL's DPO loss no longer takes the log-sigmoid of beta times the log-ratio "
-                f"difference, but {getattr(function, '__name__', function)}. Install the TRL that "
-                "prefstrength's mixdpo extra asks for."
-            )
-        return -args[0]._loss
 
 
 class _StrengthCallback(TrainerCallback):
@@ -645,60 +583,6 @@ class _StrengthCallback(TrainerCallback):
         self._trainer._step_strength()
 
 
-# -- checkpoints -----------------------------------------------------------------------------------
-
-
-def last_checkpoint(folder: str | os.PathLike[str], *, strength: bool = True) -> str | None:
-    """The newest checkpoint of a run that was written to its end.
-
-    Parameters
-    ----------
-    folder : path
-        ``output_dir`` of the run.
-    strength : bool
-        Whether it must hold a strength; ``False`` for the run of another trainer, such as
-        supervised fine-tuning.
-
-    Returns
-    -------
-    str or None
-        Its path, for ``trainer.train(resume_from_checkpoint=...)``; ``None`` where there is none.
-
-    Warns
-    -----
-    DataWarning
-        If a newer one is incomplete, as a process leaves it that was killed while saving, or
-        holds a model alone.
-
-    Examples
-    --------
-    >>> last_checkpoint("runs/never-started") is None
-    True
-    """
-    found = []
-    for path in Path(folder).glob("checkpoint-*"):
-        number = path.name.removeprefix("checkpoint-")
-        if path.is_dir() and number.isdigit():
-            found.append((int(number), path))
-    for _, path in sorted(found, reverse=True):
-        lacks = _lacks(path, strength)
-        if lacks is None:
-            return str(path)
-        warnings.warn(f"{path} {lacks}; it is passed over.", DataWarning, stacklevel=2)
-    return None
-
-
-def _lacks(checkpoint: Path, strength: bool) -> str | None:
-    """What keeps a run from going on from a checkpoint."""
-    try:  # transformers writes the state of a run last
-        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return "is not complete"
-    if strength and not (checkpoint / STATE_NAME).is_file():
-        return f"has no {STATE_NAME} (save_only_model=True, or another trainer's)"
-    return None
-
-
 # -- at the door -----------------------------------------------------------------------------------
 
 
@@ -718,128 +602,3 @@ def _delta_settings(args: MixDPOConfig, num_pairs: int | None) -> DeltaSettings:
         args.objective,
         arguments,
     )
-
-
-def _warn_of_missing(dataset: Any, label: str, factors: tuple[str, ...]) -> None:
-    present = list(next(iter(dataset)))
-    missing = [factor for factor in factors if factor not in present]
-    if missing:
-        warnings.warn(
-            f"Expected the group_columns {', '.join(factors)} in {label}; got no "
-            f"{' and no '.join(missing)}, so that their metrics are missing. Add the columns.",
-            DataWarning,
-            stacklevel=3,
-        )
-
-
-def _model_name(model: Any) -> str:
-    if isinstance(model, str):
-        return model
-    if not hasattr(model, "config"):
-        raise TypeError(
-            f"Expected model as a name, a path or a transformers model; got {type(model).__name__}."
-        )
-    return getattr(model.config, "_name_or_path", "")
-
-
-def _check_model(
-    model: Any, name: str, ref_model: Any, args: MixDPOConfig, kwargs: dict[str, Any]
-) -> None:
-    """Find the model that cannot be a policy."""
-    if isinstance(model, str):
-        local = model.startswith((".", "/", "~")) or model.count("/") > 1
-        if local and not Path(model).is_dir():
-            raise InputError(
-                f"Expected a model's folder or its name on the hub; got {model!r}, where there is "
-                "no folder. Check the path."
-            )
-        options: Any = args.model_init_kwargs or {}
-        if options.get("use_safetensors", True):
-            require_safetensors(model)
-        return
-    reloads = isinstance(model, PreTrainedModel) and not (
-        ref_model is not None or kwargs.get("peft_config") or args.precompute_ref_log_probs
-    )
-    if not name and (reloads or kwargs.get("processing_class") is None):
-        raise InputError(
-            "Expected a model that was loaded from a path, from where its "
-            f"{'reference' if reloads else 'tokenizer'} is loaded too; got a "
-            f"{type(model).__name__} that exists in memory alone. Save model and tokenizer with "
-            "save_pretrained(folder) and give the folder."
-        )
-    if reloads:
-        require_safetensors(name)
-
-
-def _named(dataset: Any) -> list[tuple[str, Any]]:
-    if dataset is None:
-        return []
-    if isinstance(dataset, dict):
-        return [(f"eval_dataset[{key!r}]", value) for key, value in dataset.items()]
-    return [("eval_dataset", dataset)]
-
-
-def _is_tokenized(dataset: Any) -> bool:
-    """Whether a dataset went through TRL's preparation, as those of a trainer have."""
-    columns = getattr(dataset, "column_names", None)
-    return columns is not None and "prompt_ids" in columns
-
-
-def _check_pairs(dataset: Any, label: str) -> None:
-    """Find in the pairs what would stop training later, in words that do not help."""
-    if not isinstance(dataset, Dataset | IterableDataset):
-        hint = (
-            " Give datasets.Dataset.from_pandas(pairs[['prompt', 'chosen', 'rejected']])."
-            if hasattr(dataset, "to_dict") and hasattr(dataset, "columns")
-            else ""
-        )
-        raise TypeError(
-            f"Expected {label} as a datasets.Dataset or IterableDataset; got "
-            f"{type(dataset).__name__}.{hint}"
-        )
-    first = next(iter(dataset), None)
-    if first is None:
-        raise InputError(
-            f"Expected preference pairs in {label}; got none. A filter may have removed all of "
-            "them. Check how it was made."
-        )
-    names = ("prompt", "chosen", "rejected")
-    if "image" in first or "images" in first:
-        return  # TRL's own checks know pictures better
-    missing = [name for name in names if name not in first]
-    if missing:
-        raise InputError(
-            f"Expected columns prompt, chosen and rejected in {label}; got no "
-            f"{' and no '.join(missing)} among {', '.join(first)}. Rename the columns; where the "
-            "prompt is part of both responses, map trl.extract_prompt over the dataset."
-        )
-    kinds = {name: type(first[name]) for name in names}
-    if set(kinds.values()) not in ({str}, {list}):
-        shown = ", ".join(f"{name} {kind.__name__}" for name, kind in kinds.items())
-        raise InputError(
-            f"Expected prompt, chosen and rejected in {label} as three texts, or as three lists "
-            f"of messages; got {shown} in the first pair. A value may be missing. "
-            "Bring all pairs into one form."
-        )
-    if isinstance(dataset, Dataset):
-        _check_rows(dataset, label, names)
-
-
-def _check_rows(dataset: Dataset, label: str, names: tuple[str, ...]) -> None:
-    for name in names:
-        if dataset.data.column(name).null_count:
-            empty = [index for index, value in enumerate(dataset[name]) if value is None]
-            if empty:
-                raise InputError(
-                    f"Expected a text in column {name} of every pair in {label}; got none in "
-                    f"{len(empty)} of {len(dataset)} (first rows: "
-                    f"{', '.join(map(str, empty[:3]))}). Drop these pairs."
-                )
-    if "tie" in dataset.column_names:
-        ties = [index for index, tie in enumerate(dataset["tie"]) if tie]
-        if ties:
-            raise InputError(
-                f"Expected a preference in every pair of {label}; got {len(ties)} of "
-                f"{len(dataset)} marked as ties (first rows: {', '.join(map(str, ties[:3]))}). "
-                "In a tie, chosen and rejected are arbitrary. Drop these pairs."
-            )

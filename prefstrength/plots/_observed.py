@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from prefstrength._words import listed
-from prefstrength.choices import Choices
+from prefstrength._shared.words import listed
+from prefstrength.data.choices import Choices
 from prefstrength.errors import InputError
-from prefstrength.fit import Fit
-from prefstrength.strength import situations_of_choosers
+from prefstrength.posterior.fit import Fit
+from prefstrength.posterior.laws import situations_of_choosers
 
 __all__ = ["Bins", "Observed", "bins", "cell_weights", "check_factor", "observed"]
 

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from prefstrength._words import shown
+from prefstrength._shared.words import shown
 from prefstrength.errors import InputError
 
 __all__ = [

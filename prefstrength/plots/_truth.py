@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
-from prefstrength._words import shown
+from prefstrength._shared.words import shown
+from prefstrength.choice.mixing.base import Mixing
+from prefstrength.choice.mixing.families import MIXINGS
 from prefstrength.errors import InputError
-from prefstrength.mixing import MIXINGS, Mixing
 
 __all__ = ["Truth"]
 

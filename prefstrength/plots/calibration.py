@@ -1,9 +1,10 @@
 """Simulation-based calibration: ranks of true values, and where they should lie."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 
 from prefstrength.errors import InputError
@@ -18,10 +19,6 @@ from prefstrength.plots._style import (
     short,
     style,
 )
-from prefstrength.uniformity import ecdf_band
-
-if TYPE_CHECKING:
-    from prefstrength.calibration import Calibration
 
 __all__ = ["plot_calibration"]
 
@@ -29,8 +26,27 @@ _MOST_PANELS = 12
 _BINS = 20
 
 
+class Ranked(Protocol):
+    """What this figure reads of a :class:`~prefstrength.Calibration`."""
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """P-values of uniformity for each variable."""
+
+    @property
+    def ranks(self) -> pd.DataFrame:
+        """Rank of the true value, for each simulation and variable."""
+
+    @property
+    def most(self) -> int:
+        """Largest rank there can be."""
+
+    def band(self, prob: float) -> tuple[np.ndarray, ...]:
+        """Where the distribution function of uniform ranks lies: at, low, high."""
+
+
 def plot_calibration(
-    calibration: "Calibration",
+    calibration: Ranked,
     variables: Sequence[str] | None = None,
     *,
     kind: str = "ecdf",
@@ -91,12 +107,15 @@ def plot_calibration(
         raise InputError(f"Expected kind to be 'ecdf' or 'histogram'; got {kind!r}.")
     if not 0 < prob < 1:
         raise InputError(f"Expected prob between 0 and 1; got {prob}.")
-    draw = _ecdf if kind == "ecdf" else _histogram
     with style():
         drawn = grid_of_panels(len(variables), axes, sharex=True, sharey=True)
         for ax, name in zip(drawn, variables, strict=True):
             mine = calibration.ranks[calibration.ranks["variable"] == name]
-            draw(ax, mine["rank"].to_numpy(), calibration.most, prob)
+            ranks = mine["rank"].to_numpy()
+            if kind == "ecdf":
+                _ecdf(ax, ranks, calibration.most, calibration.band(prob))
+            else:
+                _histogram(ax, ranks, calibration.most, prob)
             ax.set_title(short(name, 30), fontsize=8, fontweight="normal")
             ax.set_xlim(0, 1)
             ax.set_xticks([0, 0.5, 1], ["0", "½", "1"])
@@ -109,8 +128,8 @@ def plot_calibration(
     return drawn
 
 
-def _ecdf(ax: Axes, ranks: np.ndarray, most: int, prob: float) -> None:
-    at, low, high = ecdf_band(len(ranks), most, prob)
+def _ecdf(ax: Axes, ranks: np.ndarray, most: int, band: tuple[np.ndarray, ...]) -> None:
+    at, low, high = band
     found = np.cumsum(np.bincount(ranks, minlength=most + 1))[:-1] / len(ranks)
     at, low, high, found = (np.r_[0.0, values, 1.0] for values in (at, low, high, found))
     draw_band(ax, at, low - at, high - at, PRIOR, alpha=0.4, label="uniform")

@@ -8,7 +8,6 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 from scipy.special import expit
 
-from prefstrength.fit import Fit
 from prefstrength.plots._observed import bins, cell_weights, observed
 from prefstrength.plots._style import (
     DATA,
@@ -28,7 +27,8 @@ from prefstrength.plots._style import (
     top_levels,
 )
 from prefstrength.plots._truth import Truth
-from prefstrength.strength import choice_curve
+from prefstrength.posterior.curves import choice_curve
+from prefstrength.posterior.fit import Fit
 
 __all__ = ["plot_choice_curve"]
 

@@ -8,7 +8,6 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
-from prefstrength.fit import Fit
 from prefstrength.plots._observed import check_factor
 from prefstrength.plots._style import (
     GREY,
@@ -26,7 +25,9 @@ from prefstrength.plots._style import (
     top_levels,
 )
 from prefstrength.plots._truth import Truth
-from prefstrength.strength import chooser_strengths, heterogeneity
+from prefstrength.posterior.choosers import chooser_strengths
+from prefstrength.posterior.fit import Fit
+from prefstrength.posterior.heterogeneity import heterogeneity
 
 __all__ = ["plot_choosers"]
 

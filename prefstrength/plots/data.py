@@ -6,8 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from prefstrength.choices import Choices
-from prefstrength.fit import Fit
+from prefstrength.data.choices import Choices
 from prefstrength.plots._observed import Observed, bins, observed
 from prefstrength.plots._style import (
     DATA,
@@ -22,6 +21,7 @@ from prefstrength.plots._style import (
     style,
     top_levels,
 )
+from prefstrength.posterior.fit import Fit
 
 __all__ = ["plot_data"]
 

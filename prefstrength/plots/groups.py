@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from prefstrength.fit import Fit
 from prefstrength.plots._observed import cell_weights, check_factor
 from prefstrength.plots._style import (
     DATA,
@@ -24,7 +23,8 @@ from prefstrength.plots._style import (
     top_levels,
 )
 from prefstrength.plots._truth import Truth
-from prefstrength.strength import VERDICTS, heterogeneity
+from prefstrength.posterior.fit import Fit
+from prefstrength.posterior.heterogeneity import VERDICTS, heterogeneity
 
 __all__ = ["plot_groups"]
 

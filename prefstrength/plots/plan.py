@@ -1,17 +1,15 @@
 """How many annotations before one can tell: width and verdict against the number of them."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
+from prefstrength.choice.mixing.base import Mixing
 from prefstrength.errors import InputError
 from prefstrength.plots._style import DOUBLE, GREY, level_style, panels, percent, style
-
-if TYPE_CHECKING:
-    from prefstrength.planning import Plan
 
 __all__ = ["plot_plan"]
 
@@ -19,8 +17,47 @@ _DISPERSION = {"LogNormal": "sd of log β", "Normal": "sd of β"}
 _MOST_ROWS, _POINTS, _FEWEST = 6, 40, 10
 
 
+class PlannedDesign(Protocol):
+    """A law, a number of choices of each chooser and a spread of the differences."""
+
+    @property
+    def label(self) -> str:
+        """The law in words."""
+
+    @property
+    def spread(self) -> float:
+        """Sd of the reward differences."""
+
+    @property
+    def situations(self) -> int:
+        """Choices of each chooser."""
+
+    @property
+    def family(self) -> type[Mixing]:
+        """Family of the law."""
+
+    @property
+    def verdict(self) -> str:
+        """The right verdict."""
+
+    def expect(self, choosers: float) -> dict[str, float]:
+        """What to expect of so many choosers, by name."""
+
+
+class Planned(Protocol):
+    """What this figure reads of a :class:`~prefstrength.Plan`."""
+
+    @property
+    def designs(self) -> Sequence[PlannedDesign]:
+        """One for each law, number of choices and spread."""
+
+    @property
+    def choosers(self) -> Sequence[int]:
+        """Numbers of choosers in the table."""
+
+
 def plot_plan(
-    plan: "Plan",
+    plan: Planned,
     *,
     probability: float = 0.8,
     annotations: tuple[float, float] | None = None,

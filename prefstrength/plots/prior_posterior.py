@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from prefstrength.fit import Fit
-from prefstrength.mixing import PointMass
+from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.plots._observed import cell_weights, check_factor
 from prefstrength.plots._style import (
     GREY,
@@ -20,6 +19,7 @@ from prefstrength.plots._style import (
     style,
 )
 from prefstrength.plots._truth import Truth
+from prefstrength.posterior.fit import Fit
 
 __all__ = ["plot_prior_posterior"]
 

@@ -17,7 +17,7 @@ from prefstrength.plots._style import (
     short,
     style,
 )
-from prefstrength.strength import VERDICTS
+from prefstrength.posterior.heterogeneity import VERDICTS
 
 __all__ = ["plot_sensitivity"]
 

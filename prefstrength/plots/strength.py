@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from prefstrength.fit import Fit
 from prefstrength.plots._observed import cell_weights
 from prefstrength.plots._style import (
     GREY,
@@ -25,7 +24,9 @@ from prefstrength.plots._style import (
     top_levels,
 )
 from prefstrength.plots._truth import Truth
-from prefstrength.strength import heterogeneity, strength_density
+from prefstrength.posterior.curves import strength_density
+from prefstrength.posterior.fit import Fit
+from prefstrength.posterior.heterogeneity import heterogeneity
 
 __all__ = ["plot_strength"]
 

@@ -8,20 +8,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from prefstrength.choice.learned_strength import LearnedStrength
+from prefstrength.choice.mixing.location_dispersion import cv_from_dispersion
 from prefstrength.errors import InputError
-from prefstrength.learned import LearnedStrength
-from prefstrength.plots._style import (
-    DOUBLE,
-    GREY,
-    LEARNED,
-    PRIOR,
-    TRUTH,
-    panels,
-    percent,
-    style,
-)
+from prefstrength.plots._style import DOUBLE, GREY, LEARNED, PRIOR, TRUTH, panels, percent, style
 from prefstrength.plots._truth import Truth
-from prefstrength.prior import cv_from_dispersion
 
 __all__ = ["plot_trajectory"]
 

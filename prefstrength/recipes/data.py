@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from prefstrength._words import Rows, listed, warn
+from prefstrength._shared.words import Rows, listed, warn
+from prefstrength.data.reading import read_pairs
+from prefstrength.data.sources import SOURCES, load_pairs
 from prefstrength.errors import InputError
-from prefstrength.reading import read_pairs
 from prefstrength.recipes.recipe import DataSettings
-from prefstrength.sources import SOURCES, load_pairs
 
 __all__ = [
     "NOT_STATED",

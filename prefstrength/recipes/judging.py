@@ -11,7 +11,7 @@ import pandas as pd
 from prefstrength.errors import InputError
 from prefstrength.recipes.data import distinct_prompts, fingerprint
 from prefstrength.recipes.recipe import WIN_RATE, Recipe
-from prefstrength.rewards._cache import folder_fingerprint
+from prefstrength.rewards.engine.cache import folder_fingerprint
 
 __all__ = ["judge_methods", "weights_of"]
 
@@ -36,7 +36,7 @@ def judge_methods(recipe: Recipe, arguments: Mapping[str, Any], pairs: pd.DataFr
     Raises
     ------
     InputError
-        As of :func:`~prefstrength.mixdpo.stages.judge_policy`.
+        As of :func:`~prefstrength.mixdpo.stages.evaluation.judge_policy`.
     """
     from prefstrength.mixdpo import stages
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from prefstrength._words import nearest, shown
+from prefstrength._shared.words import nearest, shown
 from prefstrength.errors import InputError
 from prefstrength.rewards.hf import HFReward
 

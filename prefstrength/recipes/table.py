@@ -15,10 +15,10 @@ from typing import Any
 
 import pandas as pd
 
-from prefstrength._files import atomic_write_text
-from prefstrength._words import listed
+from prefstrength._shared.files import atomic_write_text
+from prefstrength._shared.words import listed
+from prefstrength.choice.learned_strength import LearnedStrength
 from prefstrength.errors import InputError
-from prefstrength.learned import LearnedStrength
 from prefstrength.recipes.recipe import WIN_RATE
 from prefstrength.recipes.train import CHANGES, SETTINGS_FILE, told
 

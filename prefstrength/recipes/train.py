@@ -13,9 +13,9 @@ from typing import Any
 
 import pandas as pd
 
-from prefstrength._files import atomic_write_text
+from prefstrength._shared.files import atomic_write_text
+from prefstrength.choice.strength_prior import StrengthPrior
 from prefstrength.errors import InputError
-from prefstrength.prior import StrengthPrior
 from prefstrength.recipes.data import (
     TEXTS,
     fingerprint,

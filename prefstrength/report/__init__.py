@@ -9,13 +9,13 @@ from typing import Any
 
 import pandas as pd
 
-from prefstrength._files import atomic_directory, atomic_write_text
-from prefstrength._words import shown
+from prefstrength._shared.files import atomic_directory, atomic_write_text
+from prefstrength._shared.words import shown
+from prefstrength.choice.strength_prior import StrengthPrior
 from prefstrength.errors import InputError
-from prefstrength.fit import Fit
 from prefstrength.plots._style import short
 from prefstrength.plots.trajectory import as_learned
-from prefstrength.prior import StrengthPrior
+from prefstrength.posterior.fit import Fit
 from prefstrength.report.facts import collect
 from prefstrength.report.figures import drawings
 from prefstrength.report.html import render

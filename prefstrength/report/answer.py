@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from prefstrength.learned import LearnedStrength
+from prefstrength.choice.learned_strength import LearnedStrength
+from prefstrength.choice.mixing.location_dispersion import cv_from_dispersion, location_dispersion
 from prefstrength.plots._style import attribute_unit, percent
-from prefstrength.prior import cv_from_dispersion, location_dispersion
+from prefstrength.posterior.heterogeneity import VERDICTS
 from prefstrength.report.facts import Facts
 from prefstrength.report.words import (
     fixed,
@@ -20,7 +21,6 @@ from prefstrength.report.words import (
     times,
     with_interval,
 )
-from prefstrength.strength import VERDICTS
 
 __all__ = ["Answer", "answers", "best_model", "judged_index", "training_advice"]
 

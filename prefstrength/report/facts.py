@@ -7,13 +7,15 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
+from prefstrength.choice.learned_strength import LearnedStrength
+from prefstrength.choice.strength_prior import StrengthPrior
 from prefstrength.errors import InputError
-from prefstrength.fit import Fit
-from prefstrength.learned import LearnedStrength
 from prefstrength.plots._observed import cell_weights
 from prefstrength.plots._truth import Truth
-from prefstrength.prior import StrengthPrior
-from prefstrength.strength import chooser_strengths, heterogeneity, mixture_draws
+from prefstrength.posterior.choosers import chooser_strengths
+from prefstrength.posterior.fit import Fit
+from prefstrength.posterior.heterogeneity import heterogeneity
+from prefstrength.posterior.laws import mixture_draws
 
 __all__ = ["Facts", "Tenths", "collect", "tenths"]
 
@@ -126,8 +128,9 @@ def collect(
     attenuation: pd.DataFrame | None = None,
 ) -> Facts:
     """Compute everything."""
-    from prefstrength.checks import check, compare
-    from prefstrength.comparison import compare_strength
+    from prefstrength.posterior.checks import check
+    from prefstrength.posterior.compare_models import compare
+    from prefstrength.validation.learned_comparison import compare_strength
 
     attribute = fit.attribute()
     table = heterogeneity(fit, attribute=attribute, rope=rope, prob=prob)

@@ -21,7 +21,7 @@ from prefstrength.rewards.columns import ColumnReward
 from prefstrength.rewards.hf import HFReward
 from prefstrength.rewards.implicit import ImplicitReward
 from prefstrength.rewards.judge import JudgeReward
-from prefstrength.rewards.parquet import score_parquet
+from prefstrength.rewards.parquet.scoring import score_parquet
 from prefstrength.rewards.registry import registered_rewards
 from prefstrength.rewards.score import Reward, Scores, score
 from prefstrength.rewards.text import TextReward

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
-from prefstrength._validate import column, numbers
-from prefstrength._words import Rows
+from prefstrength._shared.words import Rows
+from prefstrength.data.columns import column, numbers
 from prefstrength.errors import InputError
 from prefstrength.rewards.score import Scores
 

@@ -8,14 +8,14 @@ from typing import Any
 import pandas as pd
 
 from prefstrength.errors import InputError
-from prefstrength.rewards._guards import of_run
-from prefstrength.rewards._open import once
-from prefstrength.rewards._responses import distinct_responses
-from prefstrength.rewards._run import run
-from prefstrength.rewards._settings import check_settings, check_whole
-from prefstrength.rewards._source import open_source
+from prefstrength.rewards.engine.guards import of_run
+from prefstrength.rewards.engine.opened import once
+from prefstrength.rewards.engine.responses import distinct_responses
+from prefstrength.rewards.engine.run import run
+from prefstrength.rewards.language_models.classifier import open_source
 from prefstrength.rewards.registry import settings_of
 from prefstrength.rewards.score import Scores, versions
+from prefstrength.rewards.settings import check_settings, check_whole
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from typing import Any
 import pandas as pd
 
 from prefstrength.errors import InputError
-from prefstrength.rewards._causal import ImplicitSource
-from prefstrength.rewards._guards import of_run
-from prefstrength.rewards._open import once
-from prefstrength.rewards._responses import distinct_responses
-from prefstrength.rewards._run import run
-from prefstrength.rewards._settings import check_name, check_settings
+from prefstrength.rewards.engine.guards import of_run
+from prefstrength.rewards.engine.opened import once
+from prefstrength.rewards.engine.responses import distinct_responses
+from prefstrength.rewards.engine.run import run
+from prefstrength.rewards.language_models.causal import ImplicitSource
 from prefstrength.rewards.score import Scores, versions
+from prefstrength.rewards.settings import check_name, check_settings
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from prefstrength._words import Rows, warn
+from prefstrength._shared.words import Rows, warn
 from prefstrength.errors import InputError
-from prefstrength.rewards._causal import JudgeSource
-from prefstrength.rewards._guards import of_run
-from prefstrength.rewards._open import once
-from prefstrength.rewards._responses import Responses, content_key, distinct_responses, flatten
-from prefstrength.rewards._run import run
-from prefstrength.rewards._settings import check_settings
+from prefstrength.rewards.engine.guards import of_run
+from prefstrength.rewards.engine.opened import once
+from prefstrength.rewards.engine.responses import (
+    Responses,
+    content_key,
+    distinct_responses,
+    flatten,
+)
+from prefstrength.rewards.engine.run import run
+from prefstrength.rewards.language_models.causal import JudgeSource
 from prefstrength.rewards.score import Scores, versions
+from prefstrength.rewards.settings import check_settings
 
 JUDGE_PROMPT = """\
 Compare two answers to the same request.

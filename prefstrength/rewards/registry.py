@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from prefstrength._words import listed, nearest
+from prefstrength._shared.words import listed, nearest
 from prefstrength.errors import InputError
 
 

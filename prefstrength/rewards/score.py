@@ -10,12 +10,12 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import pandas as pd
 
-from prefstrength._validate import as_frame, check_frame, column, flags
-from prefstrength._words import Rows, warn
+from prefstrength._shared.words import Rows, warn
+from prefstrength.data.columns import as_frame, check_frame, column, flags
 from prefstrength.errors import InputError
-from prefstrength.rewards._cache import keep_provenance, load_provenance
-from prefstrength.rewards._open import kept_open, opened
-from prefstrength.rewards._team import ALONE_AT_WORK, divided, launched
+from prefstrength.rewards.engine.cache import keep_provenance, load_provenance
+from prefstrength.rewards.engine.opened import kept_open, opened
+from prefstrength.rewards.engine.team import ALONE_AT_WORK, divided, launched
 
 UNIT_RULE = "root mean square over pairs of reward(chosen) - reward(rejected), ties included"
 #: Members of an ensemble go against each other from so many standard errors below no correlation.

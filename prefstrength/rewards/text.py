@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from prefstrength._words import warn
+from prefstrength._shared.words import warn
 from prefstrength.errors import InputError
-from prefstrength.rewards._responses import Responses, distinct_responses, flatten, opening
+from prefstrength.rewards.engine.responses import Responses, distinct_responses, flatten, opening
 from prefstrength.rewards.score import Scores, ties, versions
 
 INNER_FOLDS = 3

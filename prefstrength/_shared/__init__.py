@@ -1,0 +1,1 @@
+"""What every room uses: files that are whole or absent, records as JSON, the words of messages."""

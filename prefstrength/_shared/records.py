@@ -1,0 +1,85 @@
+"""Records: dataclasses as JSON with a schema, read back with one clear error."""
+
+import json
+import math
+import numbers
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from prefstrength.errors import InputError
+
+# -- reading and writing records -------------------------------------------------------------
+
+
+def to_json(record: Mapping[str, Any]) -> str:
+    """JSON text of a record, with full precision and without NaN."""
+    return json.dumps(record, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def read_json(path: Path, what: str) -> dict[str, Any]:
+    """Read one JSON object, or raise :class:`InputError` in one sentence."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(
+            f"Expected a {what} at {path}; got no such file. Check the path, "
+            "or write the file first."
+        ) from None
+    except IsADirectoryError:
+        raise InputError(f"Expected a {what} at {path}; got a folder. Name the file.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"Expected a {what} as JSON in {path}; got text that is not JSON ({error}). "
+            "The file is cut off or is another file. Write it again."
+        ) from None
+    if not isinstance(record, dict):
+        raise InputError(
+            f"Expected a {what} as a JSON object in {path}; got a {type(record).__name__}. "
+            "This is another file."
+        )
+    return record
+
+
+def build_record[Record](
+    cls: type[Record], record: Mapping[str, Any], schema: str, where: str
+) -> Record:
+    """Build a dataclass from a JSON record that states its schema."""
+    found = record.get("schema")
+    if found != schema:
+        raise InputError(
+            f"Expected schema {schema!r} in {where}; got {found!r}. "
+            "This is another kind of file, or was written by another version of prefstrength."
+        )
+    known = {each.name for each in fields(cls)}  # type: ignore[arg-type]
+    unknown = sorted(set(record) - known - {"schema"})
+    if unknown:
+        raise InputError(
+            f"Expected the fields {', '.join(sorted(known))} in {where}; got {len(unknown)} "
+            f"unknown ({', '.join(unknown[:3])}). Remove them, or check their spelling."
+        )
+    try:
+        return cls(**{name: value for name, value in record.items() if name != "schema"})
+    except (TypeError, InputError) as error:
+        raise InputError(f"{where} cannot be read: {error}") from None
+
+
+def check_number(name: str, value: Any, *, positive: bool = False) -> None:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"Expected {name} as a number; got {value!r}.")
+    if not math.isfinite(value) or (positive and value <= 0):
+        raise InputError(
+            f"Expected {name} to be finite{' and > 0' if positive else ''}; got {value}. "
+            "Fit again, or give the number by hand."
+        )
+
+
+def plain(name: str, value: Any) -> Any:
+    """Return a copy in JSON types, so that a record equals itself after reading."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"Expected {name} as a dict; got {type(value).__name__}.")
+    try:
+        return json.loads(json.dumps(value, allow_nan=False))
+    except ValueError as error:
+        raise InputError(f"Expected finite numbers in {name}; got others ({error}).") from None

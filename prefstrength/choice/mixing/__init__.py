@@ -1,0 +1,1 @@
+"""Mixing distributions: how the coefficient of an attribute varies over choosers."""

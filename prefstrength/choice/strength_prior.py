@@ -1,0 +1,172 @@
+r"""The bridge from analysis to training: what the data say about the law of strength.
+
+A strength prior is a small record in plain JSON, so that who analyses and who trains need
+neither the same machine nor the same libraries. It describes a mixing distribution in two
+numbers that any family has, each with its uncertainty:
+
+- ``location``, the log of the mean strength;
+- ``dispersion``, the log of the spread: :math:`\log \sigma` for LogNormal (the sd of log
+  strength), :math:`\log \mathrm{cv}` for Gamma, InverseGaussian and Normal, with cv = sd/mean.
+
+The dispersion is free of the scale of the rewards, the location is not: ``mean_strength``
+anchors it to the β of DPO.
+"""
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from prefstrength._shared.files import atomic_write_text
+from prefstrength._shared.records import build_record, check_number, plain, read_json, to_json
+from prefstrength.choice.mixing.base import Mixing
+from prefstrength.choice.mixing.families import MIXINGS
+from prefstrength.choice.mixing.location_dispersion import mixing_from, unknown_family
+from prefstrength.errors import InputError
+
+__all__ = ["StrengthPrior"]
+
+SCHEMA = "prefstrength/strength-prior/1"
+
+
+# -- the record ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class StrengthPrior:
+    r"""Prior on the law of strength, for MixDPO: shape from the data, scale from DPO's β.
+
+    .. math::
+        \log E[\beta] \sim N(\text{location}, \text{location\_sd}^2), \qquad
+        \text{dispersion} \sim N(\text{dispersion}, \text{dispersion\_sd}^2)
+
+    Parameters
+    ----------
+    family : {"PointMass", "Normal", "LogNormal", "Gamma", "InverseGaussian"}
+        Mixing distribution.
+    location, location_sd : float
+        Log of the mean strength, and its uncertainty (> 0).
+    dispersion, dispersion_sd : float or None
+        Log of the spread, and its uncertainty (> 0): :math:`\log\sigma` for LogNormal,
+        :math:`\log\mathrm{cv}` for Gamma, InverseGaussian and Normal; ``None`` for PointMass.
+    mean_strength : float, optional
+        The number that anchors the scale, per nat of log-ratio; exp(location) when left out.
+    source : dict, optional
+        Where the numbers come from, in words and versions; JSON types only.
+    groups : dict, optional
+        Label of a group to its ``dispersion``, ``dispersion_sd`` and ``relative_mean``.
+
+    Raises
+    ------
+    InputError
+        If a number is not finite, a spread is not positive, or the family is unknown.
+
+    Notes
+    -----
+    Strength and the scale of the rewards are identified only as a product, so the analysis can
+    tell the dispersion but not which mean suits a log-ratio difference: the mean is a choice,
+    usually the β that one would give to DPO.
+
+    Examples
+    --------
+    >>> prior = StrengthPrior("Gamma", math.log(0.1), 0.2, math.log(0.5), 0.3)
+    >>> prior.mixing()
+    Gamma(shape=4, rate=40)
+    >>> round(prior.mean_strength, 6), round(prior.mixing().cv(), 6)
+    (0.1, 0.5)
+    """
+
+    family: str
+    location: float
+    location_sd: float
+    dispersion: float | None = None
+    dispersion_sd: float | None = None
+    mean_strength: float | None = None
+    source: dict[str, Any] = field(default_factory=dict)
+    groups: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.family not in MIXINGS:
+            raise unknown_family(self.family)
+        numbers_: dict[str, Any] = {"location": self.location, "location_sd": self.location_sd}
+        spread = {"dispersion": self.dispersion, "dispersion_sd": self.dispersion_sd}
+        if self.family == "PointMass":
+            given = [name for name, value in spread.items() if value is not None]
+            if given:
+                raise InputError(
+                    f"A PointMass prior has no dispersion; got {', '.join(given)}. "
+                    "Leave it out, or name a family with spread."
+                )
+        else:
+            numbers_ |= spread
+        for name, value in numbers_.items():
+            check_number(name, value, positive=name.endswith("_sd"))
+            object.__setattr__(self, name, float(value))
+        mean = math.exp(self.location) if self.mean_strength is None else self.mean_strength
+        check_number("mean_strength", mean, positive=True)
+        object.__setattr__(self, "mean_strength", float(mean))
+        for name in ("source", "groups"):
+            object.__setattr__(self, name, plain(name, getattr(self, name)))
+        for label, group in self.groups.items():
+            for name, value in group.items():
+                if value is not None:
+                    check_number(f"{name} of group {label!r}", value)
+
+    @classmethod
+    def from_fit(cls, fit: Any, mean_strength: float = 0.1, group: str | None = None) -> Self:
+        """Strength prior that a fit supports.
+
+        Parameters
+        ----------
+        fit : Fit
+            Fitted model with a strength.
+        mean_strength : float, default 0.1
+            Mean strength to give to the trainer, per nat of log-ratio: DPO's β.
+        group : str, optional
+            Level of a factor to describe; the whole population when left out.
+
+        Returns
+        -------
+        StrengthPrior
+        """
+        return cls(**fit.strength_prior_fields(mean_strength, group))
+
+    def mixing(self) -> Mixing:
+        """Law of strength at the centre of the prior, with known parameters."""
+        return mixing_from(self.family, self.location, self.dispersion)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as it is written, JSON types only."""
+        return {"schema": SCHEMA, **asdict(self)}
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any], where: str = "a strength prior") -> Self:
+        """Strength prior of a record such as :meth:`to_dict` gives; ``where`` is for errors."""
+        return build_record(cls, record, SCHEMA, where)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the prior as JSON.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> prior = StrengthPrior("PointMass", math.log(0.1), 0.2)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     StrengthPrior.load(prior.save(Path(folder) / "strength_prior.json")) == prior
+        True
+        """
+        return atomic_write_text(path, to_json(self.to_dict()))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a prior written by :meth:`save`.
+
+        Raises
+        ------
+        InputError
+            If the file is missing, is not JSON, has another schema, or numbers that cannot be.
+        """
+        path = Path(path)
+        return cls.from_dict(read_json(path, "strength prior"), where=str(path))

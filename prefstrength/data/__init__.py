@@ -1,0 +1,1 @@
+"""Choices at the door: tables in, checked, described; simulated, compressed, measured with error."""

@@ -1,0 +1,118 @@
+"""A last look at choices that passed the door: what says nothing, and what says too much."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from prefstrength._shared.words import listed, shown, warn
+from prefstrength.data.factor import Factor
+from prefstrength.errors import InputError
+
+#: A group level with fewer situations than this gets a warning.
+THIN_LEVEL = 10
+#: From this many situations on, rewards that always agree with the choice get a warning.
+SEPARATION_FROM = 20
+#: Labels of the alternatives of a pair, the chosen one first.
+PAIR = ("chosen", "rejected")
+
+
+def look_at_groups(groups: dict[str, Factor], chooser: np.ndarray | None) -> None:
+    """Warn of groups with one level, and of levels with hardly any data."""
+    for name, factor in groups.items():
+        if len(factor.levels) == 1:
+            warn(
+                f"Group {name!r} has one level, {shown(factor.levels[0])}, in all "
+                f"{len(factor.codes):,} situations; there is nothing to compare. "
+                f"Leave {name!r} out of groups."
+            )
+            continue
+        counts = factor.counts()
+        thin = {level: c for level, c in counts.items() if c < THIN_LEVEL}
+        if thin:
+            first = ", ".join(f"{shown(level)} has {c}" for level, c in list(thin.items())[:3])
+            warn(
+                f"Group {name!r} has hardly any data in {len(thin):,} of {len(counts):,} levels: "
+                f"{first} situations (fewer than {THIN_LEVEL}). Their strength will come from the "
+                "other levels. Merge small levels, or read their intervals with care."
+            )
+        if chooser is not None and len(factor.codes):
+            pairs = pd.DataFrame({"level": factor.codes, "chooser": chooser}).drop_duplicates()
+            alone = np.bincount(pairs["level"], minlength=len(factor.levels)) == 1
+            lonely = [level for level, a in zip(factor.levels, alone, strict=True) if a]
+            lonely = [level for level in lonely if level not in thin]
+            if lonely:
+                warn(
+                    f"Group {name!r} has a single chooser in {len(lonely):,} of {len(counts):,} "
+                    f"levels (first: {listed(lonely, most=3)}); how much choosers differ there "
+                    "cannot be seen. Merge these levels with others."
+                )
+    seen: dict[bytes, str] = {}
+    for name, factor in groups.items():
+        key = pd.factorize(factor.codes)[0].tobytes()
+        if key in seen and len(factor.levels) > 1:
+            warn(
+                f"Groups {seen[key]!r} and {name!r} split the situations in the same way; their "
+                "effects cannot be told apart. Leave one of them out."
+            )
+        seen.setdefault(key, name)
+
+
+def look_at_numbers(fields: dict[str, Any], columns: list[str]) -> None:
+    """Refuse attributes that say nothing; warn of those that say everything."""
+    values, chosen, available = fields["values"], fields["chosen"], fields["available"]
+    rows = np.arange(len(chosen))
+    other = available.copy()
+    other[rows, chosen] = False
+    matters = other & (fields["weights"] > 0)[:, None]
+    noun = "pairs" if fields["alternatives"] == PAIR else "situations"
+    spread = []
+    for k, name in enumerate(fields["attributes"]):
+        x = values[:, :, k]
+        if np.abs(x).max() > 1e100:
+            huge = (np.abs(x) > 1e100).any(axis=1)
+            labels = [fields["situations"][i] for i in np.flatnonzero(huge)[:3]]
+            raise InputError(
+                f"Attribute {name!r} should have ordinary numbers; got {np.abs(x).max():.3g} in "
+                f"size in {np.count_nonzero(huge):,} of {len(rows):,} {noun} (first: "
+                f"{', '.join(labels)}). A placeholder may stand for a missing score. "
+                "Score these rows again or drop them."
+            )
+        difference = x[rows, chosen][:, None] - x
+        if not difference[matters].any():
+            shared = x[available]
+            if (shared == shared[0]).all():
+                raise InputError(
+                    f"Attribute {name!r} should vary; got {shared[0]:g} in every row of "
+                    f"'{columns[k]}' ({len(rows):,} {noun}). The scoring may have returned a "
+                    "default. Score again, or name another attribute."
+                )
+            raise InputError(
+                f"Attribute {name!r} should differ between the alternatives of at least one "
+                f"situation; got equal values of '{columns[k]}' in all {len(rows):,} {noun}. One "
+                "column may be a copy of the other. Check where the scores come from."
+            )
+        spread.append(np.where(matters, difference, 0.0))
+        least, most = difference[other].min(), difference[other].max()
+        if len(rows) >= SEPARATION_FROM and (least > 0 or most < 0):
+            side, advice = (
+                ("higher", "It may be made from these very choices: use rewards that are not.")
+                if least > 0
+                else ("lower", "Lower may mean better here: change the sign if so.")
+            )
+            warn(
+                f"Attribute {name!r} is {side} for the chosen alternative in all {len(rows):,} "
+                f"{noun}; strength then has no upper bound. {advice}"
+            )
+    if len(spread) > 1:
+        table = np.stack([s[matters] for s in spread], axis=1)
+        table = table / np.sqrt((table**2).mean(axis=0))
+        for i in range(len(spread)):
+            for j in range(i):
+                if 1 - abs(np.mean(table[:, i] * table[:, j])) < 1e-9:
+                    a, b = fields["attributes"][j], fields["attributes"][i]
+                    warn(
+                        f"Attributes {a!r} and {b!r} have proportional differences in all "
+                        f"{len(rows):,} {noun}; their tastes cannot be told apart. "
+                        "Leave one of them out."
+                    )

@@ -1,0 +1,125 @@
+"""Public preference data as pairs: one file each, all through :func:`load_pairs`.
+
+==============  ==================================  ===========================  ==============
+name            on the Hugging Face hub             choosers                     groups
+==============  ==================================  ===========================  ==============
+``prism``       ``HannahRoseKirk/prism-alignment``  1,396 people, 20 turns each  survey answers
+``hh``          ``Anthropic/hh-rlhf``               none named                   criterion
+``helpsteer3``  ``nvidia/HelpSteer3``               none named                   domain, language
+==============  ==================================  ===========================  ==============
+
+Licences, citations and columns: docs/sources.md.
+"""
+
+import inspect
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+from prefstrength._shared.words import listed
+from prefstrength.data.columns import option
+from prefstrength.data.sources import helpsteer3, hh, prism
+
+__all__ = ["SOURCES", "load_pairs"]
+
+#: Loader of every source, by name.
+SOURCES: dict[str, Callable[..., pd.DataFrame]] = {
+    "prism": prism.load,
+    "hh": hh.load,
+    "helpsteer3": helpsteer3.load,
+}
+
+
+def load_pairs(
+    name: str,
+    path_or_hub: str | os.PathLike[str] | None = None,
+    *,
+    split: str = "train",
+    revision: str | None = None,
+    conversational: bool = True,
+    hash_ids: bool = False,
+    salt: str | None = None,
+    **options: Any,
+) -> pd.DataFrame:
+    r"""Load a public preference dataset as a frame of pairs.
+
+    Parameters
+    ----------
+    name : {"prism", "hh", "helpsteer3"}
+        Which dataset.
+    path_or_hub : path or str, optional
+        A local folder with the files as they lie on the hub (plain or gzipped JSON lines, or
+        Parquet), or another dataset on the hub of the same form. By default the original on the
+        hub, downloaded once and kept in the cache of `datasets`.
+    split : str
+        ``"train"``; ``hh`` also has ``"test"`` and ``helpsteer3`` ``"validation"``.
+    revision : str, optional
+        Commit, tag or branch on the hub; give a commit for work that others should repeat.
+    conversational : bool
+        Texts as TRL's lists of messages (the default), or as plain texts.
+    hash_ids : bool
+        Replace identifiers of people and conversations by salted hashes.
+    salt : str, optional
+        Key of the hashes. With the same salt two loads agree; without one it is random.
+    **options
+        ``subset=`` for ``hh`` (one or several of its four subsets), ``empty=`` for ``prism``
+        (``"drop"`` or ``"keep"`` pairs with an empty response).
+
+    Returns
+    -------
+    DataFrame
+        One row a pair: ``prompt``, ``chosen``, ``rejected``, ``dataset``, ``identical`` (the two
+        responses are the same text), ``tie`` and ``annotator`` where the data have them, and
+        columns to group by. ``.attrs["source"]``: where it came from, licence, citation, and
+        what was left out and why.
+
+    Raises
+    ------
+    InputError
+        If the name, a folder, a file, a column or the network is missing; one sentence says
+        which was expected where.
+
+    Warns
+    -----
+    DataWarning
+        If anything was left out.
+
+    Examples
+    --------
+    >>> import gzip, json, pathlib, tempfile
+    >>> from prefstrength.data.sources import load_pairs
+    >>> pair = {
+    ...     "chosen": "\n\nHuman: Hi!\n\nAssistant: Hello, how can I help?",
+    ...     "rejected": "\n\nHuman: Hi!\n\nAssistant: What?",
+    ... }
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = pathlib.Path(folder, "helpful-base", "train.jsonl.gz")
+    ...     file.parent.mkdir()
+    ...     _ = file.write_bytes(gzip.compress(json.dumps(pair).encode()))
+    ...     pairs = load_pairs("hh", folder, conversational=False)
+    >>> pairs.loc[0, "chosen"], pairs.loc[0, "criterion"]
+    (' Hello, how can I help?', 'helpful')
+    """
+    load = SOURCES[option(name, tuple(SOURCES), "name")]
+    unknown = [key for key in options if key not in inspect.signature(load).parameters]
+    if unknown:
+        known = [
+            key
+            for key in inspect.signature(load).parameters
+            if key not in inspect.signature(load_pairs).parameters
+        ]
+        raise TypeError(
+            f"load_pairs({name!r}) has no option {listed(unknown)}; it has "
+            f"{listed(known) if known else 'none of its own'}."
+        )
+    return load(
+        path_or_hub,
+        split=split,
+        revision=revision,
+        conversational=conversational,
+        hash_ids=hash_ids,
+        salt=salt,
+        **options,
+    )

@@ -1,0 +1,1 @@
+"""Likelihoods of choice data: compressed where they can be, certified against the direct sum."""

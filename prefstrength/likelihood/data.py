@@ -1,0 +1,120 @@
+"""What a likelihood needs of choices, as plain arrays."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from prefstrength.data.choices import Choices
+from prefstrength.errors import InputError
+from prefstrength.likelihood.panels import PanelRows
+from prefstrength.likelihood.true_differences import TrueDifferences
+
+__all__ = ["LikelihoodData", "NotIntegrableError"]
+
+
+class NotIntegrableError(InputError):
+    """Several random attributes, or so many situations, that quadrature is out of reach."""
+
+
+@dataclass(frozen=True)
+class LikelihoodData:
+    """What a likelihood needs of the choices, as plain arrays."""
+
+    values: np.ndarray  # (situation, alternative, attribute)
+    chosen: np.ndarray  # (situation,)
+    available: np.ndarray  # (situation, alternative)
+    weight: np.ndarray  # (situation,)
+    cell: np.ndarray  # (situation,)
+    unit: np.ndarray  # (situation,) chooser, or the situation itself
+    units: int
+    panel: bool
+    scales: tuple[float, ...]
+    #: Where the differences are measured with error: what is known of the true ones.
+    truth: TrueDifferences | None = field(default=None, kw_only=True)
+
+    @classmethod
+    def of(
+        cls,
+        choices: Choices,
+        attributes: tuple[str, ...],
+        cell: np.ndarray,
+    ) -> "LikelihoodData":
+        """Select the attributes of a model."""
+        columns = [choices.attributes.index(name) for name in attributes]
+        panel = choices.chooser is not None
+        unit = choices.chooser if choices.chooser is not None else np.arange(choices.n_situations)
+        return cls(
+            values=np.asarray(choices.values)[:, :, columns],
+            chosen=np.asarray(choices.chosen),
+            available=np.asarray(choices.available),
+            weight=np.asarray(choices.weights),
+            cell=np.asarray(cell),
+            unit=np.asarray(unit),
+            units=choices.n_choosers if panel else choices.n_situations,
+            panel=panel,
+            scales=tuple(choices.scale(name) for name in attributes),
+        )
+
+    def measured_with(self, sd: float, name: str) -> "LikelihoodData":
+        """The same where the differences carry errors of standard deviation ``sd``.
+
+        The scale becomes that of the true differences.
+        """
+        truth = TrueDifferences.fit(self.differences(), self.weight, self.cell, sd, name)
+        return replace(self, truth=truth, scales=(float(np.sqrt(self.scales[0] ** 2 - sd**2)),))
+
+    @property
+    def scalar(self) -> bool:
+        """Whether the data enter through one difference for each situation."""
+        both = self.values.shape[1] == 2 and bool(self.available.all())
+        return both and self.values.shape[2] == 1
+
+    def differences(self) -> np.ndarray:
+        """Chosen minus rejected, shape (situation,), for scalar data."""
+        rows = np.arange(len(self.chosen))
+        return self.values[rows, self.chosen, 0] - self.values[rows, 1 - self.chosen, 0]
+
+    def panel_rows(self, positive: bool, degree: int) -> PanelRows:
+        """Every chooser's log-likelihood as a series in the coefficient, for scalar data."""
+        self.refuse_errors()
+        return PanelRows.of(
+            self.differences(), self.unit, self.cell, self.weight, self.scales[0], positive, degree
+        )
+
+    @property
+    def reliability(self) -> float:
+        """Share of the observed differences' variance that is the true differences'."""
+        if self.truth is None:
+            return 1.0
+        return float(self.scales[0] ** 2 / (self.scales[0] ** 2 + self.truth.sd**2))
+
+    def refuse_errors(self) -> None:
+        """Refuse where the differences are measured with error and that would be ignored."""
+        if self.truth is not None:
+            raise InputError(
+                "Expected differences that are known; got differences measured with error, which "
+                "this likelihood would ignore. Fit with the methods that know of errors: "
+                '"auto", "importance", "nuts", "laplace" or "latent".'
+            )
+
+    def cells_of_units(self) -> tuple[np.ndarray, np.ndarray]:
+        """Unit and cell (2, row) of all that occur together, and their situations (row,)."""
+        return np.unique(np.stack([self.unit, self.cell]), axis=1, return_counts=True)
+
+    def take(self, units: np.ndarray) -> "LikelihoodData":
+        """The data of some units, renumbered in the given order."""
+        place = np.full(self.units, -1)
+        place[units] = np.arange(len(units))
+        rows = np.flatnonzero(place[self.unit] >= 0)
+        return LikelihoodData(
+            values=self.values[rows],
+            chosen=self.chosen[rows],
+            available=self.available[rows],
+            weight=self.weight[rows],
+            cell=self.cell[rows],
+            unit=place[self.unit[rows]],
+            units=len(units),
+            panel=self.panel,
+            scales=self.scales,
+            truth=self.truth,
+        )

@@ -1,0 +1,67 @@
+"""Checkpoints of a run that hold a strength beside the model."""
+
+import json
+import os
+import warnings
+from pathlib import Path
+
+from prefstrength.errors import DataWarning
+
+__all__ = ["last_checkpoint"]
+
+#: Exact parameters of the strength and the state of its optimizer, in every checkpoint.
+STATE_NAME = "strength_state.safetensors"
+
+
+# -- checkpoints -----------------------------------------------------------------------------------
+
+
+def last_checkpoint(folder: str | os.PathLike[str], *, strength: bool = True) -> str | None:
+    """The newest checkpoint of a run that was written to its end.
+
+    Parameters
+    ----------
+    folder : path
+        ``output_dir`` of the run.
+    strength : bool
+        Whether it must hold a strength; ``False`` for the run of another trainer, such as
+        supervised fine-tuning.
+
+    Returns
+    -------
+    str or None
+        Its path, for ``trainer.train(resume_from_checkpoint=...)``; ``None`` where there is none.
+
+    Warns
+    -----
+    DataWarning
+        If a newer one is incomplete, as a process leaves it that was killed while saving, or
+        holds a model alone.
+
+    Examples
+    --------
+    >>> last_checkpoint("runs/never-started") is None
+    True
+    """
+    found = []
+    for path in Path(folder).glob("checkpoint-*"):
+        number = path.name.removeprefix("checkpoint-")
+        if path.is_dir() and number.isdigit():
+            found.append((int(number), path))
+    for _, path in sorted(found, reverse=True):
+        lacks = _lacks(path, strength)
+        if lacks is None:
+            return str(path)
+        warnings.warn(f"{path} {lacks}; it is passed over.", DataWarning, stacklevel=2)
+    return None
+
+
+def _lacks(checkpoint: Path, strength: bool) -> str | None:
+    """What keeps a run from going on from a checkpoint."""
+    try:  # transformers writes the state of a run last
+        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return "is not complete"
+    if strength and not (checkpoint / STATE_NAME).is_file():
+        return f"has no {STATE_NAME} (save_only_model=True, or another trainer's)"
+    return None

@@ -1,0 +1,1 @@
+"""Evaluation of a trained policy: preference metrics, win rates, intervals."""

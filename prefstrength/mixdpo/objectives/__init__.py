@@ -1,0 +1,1 @@
+"""Objectives of preference training, each with a mixing distribution in the place of β."""

@@ -1,0 +1,223 @@
+"""Ways to the posterior; each gives the same :class:`~prefstrength.Fit`."""
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any, Protocol
+
+import jax
+
+from prefstrength._shared.words import listed, warn
+from prefstrength.choice.mixing.base import Mixing
+from prefstrength.data.choices import Choices
+from prefstrength.data.compressed.sums_of_pairs import CompressedChoices
+from prefstrength.data.measurement_error import RewardError
+from prefstrength.inference.datatree import assemble, cell_labels
+from prefstrength.inference.population import Population, cell_codes, describe
+from prefstrength.inference.prepare import TOLERANCE
+from prefstrength.inference.sampling import METHODS, Sampled, sample
+from prefstrength.likelihood.compressed import CompressedData
+from prefstrength.likelihood.data import LikelihoodData
+from prefstrength.posterior.fit import Fit
+
+__all__ = ["METHODS", "Model", "fit", "sample_population"]
+
+
+class Model(Protocol):
+    """What can be fitted: a model that knows its population level, such as MixedLogit."""
+
+    @property
+    def coefficients(self) -> Mapping[str, Mixing]:
+        """Attribute to the mixing distribution of its coefficient."""
+
+    @property
+    def groups(self) -> Sequence[str]:
+        """Factors that shift the mixing distributions."""
+
+    @property
+    def errors(self) -> Mapping[str, RewardError] | None:
+        """Attribute to what is known of the errors it is measured with."""
+
+    @property
+    def error_sd(self) -> dict[str, float]:
+        """Attribute to the sd of the errors of its differences."""
+
+    def population(self, choices: Choices | CompressedChoices) -> Population:
+        """Population level as a NumPyro program, for given data."""
+
+
+# Share of the variance of a cell's differences that is no error, below which the fit warns.
+_LEAST_RELIABILITY = 0.05
+
+
+def fit(
+    model: Model,
+    choices: Choices | CompressedChoices,
+    method: str = "auto",
+    seed: int = 0,
+    *,
+    draws: int = 500,
+    warmup: int = 300,
+    chains: int = 4,
+    progress: bool = True,
+) -> Fit:
+    """Infer the posterior of a mixed logit model.
+
+    Parameters
+    ----------
+    model : MixedLogit
+    choices : Choices or CompressedChoices
+    method : {"auto", "importance", "nuts", "latent", "laplace", "svi"}
+        ``"importance"``: importance sampling around the mode, for a few parameters; its Pareto
+        k says whether it holds. ``"nuts"``: NUTS on the population level, the coefficients
+        being integrated out. ``"latent"``: NUTS on population and choosers together, for any
+        number of random attributes. ``"laplace"``: a Gaussian at the mode (MAP), a quick look.
+        ``"svi"``: a Gaussian on the population level fitted by mini-batches of choosers, for
+        many choosers and several random attributes.
+        ``"auto"``: importance sampling where there are at most 60 parameters (24 where NUTS is
+        as fast), k < 0.7 and 1000 effective draws, else NUTS; where the coefficients cannot be
+        integrated out (three and more random attributes) ``"latent"``, or ``"svi"`` beyond 20,000
+        draws of choosers; the fit says which and why.
+    seed : int
+        Same seed, same numbers.
+    draws, warmup, chains : int
+        Posterior draws of each chain, adaptation steps, chains.
+    progress : bool
+        Show progress bars.
+
+    Returns
+    -------
+    Fit
+
+    Raises
+    ------
+    InputError
+        If the model asks for what the data do not hold, or an option is out of range.
+
+    Examples
+    --------
+    >>> import prefstrength as ps
+    >>> choices = ps.simulate(ps.LogNormal(mu=0.0, sigma=0.7), choosers=60, situations=10)
+    >>> model = ps.MixedLogit({"reward": ps.LogNormal()})
+    >>> dict(model.fit(choices, seed=0, progress=False).posterior.sizes)
+    {'chain': 4, 'draw': 500}
+    """
+    with jax.enable_x64(True):
+        return _fit(model, choices, method, seed, draws, warmup, chains, progress)
+
+
+def sample_population(
+    model: Model,
+    choices: Choices | CompressedChoices,
+    method: str = "auto",
+    seed: int = 0,
+    *,
+    draws: int = 500,
+    warmup: int = 300,
+    chains: int = 4,
+    progress: bool = False,
+) -> Sampled:
+    """Draws of the population level alone: what :func:`fit` rests on, for fits by the hundred.
+
+    Parameters are those of :func:`fit`. No predictions, no chooser level, no pointwise
+    likelihood.
+    """
+    with jax.enable_x64(True):
+        population, data = _of(model, choices)
+        families = tuple(population.families.values())
+        return sample(population, data, families, method, seed, draws, warmup, chains, progress)
+
+
+def _of(model: Model, choices: Choices | CompressedChoices) -> tuple[Any, LikelihoodData]:
+    population = model.population(choices)
+    _, codes = cell_codes(choices, model.groups)
+    if isinstance(choices, CompressedChoices):
+        data: LikelihoodData = CompressedData.of_compressed(choices, codes)
+    else:
+        data = LikelihoodData.of(choices, tuple(model.coefficients), codes)
+    for name, sd in model.error_sd.items():
+        data = data.measured_with(sd, name)
+    return population, data
+
+
+def _errors(model: Model, data: LikelihoodData) -> dict[str, Any]:
+    """What a fit keeps of the errors in its attribute; nothing where there are none."""
+    if data.truth is None:
+        return {}
+    (name,) = model.coefficients
+    error = (model.errors or {})[name]
+    kept = {
+        **error.as_json(),
+        "reliability_here": data.reliability,
+        "shares": data.truth.shares.tolist(),
+        "variances": data.truth.variances.tolist(),
+    }
+    return {"errors": {name: kept}}
+
+
+def _warn_of_error_alone(
+    population: Population, choices: Choices | CompressedChoices, data: LikelihoodData
+) -> None:
+    """Say which cells of the groups have differences that may be error and nothing else."""
+    if data.truth is None:
+        return
+    lost = data.truth.reliability_of_cells < _LEAST_RELIABILITY
+    cells = [
+        " and ".join(f"{factor}={level}" for factor, level in levels.items())
+        for levels, alone in zip(cell_labels(population, choices), lost, strict=True)
+        if alone
+    ]
+    if cells:
+        warn(
+            f"The differences of {next(iter(population.families))!r} are no larger than their "
+            f"errors (sd {data.truth.sd:.3g}) in {listed(cells, most=3)}: hardly anything that was "
+            "chosen there counts, and its strength is that of the other levels. An error that "
+            "was estimated from all pairs may be too large there. Fit these pairs alone, with an "
+            "error of their own."
+        )
+
+
+def _fit(
+    model: Model,
+    choices: Choices | CompressedChoices,
+    method: str,
+    seed: int,
+    draws: int,
+    warmup: int,
+    chains: int,
+    progress: bool,
+) -> Fit:
+    population, data = _of(model, choices)
+    _warn_of_error_alone(population, choices, data)
+    families = tuple(population.families.values())
+    found = sample(population, data, families, method, seed, draws, warmup, chains, progress)
+    tree = assemble(population, choices, data, found, seed)
+    spec = {
+        "coefficients": {name: family.__name__ for name, family in population.families.items()},
+        "groups": list(model.groups),
+        "cells": cell_labels(population, choices),
+        "priors": {name: describe(prior) for name, prior in population.prior().items()},
+        "scales": population.scales,
+        **_errors(model, data),
+        "method": found.method,
+        "reason": found.reason,
+        "likelihood": {"how": found.how, "error": found.error, "tolerance": TOLERANCE},
+        "seed": seed,
+        "draws": draws,
+        "warmup": warmup if found.statistics else 0,
+        "chains": chains,
+        **found.extra,
+        "data": {
+            "situations": choices.n_situations,
+            "choosers": choices.n_choosers,
+            "alternatives": choices.n_alternatives,
+            "levels": {name: list(choices.groups[name].levels) for name in model.groups},
+            "dropped": [{"reason": d.reason, "count": int(d.count)} for d in choices.dropped],
+            "hash": choices.content_hash(),
+            **(data.note() if isinstance(data, CompressedData) else {}),
+        },
+        "versions": {
+            name: version(name)
+            for name in ("prefstrength", "jax", "numpyro", "arviz", "numpy", "xarray")
+        },
+    }
+    return Fit(tree, spec)

@@ -1,0 +1,302 @@
+"""Hierarchical mixed logit: what is random, what is pooled, over what → a NumPyro model."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+
+from prefstrength.choice.mixing.base import Mixing
+from prefstrength.choice.mixing.families import MIXINGS
+from prefstrength.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from prefstrength.data.choices import Choices
+    from prefstrength.data.compressed.sums_of_pairs import CompressedChoices
+    from prefstrength.data.measurement_error import RewardError
+    from prefstrength.posterior.fit import Fit
+from prefstrength.inference.population import Likelihood, Population, alias_of, cell_codes, describe
+
+__all__ = ["MixedLogit"]
+
+
+@dataclass(frozen=True)
+class MixedLogit:
+    """A mixed logit model of choices.
+
+    Utility of an alternative is the sum of its attributes, each times a coefficient; the
+    coefficient follows a mixing distribution over choosers (over situations, where choosers
+    are not known). Repeated situations of one chooser share one draw.
+
+    Groups shift both the location and the dispersion of every mixing distribution, partially
+    pooled: ``location = base + sum of the levels' shifts`` (zero-sum Normal shifts with an
+    inferred sd for each factor), and the same for log dispersion.
+
+    Parameters
+    ----------
+    coefficients : dict
+        Attribute name to mixing distribution without parameters, such as
+        ``{"reward": LogNormal()}``.
+    groups : sequence of str
+        Factors of the :class:`~prefstrength.Choices` that shift the distributions.
+    priors : dict, optional
+        NumPyro distributions by variable name, in place of the defaults that
+        :meth:`prior_table` shows.
+    errors : dict, optional
+        Attribute name to :class:`~prefstrength.RewardError`: the attribute's differences are
+        measured with error, and the true ones are integrated out (errors in variables). For
+        models of pairs with one attribute.
+
+    Raises
+    ------
+    InputError
+        If a mixing distribution carries parameters, nothing is given, or errors are given for
+        something else than the model's one attribute.
+
+    Notes
+    -----
+    Default priors, with s the root mean square of the attribute's differences: LogNormal
+    location (mu) Normal(-log s, 1), dispersion (sigma) HalfNormal(1); Gamma and InverseGaussian
+    log mean Normal(-log s, 1), coefficient of variation HalfNormal(1); Normal mu Normal(0, 2/s),
+    sigma HalfNormal(1/s); PointMass value Normal(0, 2/s). Standard deviations of group shifts:
+    HalfNormal(0.5), in units of 1/s for Normal and PointMass locations. With ``errors`` s is the
+    root mean square of the true differences.
+
+    References
+    ----------
+    .. [1] Train (2009), Discrete Choice Methods with Simulation, ch. 6 and 12.
+
+    Examples
+    --------
+    >>> from prefstrength import LogNormal, MixedLogit, simulate
+    >>> choices = simulate(LogNormal(mu=0.0, sigma=0.7), choosers=50, situations=10, seed=1)
+    >>> model = MixedLogit({"reward": LogNormal()})
+    >>> model.prior_table(choices)["prior"].tolist()
+    ['Normal(-0.34, 1)', 'HalfNormal(1)']
+    """
+
+    coefficients: Mapping[str, Mixing]
+    groups: Sequence[str] = ()
+    priors: Mapping[str, dist.Distribution] | None = None
+    errors: Mapping[str, "RewardError"] | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.groups, str):
+            object.__setattr__(self, "groups", (self.groups,))
+        object.__setattr__(self, "groups", tuple(self.groups))
+        if not self.coefficients:
+            raise InputError(
+                "Expected at least one attribute with a mixing distribution; got none. "
+                'Give for example {"reward": LogNormal()}.'
+            )
+        for name, mixing in self.coefficients.items():
+            if isinstance(mixing, type) or not isinstance(mixing, Mixing):
+                raise TypeError(
+                    f"Expected a mixing distribution for {name!r}, such as LogNormal(); "
+                    f"got {mixing!r}."
+                )
+            if type(mixing) not in MIXINGS.values():
+                raise InputError(
+                    f"MixedLogit infers {', '.join(MIXINGS)}; got {mixing!r} for {name!r}, a law "
+                    "made of laws, which choice probabilities and training know but no fit. "
+                    "Fit its main part alone, such as LogNormal()."
+                )
+            if mixing.known:
+                raise InputError(
+                    f"Expected a mixing distribution to be inferred for {name!r}; got "
+                    f"{mixing!r}, a known law. Leave its parameters out."
+                )
+        if len(set(self.groups)) != len(self.groups):
+            raise InputError(f"Expected each group once; got {list(self.groups)}.")
+        if self.errors:
+            self._check_errors()
+
+    def _check_errors(self) -> None:
+        from prefstrength.data.measurement_error import RewardError
+
+        assert self.errors is not None
+        if not isinstance(self.errors, Mapping):
+            (name, *_) = self.coefficients
+            raise TypeError(
+                "Expected errors by the name of their attribute; got "
+                f"{type(self.errors).__name__}. Write errors={{{name!r}: error}}."
+            )
+        if len(self.coefficients) > 1 or set(self.errors) != set(self.coefficients):
+            raise InputError(
+                "Expected errors of the model's one attribute; got errors of "
+                f"{list(self.errors)} and attributes {list(self.coefficients)}. Leave the other "
+                "attributes out, or fit without errors."
+            )
+        for name, error in self.errors.items():
+            if not isinstance(error, RewardError):
+                raise TypeError(
+                    f"Expected a RewardError for {name!r}, such as measurement_error gives or "
+                    f"RewardError(sd=0.5); got {error!r}."
+                )
+
+    @property
+    def error_sd(self) -> dict[str, float]:
+        """Standard deviation of the errors of each attribute that has any."""
+        return {name: error.sd for name, error in (self.errors or {}).items() if error.sd > 0}
+
+    def population(self, choices: "Choices | CompressedChoices") -> Population:
+        """Population level of this model on the given data."""
+        from prefstrength.data.choices import Choices
+        from prefstrength.data.compressed.sums_of_pairs import CompressedChoices
+
+        if not isinstance(choices, Choices | CompressedChoices):
+            raise TypeError(
+                f"Expected Choices or CompressedChoices; got {type(choices).__name__}. "
+                "Make them of a table with Choices.from_pairs(frame, chooser=...)."
+            )
+        missing = [name for name in self.coefficients if name not in choices.attributes]
+        if missing:
+            raise InputError(
+                f"Expected attributes among {list(choices.attributes)}; got {missing}. "
+                "Name them when the choices are made: "
+                f"Choices.from_pairs(frame, attributes={missing})."
+            )
+        absent = [name for name in self.groups if name not in choices.groups]
+        if absent:
+            raise InputError(
+                f"Expected groups among {list(choices.groups)}; got {absent}. "
+                f"Name them when the choices are made: Choices.from_pairs(frame, groups={absent})."
+            )
+        slashed = [name for name in (*self.coefficients, *self.groups) if "/" in name]
+        if slashed:
+            raise InputError(
+                "Expected names of attributes and groups without '/', which separates the groups "
+                f"of a DataTree; got {slashed}. Rename the columns."
+            )
+        factors = {name: len(choices.groups[name].levels) for name in self.groups}
+        lonely = [name for name, levels in factors.items() if levels < 2]
+        if lonely:
+            raise InputError(
+                f"Expected groups with at least two levels; got one level in {lonely}. "
+                "A group of one level explains nothing: leave it out."
+            )
+        scales = {name: choices.scale(name) for name in self.coefficients}
+        for name, sd in self.error_sd.items():
+            scales[name] = _true_scale(choices, name, sd)
+        cells, _ = cell_codes(choices, self.groups)
+        families = {name: type(mixing) for name, mixing in self.coefficients.items()}
+        population = Population(
+            families=families,
+            scales=scales,
+            factors=factors,
+            cells=cells,
+            centring={name: _centring(choices, name) for name in self.groups},
+            priors=dict(self.priors or {}),
+        )
+        known = population.prior()
+        own = {alias_of(key, families): key for key in self.priors or {}}
+        default = Population(**{**population.__dict__, "priors": {}}).prior()
+        unknown = [key for alias, key in own.items() if alias not in default]
+        if unknown:
+            raise InputError(
+                f"Expected priors for {list(default)}; got {unknown}. Correct the names."
+            )
+        for name, prior in known.items():
+            if not isinstance(prior, dist.Distribution):
+                raise TypeError(f"Expected a NumPyro distribution for {name}; got {prior!r}.")
+            if prior.batch_shape or prior.event_shape:
+                raise InputError(
+                    f"Expected a prior on a single number for {name}; got one of shape "
+                    f"{prior.batch_shape + prior.event_shape}. Groups are pooled by the model."
+                )
+            spread = name not in {f"{attribute}_location" for attribute in families}
+            if spread and bool(prior.support(-1e-3)):
+                raise InputError(
+                    f"Expected a prior on positive numbers for {name}; got {describe(prior)}. "
+                    "Take for example a HalfNormal or a LogNormal."
+                )
+        return population
+
+    def numpyro_model(self, choices: "Choices") -> Callable[[Likelihood], None]:
+        """The NumPyro model: a function of the likelihood (``prefstrength.likelihood.data``)."""
+        self.refuse_errors("numpyro_model")
+        population = self.population(choices)
+
+        def model(likelihood: Likelihood) -> None:
+            laws = population.sample()
+            numpyro.factor("choices", likelihood.total(laws))
+
+        return model
+
+    def refuse_errors(self, what: str) -> None:
+        """Refuse a model with errors in its attribute where they would be ignored."""
+        if self.error_sd:
+            raise InputError(
+                f"{what} expects a model without errors in the rewards, which it would ignore; got "
+                f"errors of {list(self.error_sd)}. Use fit, or leave errors out."
+            )
+
+    def prior_table(self, choices: "Choices") -> "pd.DataFrame":
+        """The priors, on the scale of the given data.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns variable, prior.
+        """
+        import pandas as pd
+
+        table = self.population(choices).prior()
+        return pd.DataFrame(
+            {"variable": list(table), "prior": [describe(prior) for prior in table.values()]}
+        )
+
+    def fit(
+        self,
+        choices: "Choices | CompressedChoices",
+        method: str = "auto",
+        seed: int = 0,
+        **options: Any,
+    ) -> "Fit":
+        """Infer the posterior; see :func:`prefstrength.models.fitting.fit` for the options."""
+        from prefstrength.models.fitting import fit
+
+        return fit(self, choices, method=method, seed=seed, **options)
+
+
+def _true_scale(choices: "Choices | CompressedChoices", name: str, sd: float) -> float:
+    """Root mean square of the true differences."""
+    from prefstrength.data.choices import Choices
+
+    if not isinstance(choices, Choices):
+        raise InputError(
+            "Errors in the rewards need the choices themselves; got compressed choices, which are "
+            "sums for rewards without error. Fit Choices.from_pairs(...)."
+        )
+    if choices.n_alternatives != 2 or not choices.available.all():
+        raise InputError(
+            "Errors in the rewards need pairs; got situations with up to "
+            f"{choices.n_alternatives} alternatives. Make pairs, or leave errors out."
+        )
+    scale = choices.scale(name)
+    if not sd < scale:
+        raise InputError(
+            f"Expected errors of {name!r} smaller than its differences, whose root mean square is "
+            f"{scale:.4g}; got an error sd of {sd:.4g}, which leaves nothing to be true. Check "
+            "that both are in the same unit: measurement_error(...).combine(pairs) gives the "
+            "rewards that its sd belongs to."
+        )
+    return float(np.sqrt(scale**2 - sd**2))
+
+
+def _centring(choices: "Choices | CompressedChoices", factor: str) -> float:
+    """Share of the information on a level's shift that comes from its own data."""
+    codes = choices.groups[factor].codes
+    levels = len(choices.groups[factor].levels)
+    situations = np.bincount(codes, weights=choices.weights, minlength=levels)
+    information = 0.15 * situations  # of a choice on log strength, at strengths around 1 to 2
+    if choices.chooser is not None:
+        pairs = np.unique(np.stack([codes, choices.chooser]), axis=1)[0]
+        choosers = np.bincount(pairs, minlength=levels)
+        # Choosers differ by about 0.6 in log strength, whatever their number of choices.
+        information = 1 / (1 / np.maximum(information, 1e-9) + 0.36 / np.maximum(choosers, 1))
+    return float(np.median(information / (information + 1 / 0.12**2)))

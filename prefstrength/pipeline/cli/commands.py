@@ -1,0 +1,392 @@
+"""The command line: ``prefstrength run|score|fit|train|compare|report|demo|plan|calibrate``."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from prefstrength import pipeline
+from prefstrength.pipeline.cli.app import app
+from prefstrength.pipeline.cli.options import (
+    Attributes,
+    BatchSize,
+    Chains,
+    Chooser,
+    Debug,
+    Divide,
+    Draws,
+    Duplicates,
+    Family,
+    Files,
+    Folder,
+    Force,
+    Groups,
+    Identical,
+    LearningRate,
+    MeanStrength,
+    MeasurementError,
+    Method,
+    Mode,
+    Model,
+    OnRay,
+    Out,
+    Pairs,
+    Quiet,
+    RewardNames,
+    RewardSettings,
+    Scale,
+    Seed,
+    Steps,
+    StrengthGroup,
+    Ties,
+    Title,
+    Warmup,
+    Weights,
+)
+from prefstrength.pipeline.cli.summaries import conclude, say_agreement, say_reward
+from prefstrength.rewards.named import read_settings
+
+
+@app.command()
+def run(
+    context: typer.Context,
+    pairs: Pairs,
+    out: Out,
+    chooser: Chooser = None,
+    group: Groups = None,
+    attribute: Attributes = None,
+    weights: Weights = None,
+    ties: Ties = "raise",
+    identical: Identical = "raise",
+    duplicates: Duplicates = "raise",
+    reward: RewardNames = None,
+    reward_setting: RewardSettings = None,
+    family: Family = "lognormal",
+    mean_strength: MeanStrength = 0.1,
+    measurement_error: MeasurementError = False,
+    method: Method = "auto",
+    draws: Draws = 500,
+    warmup: Warmup = 300,
+    chains: Chains = 4,
+    model: Model = None,
+    steps: Steps = 200,
+    strength_mode: Mode = "joint",
+    strength_group: StrengthGroup = None,
+    learning_rate: LearningRate = 1e-6,
+    batch_size: BatchSize = 8,
+    title: Title = None,
+    seed: Seed = 0,
+    force: Force = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Go the whole way: score, fit, train (with --model), compare, report.
+
+    The same command again keeps the stages that are finished, so an interrupted run goes on
+    where it stopped.
+
+    Example: `prefstrength run votes.jsonl --out runs/votes --chooser annotator --group region`
+    """
+    fitted = pipeline.run(
+        pairs,
+        out,
+        _reading(chooser, group, attribute, weights, ties, identical, duplicates),
+        reward=reward or "auto",
+        reward_settings=read_settings(reward_setting or ()),
+        family=family,
+        mean_strength=mean_strength,
+        measurement_error=measurement_error,
+        model=model,
+        steps=steps,
+        title=title,
+        seed=seed,
+        sampler={"method": method, "draws": draws, "warmup": warmup, "chains": chains},
+        training=_training(strength_mode, strength_group, learning_rate, batch_size),
+        force=force,
+        progress=not quiet,
+        tell=context.obj,
+    )
+    conclude(fitted, out)
+
+
+@app.command()
+def score(
+    context: typer.Context,
+    pairs: Pairs,
+    out: Out,
+    chooser: Chooser = None,
+    group: Groups = None,
+    attribute: Attributes = None,
+    weights: Weights = None,
+    ties: Ties = "raise",
+    identical: Identical = "raise",
+    duplicates: Duplicates = "raise",
+    reward: RewardNames = None,
+    reward_setting: RewardSettings = None,
+    divide: Divide = False,
+    seed: Seed = 0,
+    force: Force = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Read the pairs, give every response a reward, check all, and keep it in DIR.
+
+    Writes pairs.parquet (with reward_chosen and reward_rejected in units of the sd of their
+    differences, raw units beside them) and choices.json. How the file is read is settled here;
+    the later stages read it the same way.
+    """
+    silent = divide and context.obj.one_of_several()
+    pipeline.score(
+        pairs,
+        out,
+        _reading(chooser, group, attribute, weights, ties, identical, duplicates),
+        reward or "auto",
+        reward_settings=read_settings(reward_setting or ()),
+        divide=divide,
+        seed=seed,
+        force=force,
+        progress=not (quiet or silent),
+        tell=None if silent else context.obj,
+    )
+    if silent:
+        return
+    typer.echo(repr(pipeline.choices(out)))
+    say_reward(out)
+
+
+@app.command()
+def score_parquet(
+    context: typer.Context,
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILES",
+            help="Parquet files of the same columns, folders of them, or globs in quotes.",
+        ),
+    ],
+    out: Out,
+    reward: RewardNames = None,
+    reward_setting: RewardSettings = None,
+    divide: Divide = False,
+    ray: OnRay = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="With --ray: how many workers; one for each GPU by default or, without GPUs, for "
+            "each machine.",
+        ),
+    ] = None,
+    force: Force = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Score pairs of any number, part by part, into Parquet files in DIR.
+
+    For files too large to be read at once. Every row is written with reward_chosen and
+    reward_rejected, in units of the sd of all differences; reward.json says how they came about.
+    The reward text learns from all pairs together, and is left to `prefstrength score`. The same
+    command again, after an interruption, goes on where it was.
+    """
+    context.obj.scoring = True
+    silent = divide and context.obj.one_of_several()
+    about = pipeline.score_parquet(
+        files,
+        out,
+        reward or "auto",
+        reward_settings=read_settings(reward_setting or ()),
+        divide=divide,
+        backend="ray" if ray else None,
+        workers=workers,
+        force=force,
+        progress=not (quiet or silent),
+        tell=context.obj,
+    )
+    if silent:
+        return
+    typer.echo(f"Pairs: {about['pairs']:,} in {about['parts']:,} files")
+    say_agreement(about)
+    typer.echo(f"Next: prefstrength compress {out} --out RESULTS")
+
+
+@app.command()
+def compress(
+    context: typer.Context,
+    files: Files,
+    out: Out,
+    chooser: Chooser = None,
+    group: Groups = None,
+    weights: Weights = None,
+    scale: Scale = None,
+    ray: OnRay = False,
+    force: Force = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Sum up scored pairs of any number in one pass, and keep the sums in DIR/compressed.
+
+    For files too large to be read at once, with reward_chosen and reward_rejected. The stage fit
+    goes on from the sums; texts are not read, and the report needs the pairs themselves. The same
+    command again, after an interruption, goes on with the next file.
+    """
+    compressed = pipeline.compress(
+        files,
+        out,
+        chooser=chooser,
+        groups=group or (),
+        weights=weights,
+        scale=scale,
+        backend="ray" if ray else None,
+        force=force,
+        progress=not quiet,
+    )
+    typer.echo(repr(compressed))
+    typer.echo(f"Next: prefstrength fit {out}")
+
+
+@app.command()
+def fit(
+    context: typer.Context,
+    folder: Folder,
+    family: Family = "lognormal",
+    mean_strength: MeanStrength = 0.1,
+    measurement_error: MeasurementError = False,
+    method: Method = "auto",
+    draws: Draws = 500,
+    warmup: Warmup = 300,
+    chains: Chains = 4,
+    seed: Seed = 0,
+    force: Force = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Fit the mixed logit to the scored pairs, and the model with one strength for all.
+
+    Writes fit/, fit_point_mass/, models.csv (which of the two predicts better),
+    heterogeneity.csv (the verdicts), strength_prior.json (for training) and, with
+    --measurement-error, attenuation.csv.
+    """
+    fitted = pipeline.fit(
+        folder,
+        family,
+        mean_strength=mean_strength,
+        measurement_error=measurement_error,
+        method=method,
+        draws=draws,
+        warmup=warmup,
+        chains=chains,
+        seed=seed,
+        force=force,
+        progress=not quiet,
+        tell=context.obj,
+    )
+    conclude(fitted, folder)
+
+
+@app.command()
+def train(
+    context: typer.Context,
+    folder: Folder,
+    model: Annotated[
+        str,
+        typer.Option(metavar="PATH", help="Causal language model: a folder, or a name on the hub."),
+    ],
+    steps: Steps = 200,
+    strength_mode: Mode = "joint",
+    strength_group: StrengthGroup = None,
+    learning_rate: LearningRate = 1e-6,
+    batch_size: BatchSize = 8,
+    seed: Seed = 0,
+    force: Force = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Train a language model with MixDPO under the prior that the fit gave.
+
+    Writes train/: the model, its tokenizer, and learned_strength.json. Needs the extra mixdpo.
+    For long training, call prefstrength.mixdpo from your own script with strength_prior.json,
+    and bring its learned_strength.json back with `prefstrength compare DIR --learned FILE`.
+    """
+    learned = pipeline.train(
+        folder,
+        model,
+        steps=steps,
+        options=_training(strength_mode, strength_group, learning_rate, batch_size),
+        seed=seed,
+        force=force,
+        progress=not quiet,
+        tell=context.obj,
+    )
+    typer.echo(f"Learned strength: {learned.mixing()!r} after {learned.steps} steps")
+    for level, group in learned.groups.items():
+        law = learned.of_group(level).mixing()
+        typer.echo(f"  {learned.group_column}={level}: {law!r} ({group.pairs} pairs)")
+    typer.echo(f"Model: {folder / 'train'}")
+
+
+@app.command()
+def compare(
+    context: typer.Context,
+    folder: Folder,
+    learned: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="A learned_strength.json from elsewhere; that in DIR by default."
+        ),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Hold the strength that training learned against what the data support.
+
+    Writes comparison.csv. The two live on different scales, so the learned one is aligned first
+    and the table says how.
+    """
+    comparison = pipeline.compare(folder, learned, tell=context.obj)
+    typer.echo(repr(comparison))
+
+
+@app.command()
+def report(
+    context: typer.Context,
+    folder: Folder,
+    title: Title = None,
+    debug: Debug = False,
+) -> None:
+    """Write report.html, figures/, tables/ and provenance.json from the finished stages."""
+    path = pipeline.report(folder, title=title, tell=context.obj)
+    typer.echo(f"Report: {path}")
+
+
+# -- what the commands share -----------------------------------------------------------------
+
+
+def _reading(
+    chooser: str | None,
+    groups: list[str] | None,
+    attributes: list[str] | None,
+    weights: str | None,
+    ties: str,
+    identical: str,
+    duplicates: str,
+) -> pipeline.Reading:
+    return pipeline.Reading(
+        chooser=chooser,
+        groups=tuple(groups or ()),
+        attributes=tuple(attributes or ()),
+        weights=weights,
+        ties=ties,
+        identical=identical,
+        duplicates=duplicates,
+    )
+
+
+def _training(
+    mode: str, group: str | None, learning_rate: float, batch_size: int
+) -> dict[str, Any]:
+    return {
+        "strength_mode": mode,
+        "learning_rate": learning_rate,
+        "per_device_train_batch_size": batch_size,
+        # The settings of runs without it stay what they were.
+        **({} if group is None else {"strength_group_column": group}),
+    }

@@ -1,0 +1,93 @@
+"""What a command says at its end: verdicts, files, failed checks."""
+
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from prefstrength.pipeline.cli.messages import DOUBTFUL
+from prefstrength.pipeline.stages import finished, read_json
+
+# Results go to stdout, what happens meanwhile to stderr.
+console = Console()
+
+
+def say_reward(out: Path) -> None:
+    """Name the reward of a finished stage score."""
+    if not (out / "choices.json").is_file():
+        return  # compressed pairs, whose rewards came with them
+    summary = read_json(out / "choices.json")
+    say_agreement(summary.get("reward") or {})
+
+
+def say_agreement(reward: dict[str, Any]) -> None:
+    """Say how often the reward agrees with the choice."""
+    agreement = reward.get("agreement")
+    said = "" if agreement is None else f", higher for the chosen response in {agreement:.1%}"
+    typer.echo(f"Reward: {reward.get('name', 'not recorded')}{said}")
+
+
+def _say_attenuation(out: Path) -> None:
+    """What the error of the rewards does, where the fit has accounted for it."""
+    import pandas as pd
+
+    if not (out / "attenuation.csv").is_file():
+        return
+    table = pd.read_csv(out / "attenuation.csv").set_index("quantity")
+    said = " and ".join(
+        f"{name} {table.loc[quantity, 'corrected']:.2f}, not {table.loc[quantity, 'naive']:.2f}"
+        for quantity, name in (("mean", "the mean strength is"), ("cv", "sd/mean"))
+    )
+    typer.echo(
+        f"Errors in the rewards: accounted for, {said}. Their reliability is at most "
+        f"{table['reliability'].iloc[0]:.2f}."
+    )
+
+
+def conclude(fitted: Any, out: Path) -> None:
+    """Print the verdicts and where the files are; exit with 3 where a diagnostic failed."""
+    import pandas as pd
+
+    table = pd.read_csv(out / "heterogeneity.csv", keep_default_na=False)
+    shown = Table(
+        title="Strength of preference, per sd of reward difference (90% intervals)", box=None
+    )
+    for heading in ("", "mean", "sd/mean", "verdict"):
+        # Long names of levels fold, so that the numbers stay whole.
+        number = heading in ("mean", "sd/mean")
+        shown.add_column(heading, no_wrap=number, overflow="fold", min_width=21 if number else None)
+    for row in table.to_dict("records"):
+        label = f"{row['factor']}: {row['level']}" if row["level"] else str(row["factor"])
+        shown.add_row(
+            escape(label),
+            *(_interval(row, quantity) for quantity in ("mean", "cv")),
+            str(row["verdict"]),
+        )
+    console.print(shown)
+    say_reward(out)
+    _say_attenuation(out)
+    if (out / "report.html").is_file() and finished(out, "report"):
+        typer.echo(f"Report: {out / 'report.html'}")
+    if (out / "strength_prior.json").is_file():
+        typer.echo(f"Prior for training: {out / 'strength_prior.json'}")
+
+    checks = fitted.check()
+    if checks.passed:
+        return
+    failed = checks.table[~checks.table["passed"].astype(bool)]
+    for row in failed.to_dict("records"):
+        of = f" of {row['variable']}" if row["variable"] else ""
+        typer.echo(
+            f"Diagnostic failed: {row['check']}{of} is {row['value']:.4g}, "
+            f"threshold {row['threshold']:.4g}. {row['meaning']} {row['advice']}",
+            err=True,
+        )
+    raise typer.Exit(DOUBTFUL)
+
+
+def _interval(row: dict[str, Any], quantity: str) -> str:
+    middle, low, high = (float(row[f"{quantity}{part}"]) for part in ("", "_low", "_high"))
+    return f"{middle:.2f} ({low:.2f} to {high:.2f})"

@@ -1,0 +1,69 @@
+"""The stage compare: what training learned against what the data support."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import prefstrength as ps
+from prefstrength.errors import InputError
+from prefstrength.pipeline.stages import Tell, perform, require, write_table
+
+__all__ = ["compare"]
+
+
+def compare(
+    out: str | os.PathLike[str],
+    learned: str | os.PathLike[str] | None = None,
+    *,
+    prob: float = 0.9,
+    force: bool = False,
+    tell: Tell | None = None,
+) -> Any:
+    """Hold the strength that training learned against the posterior.
+
+    Parameters
+    ----------
+    out : path
+        A folder in which ``fit`` has finished.
+    learned : path, optional
+        A ``learned_strength.json`` from training elsewhere; that of ``train`` by default.
+    prob : float
+        Probability of the intervals.
+    force, tell
+        As in :func:`score`.
+
+    Returns
+    -------
+    StrengthComparison
+    """
+    out = Path(out)
+    require(out, "fit", "fit")
+    source = out / "train" / "learned_strength.json" if learned is None else Path(learned)
+    if not source.is_file():
+        raise InputError(
+            f"Expected the strength that training learned; got no file {source}. "
+            "Run the stage train first, or name the learned_strength.json beside your model "
+            "with --learned."
+        )
+
+    def work(clear: Callable[[], None]) -> Any:
+        record = learned_in(source)
+        comparison = ps.compare_strength(ps.load_fit(out / "fit"), record, prob=prob)
+        clear()
+        record.save(out / "learned_strength.json")
+        write_table(out / "comparison.csv", comparison.table)
+        return comparison
+
+    def again() -> Any:
+        fitted, record = ps.load_fit(out / "fit"), learned_in(out / "learned_strength.json")
+        return ps.compare_strength(fitted, record, prob=prob)
+
+    inputs = {"fit": out / "fit", "learned": source}
+    return perform(out, "compare", {"prob": prob}, inputs, work, again, force, tell)
+
+
+def learned_in(path: Path) -> Any:
+    from prefstrength.choice.learned_strength import LearnedStrength
+
+    return LearnedStrength.load(path)

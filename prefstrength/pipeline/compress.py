@@ -1,0 +1,88 @@
+"""The stage compress: pairs of any number summed up, in place of score."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import prefstrength as ps
+from prefstrength.errors import InputError
+from prefstrength.pipeline.stages import clear, refuse_foreign, remove
+
+__all__ = ["compress"]
+
+
+def compress(
+    files: Any,
+    out: str | os.PathLike[str],
+    *,
+    chooser: str | None = None,
+    groups: Sequence[str] = (),
+    weights: str | None = None,
+    scale: float | None = None,
+    backend: str | None = None,
+    force: bool = False,
+    progress: bool = True,
+) -> Any:
+    """Sum up scored pairs in one pass and keep the sums, from which ``fit`` goes on.
+
+    Parameters
+    ----------
+    files : path, str or sequence of them
+        Parquet files, folders or globs, as :func:`~prefstrength.compress_choices` takes them.
+    out : path
+        Folder for the results; the sums are written to ``compressed/``.
+    chooser, groups, weights, scale, backend
+        As in :func:`~prefstrength.compress_choices`.
+    force : bool
+        Replace sums of other files or columns, and all that followed from them.
+    progress : bool
+        Show progress.
+
+    Returns
+    -------
+    CompressedChoices
+    """
+    from prefstrength.data.compressed import columns_of, compress_choices
+    from prefstrength.data.compressed.parquet import open_files
+
+    out, target = Path(out), Path(out) / "compressed"
+    if (out / "pairs.parquet").exists():
+        raise InputError(
+            f"Expected a folder without scored pairs; got {out}, which has pairs.parquet. The "
+            "stage fit would take those. Choose another folder."
+        )
+    refuse_foreign(out, force)
+    if target.is_dir() and not force:
+        columns = columns_of(chooser, groups, "reward", weights)
+        before, given = ps.load_compressed(target), open_files(files, columns)
+        same = {
+            "columns": before.columns == columns,
+            "files": sorted(file["fingerprint"] for file in before.files)
+            == sorted(file.fingerprint for file in given),
+            "scale": scale in (None, before.scale_of_tables),
+        }
+        if all(same.values()):
+            return before
+        raise InputError(
+            f"Expected a new folder, or what {target} was made from; got other "
+            f"{' and '.join(name for name, equal in same.items() if not equal)}. Choose another "
+            "folder, or replace these results with --force."
+        )
+    parts = out / "compressed.parts"
+    compressed = compress_choices(
+        files,
+        chooser,
+        groups,
+        weight=weights,
+        scale=scale,
+        checkpoint=parts,
+        backend=backend,
+        progress=progress,
+    )
+    clear(out, "fit")
+    remove(out, "fit")
+    compressed.save(target)
+    shutil.rmtree(parts, ignore_errors=True)
+    return compressed

@@ -1,0 +1,127 @@
+"""The demo: simulated pairs with known truth, taken the whole way."""
+
+import io
+import json
+import os
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from prefstrength import pipeline
+from prefstrength._shared.files import atomic_write_bytes, atomic_write_text
+from prefstrength.errors import InputError
+from prefstrength.pipeline.demo_data import DemoData, make_demo_data
+
+__all__ = ["run_demo", "write_demo_data"]
+
+# A tiny model from scratch learns at rates that would ruin a pretrained one.
+_TRAINING = {
+    "learning_rate": 1e-3,
+    "per_device_train_batch_size": 16,
+    "logging_steps": 10,
+    "use_cpu": True,  # where it is fast enough, and the same numbers everywhere
+    "bf16": False,
+    "gradient_checkpointing": False,
+}
+
+
+def write_demo_data(
+    data: DemoData, pairs: str | os.PathLike[str], truth: str | os.PathLike[str]
+) -> None:
+    """Write the pairs as Parquet and the truth as JSON.
+
+    Parameters
+    ----------
+    data : DemoData
+        What to write.
+    pairs, truth : path
+        Where to.
+    """
+    buffer = io.BytesIO()
+    data.pairs.to_parquet(buffer, index=False, compression="zstd")
+    atomic_write_bytes(pairs, buffer.getvalue())
+    atomic_write_text(truth, json.dumps(data.truth, indent=2) + "\n")
+
+
+def run_demo(
+    out: str | os.PathLike[str] = "reports/demo",
+    *,
+    choosers: int = 240,
+    situations: int = 24,
+    steps: int = 150,
+    train: bool = True,
+    seed: int = 0,
+    sampler: dict[str, Any] | None = None,
+    force: bool = False,
+    progress: bool = True,
+    tell: pipeline.Tell | None = None,
+) -> Any:
+    """Simulate, score, fit, train a tiny model, compare, and report with the truth drawn in.
+
+    Parameters
+    ----------
+    out : path
+        Folder for the results; what was simulated goes to ``demo/`` in it.
+    choosers, situations : int
+        Size of the simulated data.
+    steps : int
+        Training steps of the tiny language model.
+    train : bool
+        Without training, no torch is needed.
+    seed : int
+        Of the data and of every stage.
+    sampler : dict, optional
+        Further arguments of :func:`prefstrength.pipeline.fit.fit`.
+    force, progress, tell
+        As in :func:`prefstrength.pipeline.score.score`.
+
+    Returns
+    -------
+    Fit
+    """
+    out = Path(out)
+    pipeline.refuse_foreign(out, force)
+    data = make_demo_data(choosers=choosers, situations=situations, seed=seed)
+    made = out / "demo"
+    model = made / "model"
+    one_thread: Any = nullcontext
+    if train:
+        # Before anything is written: whoever lacks torch hears of it now.
+        tiny = _tiny()
+        one_thread = tiny.one_thread
+    write_demo_data(data, made / "pairs.parquet", out / "truth.json")
+    if train and (force or not (model / "config.json").is_file()):
+        texts = [
+            (prompt, response)
+            for name in ("chosen", "rejected")
+            for prompt, response in zip(data.pairs["prompt"], data.pairs[name], strict=True)
+        ]
+        tiny.make_tiny_model(texts, model, seed=seed)
+    with one_thread():
+        return pipeline.run(
+            made / "pairs.parquet",
+            out,
+            pipeline.Reading(chooser="annotator", groups=("dataset", "region")),
+            reward="text",
+            model=model if train else None,
+            steps=steps,
+            title="Demo: simulated preferences with known strengths",
+            seed=seed,
+            sampler=sampler,
+            training=_TRAINING,
+            force=force,
+            progress=progress,
+            tell=tell,
+        )
+
+
+def _tiny() -> Any:
+    try:
+        from prefstrength.mixdpo import tiny
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"The demo trains a tiny model and expects torch and trl; got no module named "
+            f"{error.name}. Install them with `pip install 'prefstrength[mixdpo]'`, or leave the "
+            "training out with --no-train."
+        ) from error
+    return tiny

@@ -1,0 +1,78 @@
+"""The stage report."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+import prefstrength as ps
+from prefstrength.pipeline.compare import learned_in
+from prefstrength.pipeline.reading import scored_in
+from prefstrength.pipeline.stages import Tell, finished, perform, read_json, require
+
+__all__ = ["report"]
+
+
+def report(
+    out: str | os.PathLike[str],
+    *,
+    title: str | None = None,
+    force: bool = False,
+    tell: Tell | None = None,
+) -> Path:
+    """Write the report of whatever stages have finished.
+
+    Parameters
+    ----------
+    out : path
+        A folder in which ``fit`` has finished. A ``truth.json`` in it (simulated data) is drawn
+        into the figures.
+    title : str, optional
+        Title of the report.
+    force, tell
+        As in :func:`score`.
+
+    Returns
+    -------
+    Path
+        Of ``report.html``.
+    """
+    out = Path(out)
+    require(out, "fit", "fit")
+    require(out, "score", "pairs.parquet")
+    trained = finished(out, "compare")
+    truth = out / "truth.json"
+
+    prior = out / "strength_prior.json"
+    attenuation = out / "attenuation.csv"
+    compared = (out / "models.csv").is_file()
+
+    def work(clear: Callable[[], None]) -> Path:
+        clear()
+        fitted = ps.load_fit(out / "fit")
+        both = {"MixDPO": fitted, "DPO": ps.load_fit(out / "fit_point_mass")} if compared else None
+        return ps.write_report(
+            out,
+            fit=fitted,
+            learned=learned_in(out / "learned_strength.json") if trained else None,
+            comparison_fits=both,
+            title=title,
+            truth=read_json(truth) if truth.is_file() else None,
+            pairs=scored_in(out),
+            prior=ps.StrengthPrior.load(prior) if prior.is_file() else None,
+            attenuation=pd.read_csv(attenuation) if attenuation.is_file() else None,
+        )
+
+    inputs = {"pairs": out / "pairs.parquet", "fit": out / "fit", "dpo": out / "fit_point_mass"}
+    if prior.is_file():
+        inputs["prior"] = prior
+    if attenuation.is_file():
+        inputs["attenuation"] = attenuation
+    if trained:
+        inputs["learned"] = out / "learned_strength.json"
+    if truth.is_file():
+        inputs["truth"] = truth
+    return perform(
+        out, "report", {"title": title}, inputs, work, lambda: out / "report.html", force, tell
+    )

@@ -1,0 +1,210 @@
+"""The stage score: pairs and their rewards."""
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import prefstrength as ps
+from prefstrength.errors import InputError
+from prefstrength.pipeline.reading import Reading, scored_in, summary
+from prefstrength.pipeline.stages import Tell, perform, refuse_foreign, write_json, write_parquet
+from prefstrength.rewards.engine.team import ALONE_AT_WORK, launched
+from prefstrength.rewards.named import NamedReward, named_rewards
+
+__all__ = ["score", "score_parquet"]
+
+
+# -- the stages ------------------------------------------------------------------------------
+
+
+def score(
+    pairs: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    reading: Reading | None = None,
+    reward: str | Sequence[str] = "auto",
+    *,
+    reward_settings: Mapping[str, str] | None = None,
+    divide: bool = False,
+    seed: int = 0,
+    force: bool = False,
+    progress: bool = True,
+    tell: Tell | None = None,
+) -> pd.DataFrame:
+    """Read the pairs, give every response a reward, check them as choices, and keep them.
+
+    Parameters
+    ----------
+    pairs : path
+        Parquet (a file or a folder of them), JSONL or CSV.
+    out : path
+        Folder for the results.
+    reading : Reading, optional
+        Which columns mean what.
+    reward : str, or sequence of str
+        ``"columns"`` (or ``"columns:NAME"`` for ``NAME_chosen`` and ``NAME_rejected``),
+        ``"text"``, ``"hf:NAME_OR_PATH"``, ``"judge:NAME_OR_PATH"``,
+        ``"implicit:POLICY,REFERENCE"``, or ``"auto"``: columns where ``reward_chosen`` and
+        ``reward_rejected`` exist, else text. Several are an ensemble. A model that
+        :func:`prefstrength.registered_rewards` lists is read with the settings there.
+    reward_settings : mapping of str to str, optional
+        Fields of the rewards' classes as text, such as ``{"batch_tokens": "4096"}``; each goes to
+        all rewards that have it.
+    divide : bool
+        Divide the work of rewards from models between the processes that ``accelerate launch`` or
+        ``torchrun`` has started, which all call this function. Process 0 writes.
+    seed : int
+        Of the folds of the text reward.
+    force : bool
+        Replace results of other settings, and write into a folder that holds other files.
+    progress : bool
+        Show progress bars.
+    tell : callable, optional
+        Told when the stage starts, is kept, or is done.
+
+    Returns
+    -------
+    DataFrame
+        The pairs with ``reward_chosen`` and ``reward_rejected`` in sd units; raw units kept.
+
+    Raises
+    ------
+    InputError
+        For any mistake in the file or the arguments. Nothing is written then.
+    """
+    out = Path(out)
+    reading = Reading() if reading is None else reading
+    pairs = Path(pairs)
+    settings = {
+        "pairs": pairs.name,
+        "reward": reward if isinstance(reward, str) else _one_or_all(reward),
+        "seed": seed,
+        **asdict(reading),
+        # The settings of runs without any stay what they were.
+        **({"reward_settings": dict(reward_settings)} if reward_settings else {}),
+    }
+    refuse_foreign(out, force)
+    us = launched() if divide else ALONE_AT_WORK
+
+    def work(clear: Callable[[], None]) -> pd.DataFrame:
+        frame = ps.read_pairs(pairs)
+        rewards = _rewards(reward, frame.columns, seed, reward_settings, tell)
+        if any(each.kind != "columns" for each in rewards):
+            # Hours of scoring must not end in a misspelt column: the same door, with made-up
+            # rewards that pass its checks of rewards.
+            reading.choices(_with_made_up_rewards(frame, _attributes(rewards)))
+        scored = ps.score(
+            frame,
+            _one_or_all([each.reward for each in rewards]),
+            cache=out / "scores" if any(each.from_model for each in rewards) else None,
+            progress=progress,
+            divide=divide,
+        )
+        data = reading.choices(scored)
+        if us.rank:
+            return scored
+        clear()
+        write_parquet(out / "pairs.parquet", scored)
+        write_json(out / "choices.json", summary(data, scored))
+        return scored
+
+    return perform(
+        out, "score", settings, {"pairs": pairs}, work, lambda: scored_in(out), force, tell, us.rank
+    )
+
+
+def score_parquet(
+    files: Any,
+    out: str | os.PathLike[str],
+    reward: str | Sequence[str] = "auto",
+    *,
+    reward_settings: Mapping[str, str] | None = None,
+    divide: bool = False,
+    backend: str | None = None,
+    workers: int | None = None,
+    force: bool = False,
+    progress: bool = True,
+    tell: Tell | None = None,
+) -> dict[str, Any]:
+    """Score pairs in Parquet files of any size into a folder of Parquet files.
+
+    Parameters
+    ----------
+    files : path, str or sequence of them
+        Parquet files, folders or globs, as :func:`~prefstrength.score_parquet` takes them.
+    out : path
+        Folder for the scored pairs, from which :func:`compress` goes on.
+    reward, reward_settings
+        As in :func:`score`, except ``"text"``.
+    divide, backend, workers, force, progress
+        As in :func:`~prefstrength.score_parquet`.
+    tell : callable, optional
+        Told of settings that come from the registry.
+
+    Returns
+    -------
+    dict
+        What came out, as in ``reward.json``.
+    """
+    from prefstrength.data.parquet_files import look_at, parquet_files
+
+    schema, _, _ = look_at(parquet_files(files)[0])
+    rewards = _rewards(reward, schema.names, 0, reward_settings, tell)
+    return ps.score_parquet(
+        files,
+        out,
+        _one_or_all([each.reward for each in rewards]),
+        divide=divide,
+        backend=backend,
+        workers=workers,
+        force=force,
+        progress=progress,
+    )
+
+
+# -- what the stages read and write ----------------------------------------------------------
+
+
+def _rewards(
+    names: str | Sequence[str],
+    columns: Iterable[str],
+    seed: int,
+    settings: Mapping[str, str] | None,
+    tell: Tell | None,
+) -> list[NamedReward]:
+    """Rewards that are named, and a word on the settings that nobody gave."""
+    several = (names,) if isinstance(names, str) else tuple(names)
+    rewards = named_rewards(several, columns, seed=seed, settings=settings or {})
+    for name, each in zip(several, rewards, strict=True):
+        if each.registered and tell is not None:
+            said = ", ".join(f"{key} {value}" for key, value in each.registered.items())
+            tell("score", "note", f"{name} is read as its makers do: {said}.")
+    return rewards
+
+
+def _one_or_all(several: Sequence[Any]) -> Any:
+    """What there is, where there is one; else a list."""
+    return several[0] if len(several) == 1 else list(several)
+
+
+def _attributes(rewards: Sequence[NamedReward]) -> tuple[str, ...]:
+    """Attributes that the scored pairs will have, with the one that the analysis goes by."""
+    if len(rewards) > 1:
+        return ("reward", *(f"reward_{i}" for i in range(1, len(rewards) + 1)))
+    names = rewards[0].attributes()
+    if "reward" not in names:
+        raise InputError(
+            f"The analysis expects one of the outputs to be called reward; got {', '.join(names)}. "
+            "Say which it is, heads=reward:0,safety:1, or take one alone, head=0."
+        )
+    return names
+
+
+def _with_made_up_rewards(frame: pd.DataFrame, attributes: Sequence[str]) -> pd.DataFrame:
+    draw = np.random.default_rng(0)
+    columns = [f"{name}_{side}" for name in attributes for side in ("chosen", "rejected")]
+    return frame.assign(**{name: draw.standard_normal(len(frame)) for name in columns})

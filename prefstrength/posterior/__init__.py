@@ -1,0 +1,1 @@
+"""What a fit says: verdicts, curves, choosers, checks. Reads draws, never a model."""

@@ -1,0 +1,216 @@
+"""The result of inference: draws with names, and where they came from."""
+
+import html
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+from prefstrength._shared.files import atomic_directory
+from prefstrength.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from prefstrength.posterior.checks import Checks
+
+__all__ = ["Fit", "load_fit"]
+
+_SCHEMA = "prefstrength/fit/1"
+_FILES = ("fit.json", "posterior.nc")
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """Posterior of a :class:`~prefstrength.MixedLogit`, with everything needed to judge it.
+
+    Parameters
+    ----------
+    tree : xarray.DataTree
+        Groups posterior, prior, prior_predictive, sample_stats, log_likelihood,
+        posterior_predictive, observed_data, constant_data and, with choosers, chooser_level;
+        any ArviZ function reads it.
+    spec : dict
+        Model, data, method and versions, as JSON holds them.
+
+    Examples
+    --------
+    >>> import prefstrength as ps
+    >>> choices = ps.simulate(ps.LogNormal(mu=0.0, sigma=0.7), choosers=60, situations=10)
+    >>> fit = ps.MixedLogit({"reward": ps.LogNormal()}).fit(choices, seed=0, progress=False)
+    >>> sorted(fit.posterior.data_vars)[-2:]
+    ['reward_mu', 'reward_sigma']
+    """
+
+    tree: xr.DataTree
+    spec: dict[str, Any]
+
+    @property
+    def posterior(self) -> xr.DataTree:
+        """Draws of the population level, dims (chain, draw, …)."""
+        return self.tree["posterior"]
+
+    @property
+    def method(self) -> str:
+        """How the posterior was computed, such as ``"importance"`` or ``"nuts"``."""
+        return str(self.spec["method"])
+
+    @property
+    def reason(self) -> str:
+        """Why that method was used."""
+        return str(self.spec["reason"])
+
+    @property
+    def attributes(self) -> list[str]:
+        """Attributes that have a coefficient; the first is the one strength is about."""
+        return list(self.spec["coefficients"])
+
+    @property
+    def groups(self) -> list[str]:
+        """Factors that shift the mixing distributions."""
+        return list(self.spec["groups"])
+
+    def family(self, attribute: str | None = None) -> str:
+        """Family of an attribute's mixing distribution, by name."""
+        return str(self.spec["coefficients"][self.attribute(attribute)])
+
+    def attribute(self, attribute: str | None = None) -> str:
+        """The given attribute, checked, or the first."""
+        if attribute is None:
+            return self.attributes[0]
+        if attribute not in self.attributes:
+            raise InputError(
+                f"Expected an attribute of the model, one of {self.attributes}; got {attribute!r}."
+            )
+        return attribute
+
+    @property
+    def errors(self) -> dict[str, dict[str, Any]]:
+        """What is known of the errors of each attribute that is measured with error, by name."""
+        return dict(self.spec.get("errors", {}))
+
+    def summary(self) -> "pd.DataFrame":
+        """Posterior mean, sd, interval and convergence of every population-level variable.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ArviZ's summary, one row for each variable (and group). Where no chain was run R-hat
+            means nothing: after importance sampling the column ``ess`` holds the effective
+            number of the weights.
+        """
+        import arviz as az
+
+        if "sample_stats" in self.tree:
+            return az.summary(self.tree, round_to="none")
+        table = az.summary(self.tree, round_to="none", kind="stats")
+        return table.assign(ess=self.spec["effective"]) if "effective" in self.spec else table
+
+    def check(self) -> "Checks":
+        """Diagnostics against named thresholds; see :func:`prefstrength.check`."""
+        from prefstrength.posterior.checks import check
+
+        return check(self)
+
+    def strength_prior_fields(
+        self, mean_strength: float, group: str | None = None
+    ) -> dict[str, Any]:
+        """Fields of the :class:`~prefstrength.StrengthPrior` that this fit supports.
+
+        What :meth:`StrengthPrior.from_fit <prefstrength.StrengthPrior.from_fit>` asks of a fit,
+        so that the record, which training reads, knows nothing of the analysis.
+        """
+        from prefstrength.posterior.prior_from_fit import strength_prior_summary
+
+        return strength_prior_summary(self, mean_strength, group)
+
+    def save(self, directory: str | os.PathLike[str]) -> Path:
+        """Write ``posterior.nc`` (netCDF) and ``fit.json`` into a directory of that name.
+
+        The directory appears when it is complete; a fit that was there is replaced, and a
+        directory with anything else is refused.
+        """
+        with atomic_directory(directory, replaces=_FILES) as temporary:
+            self.tree.to_netcdf(temporary / "posterior.nc", engine="h5netcdf")
+            text = json.dumps({"schema": _SCHEMA, **self.spec}, indent=2, ensure_ascii=False)
+            (temporary / "fit.json").write_text(text, encoding="utf-8")
+        return Path(directory)
+
+    def __repr__(self) -> str:
+        data = self.spec["data"]
+        coefficients = ", ".join(f"{k} ~ {v}" for k, v in self.spec["coefficients"].items())
+        error = self.spec["likelihood"]["error"]
+        lines = [
+            f"Fit of MixedLogit({coefficients}"
+            + (f"; groups {', '.join(self.groups)}" if self.groups else "")
+            + ")",
+            f"  data:       {data['situations']} situations"
+            + (f" of {data['choosers']} choosers" if data["choosers"] else ", choosers not known"),
+            f"  method:     {self.method} ({self.reason})",
+            f"  likelihood: {self.spec['likelihood']['how']}"
+            + (f"; error below {error:.1g} nats" if error else ""),
+            *(
+                f"  errors:     {name} is measured with error, sd {error['sd']:.3g}; reliability "
+                f"of its differences {error['reliability_here']:.2f}, corrected for"
+                for name, error in self.errors.items()
+            ),
+            f"  draws:      {dict(self.posterior.sizes)['chain']} chains of "
+            f"{dict(self.posterior.sizes)['draw']}",
+        ]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(repr(self))}</pre>"
+
+
+def load_fit(directory: str | os.PathLike[str]) -> Fit:
+    """Read what :meth:`Fit.save` wrote.
+
+    Parameters
+    ----------
+    directory : path
+
+    Returns
+    -------
+    Fit
+
+    Raises
+    ------
+    InputError
+        If the directory or one of its two files is missing, or of another kind.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import prefstrength as ps
+    >>> choices = ps.simulate(ps.PointMass(value=1.0), choosers=30, situations=10)
+    >>> fit = ps.MixedLogit({"reward": ps.PointMass()}).fit(choices, progress=False)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     again = ps.load_fit(fit.save(folder + "/fit"))
+    >>> again.posterior.equals(fit.posterior)
+    True
+    """
+    directory = Path(directory)
+    for name in ("fit.json", "posterior.nc"):
+        if not (directory / name).is_file():
+            raise InputError(
+                f"Expected a fit saved by Fit.save in {str(directory)!r}; got no {name} there. "
+                "Check the path, or fit again."
+            )
+    try:
+        spec = json.loads((directory / "fit.json").read_text(encoding="utf-8"))
+        schema = spec.pop("schema")
+    except (ValueError, KeyError, AttributeError) as error:
+        raise InputError(
+            f"Expected fit.json of {str(directory)!r} to hold a fit; got {error}. Fit again."
+        ) from None
+    if schema != _SCHEMA:
+        raise InputError(
+            f"Expected a fit of schema {_SCHEMA!r} in {str(directory)!r}; got {schema!r}. "
+            "It was written by another version: fit again."
+        )
+    with xr.open_datatree(directory / "posterior.nc", engine="h5netcdf") as tree:
+        return Fit(tree.load(), spec)

@@ -1,0 +1,1 @@
+"""Scoring of distinct responses: batches, store, guards, several processes."""

@@ -1,0 +1,1 @@
+"""Pairs scored from Parquet to Parquet, part by part."""

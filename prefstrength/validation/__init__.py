@@ -1,0 +1,1 @@
+"""Before you collect and before you believe: planning, calibration, sensitivity, comparison."""
