@@ -46,7 +46,7 @@ def compression(quick):
     from prefstrength import LogNormal
     from prefstrength.choice.kernel import log_probability
     from prefstrength.likelihood.batch import NUMPY
-    from tests.reference import log_panel
+    from tests.helpers.reference import log_panel
 
     rows, rng = [], np.random.default_rng(0)
     count = 20_000 if quick else 1_000_000

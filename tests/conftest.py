@@ -24,7 +24,7 @@ def repository() -> Path:
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """Folder of real preference data; tests that ask for it carry the marker ``realdata``."""
-    from tests.shared_data import folder
+    from tests.helpers.shared_data import folder
 
     if not folder().is_dir():
         pytest.skip(f"no real data at {folder()}; set PREFSTRENGTH_DATA to their folder")

@@ -1,1 +1,1 @@
-"""Choices at the door: tables in, checked, described; simulated, compressed, measured with error."""
+"""Choices at the door: tables in, checked, described; simulated, summed up, with reward errors."""

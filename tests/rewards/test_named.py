@@ -18,9 +18,9 @@ from prefstrength.pipeline.cli import app
 from prefstrength.pipeline.cli.messages import _as_options
 from prefstrength.rewards import HFReward, ImplicitReward, JudgeReward, TextReward
 from prefstrength.rewards.named import named_rewards, read_settings
-from tests.letter_model import make_model
+from tests.helpers.letter_model import make_model
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SKYWORK = "Skywork/Skywork-Reward-V2-Qwen3-0.6B"
 URM = "LxzGordon/URM-LLaMa-3-8B"
 

@@ -36,7 +36,7 @@ from prefstrength.mixdpo import (  # noqa: E402
 from prefstrength.mixdpo.columns import CarriedColumns, split_columns  # noqa: E402
 from prefstrength.mixdpo.objectives.losses import _draws  # noqa: E402
 from prefstrength.mixdpo.objectives.registry import OBJECTIVES, Batch, Running  # noqa: E402
-from tests.test_mixdpo_trainer import (  # noqa: E402
+from tests.mixdpo.test_trainer import (  # noqa: E402
     LOGNORMAL,
     USUAL,
     arguments,
@@ -131,7 +131,7 @@ def test_the_mean_of_a_law_made_of_laws_is_not_guessed():
 
 
 def test_every_objective_has_its_page():
-    page = Path(__file__).parents[1].joinpath("docs", "paper_index.md").read_text(encoding="utf-8")
+    page = Path(__file__).parents[2].joinpath("docs", "paper_index.md").read_text(encoding="utf-8")
     for name, objective in OBJECTIVES.items():
         assert f"arxiv.org/abs/{objective.paper}" in page
         assert name == "mixdpo" or f'objective="{name}"' in page

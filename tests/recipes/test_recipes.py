@@ -52,7 +52,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Strength .* is learned without a prior:UserWarning"),
 ]
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "recipes").glob("*.yaml"))
 METHODS = {"dpo": "PointMass", "mixdpo-lognormal": "LogNormal", "mixdpo-gamma": "Gamma"}
 
@@ -388,7 +388,7 @@ def test_hh_comes_with_prompts_and_its_own_test_pairs(tmp_path):
 
 
 def test_prism_keeps_conversations_apart_and_carries_the_survey(tmp_path):
-    from tests.test_sources import make_prism, person, utterance
+    from tests.data.test_sources import make_prism, person, utterance
 
     turns = [
         utterance(c, turn, within, f"answer {within} of {c}", 90 - within, within == 0, f"u{c % 5}")
@@ -1267,7 +1267,7 @@ def test_two_processes_write_what_one_writes(ran, tmp_path, way):
         "import torch\n"
         "torch.set_num_threads(1)\n"
         f"sys.path.insert(0, {str(ROOT)!r})\n"
-        "from tests.fsdp_on_cpu import allow_fsdp_on_cpu\n"
+        "from tests.helpers.fsdp_on_cpu import allow_fsdp_on_cpu\n"
         "allow_fsdp_on_cpu()\n"
         "from prefstrength.recipes.train import main\n"
         "sys.exit(main(sys.argv[1:]))\n"

@@ -25,7 +25,7 @@ from prefstrength.mixdpo import METRICS, MixDPOTrainer, evaluate_preferences, pr
 from prefstrength.mixdpo.evaluation import evaluate as evaluate_module  # noqa: E402
 from prefstrength.mixdpo.evaluation.intervals import _variance  # noqa: E402
 from prefstrength.mixdpo.stages.evaluation import evaluate_policy  # noqa: E402
-from tests.test_mixdpo_trainer import (  # noqa: E402
+from tests.mixdpo.test_trainer import (  # noqa: E402
     LOGNORMAL,
     arguments,
     lora,

@@ -27,7 +27,7 @@ from prefstrength.likelihood.nodes import normal_nodes
 from prefstrength.likelihood.pairs import PairSketch
 from prefstrength.likelihood.panels import PanelTables
 from prefstrength.likelihood.summaries import summarise
-from tests.reference import Z, log_panel
+from tests.helpers.reference import Z, log_panel
 
 FAMILIES = [PointMass, Normal, LogNormal, Gamma]
 RANDOM = FAMILIES[1:]

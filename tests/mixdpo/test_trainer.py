@@ -401,7 +401,7 @@ SHARDED = """
 import sys
 import torch
 sys.path.insert(0, {root!r})
-from tests.fsdp_on_cpu import allow_fsdp_on_cpu
+from tests.helpers.fsdp_on_cpu import allow_fsdp_on_cpu
 allow_fsdp_on_cpu()
 from datasets import Dataset
 from torch.distributed.tensor import DTensor
@@ -444,7 +444,7 @@ def test_sharded_over_two_processes_is_one_process(tmp_path, model_path, kind):
     layer = {"version": 2, "transformer_layer_cls_to_wrap": "LlamaDecoderLayer"}
     script.write_text(
         SHARDED.format(
-            root=str(Path(__file__).parents[1]), model=model_path, usual=USUAL | usual,
+            root=str(Path(__file__).parents[2]), model=model_path, usual=USUAL | usual,
             rows=rows(), fsdp=layer | {"state_dict_type": kind},
         )
     )  # fmt: skip

@@ -22,7 +22,7 @@ from prefstrength.choice.mixing.normal import Normal
 from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.errors import InputError
 from prefstrength.likelihood.mixed import choice_score, log_choice_probability
-from tests.reference import log_tails_and_slopes
+from tests.helpers.reference import log_tails_and_slopes
 
 #: What the docstrings promise.
 BOUND = {np.float64: 1e-10, np.float32: 2e-6}

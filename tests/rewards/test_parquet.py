@@ -22,9 +22,9 @@ from prefstrength.rewards.engine.responses import distinct_responses
 from prefstrength.rewards.engine.run import run
 from prefstrength.rewards.parquet import job
 from prefstrength.rewards.parquet import pairs as pair_files
-from tests.letter_model import make_model
+from tests.helpers.letter_model import make_model
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @dataclass

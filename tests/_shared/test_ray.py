@@ -10,7 +10,7 @@ import pytest
 from prefstrength._shared import ray as _ray
 from prefstrength.errors import InputError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 SCRIPT = """
 import logging, os, sys, tempfile, time

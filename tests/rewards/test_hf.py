@@ -542,7 +542,7 @@ def test_importing_rewards_loads_no_heavy_package():
         "import sys, prefstrength.rewards as r; r.HFReward('x'); r.TextReward();"
         "print(sorted({'torch', 'transformers', 'sklearn', 'datasets'} & set(sys.modules)))"
     )
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root
     )

@@ -39,8 +39,8 @@ from prefstrength.mixdpo import (  # noqa: E402
 )
 from prefstrength.mixdpo.columns import CarriedColumns, split_columns  # noqa: E402
 from prefstrength.mixdpo.shifts import shift_priors  # noqa: E402
-from tests.test_mixdpo_registry import delta_of, moved, trainer_of  # noqa: E402
-from tests.test_mixdpo_trainer import (  # noqa: E402
+from tests.mixdpo.test_registry import delta_of, moved, trainer_of  # noqa: E402
+from tests.mixdpo.test_trainer import (  # noqa: E402
     GAMMA,
     LOGNORMAL,
     USUAL,

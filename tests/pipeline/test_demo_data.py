@@ -18,7 +18,7 @@ from prefstrength.pipeline.demo_data import (
     word_weights,
 )
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[2] / "data"
 
 
 @pytest.fixture(scope="module")

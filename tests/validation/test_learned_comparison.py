@@ -8,7 +8,7 @@ import pytest
 
 import prefstrength as ps
 from prefstrength.choice.learned_parts import LearnedGroup, ShiftPrior
-from tests.made_up import made_up_fit
+from tests.helpers.made_up import made_up_fit
 
 
 @pytest.fixture(scope="module")

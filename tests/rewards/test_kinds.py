@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 safetensors = pytest.importorskip("safetensors.torch")
 
-from tests.test_rewards_hf import (  # noqa: E402
+from tests.rewards.test_hf import (  # noqa: E402
     SPECIAL,
     WORDS,
     make_model,

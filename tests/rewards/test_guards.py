@@ -14,7 +14,7 @@ from prefstrength.rewards.engine.guards import check_ties
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from tests.test_rewards_hf import (  # noqa: E402
+from tests.rewards.test_hf import (  # noqa: E402
     TEMPLATE,
     WORDS,
     make_model,
@@ -22,7 +22,7 @@ from tests.test_rewards_hf import (  # noqa: E402
     make_tokenizer,
     save,
 )
-from tests.test_rewards_kinds import ASKING, make_causal  # noqa: E402
+from tests.rewards.test_kinds import ASKING, make_causal  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -345,8 +345,8 @@ def test_progress_ends_at_all_tokens(small_windows, capsys):
 
 
 def _under_kills(tmp_path, kills, *what):
-    script = Path(__file__).with_name("scoring_under_kills.py")
-    root = str(script.parents[1])
+    script = Path(__file__).parents[1] / "helpers" / "scoring_under_kills.py"
+    root = str(script.parents[2])
     done = subprocess.run(
         [sys.executable, str(script), str(tmp_path / "kills"), str(kills), *what],
         capture_output=True,
@@ -724,7 +724,7 @@ def test_launched_processes_give_the_table_of_one(tmp_path):
     pairs = make_pairs(30)
     pairs.to_parquet(tmp_path / "pairs.parquet")
     (tmp_path / "script.py").write_text(LAUNCHED)
-    root = str(Path(__file__).parents[1])
+    root = str(Path(__file__).parents[2])
     # what accelerate launch runs where there are GPUs; on a CPU it would ask for MPI
     command = ["torch.distributed.run", "--nproc_per_node", "2"]
     subprocess.run(

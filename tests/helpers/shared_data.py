@@ -17,7 +17,7 @@ from prefstrength.data.reading import pairs_from_votes
 
 def folder() -> Path:
     """Where the data sets lie, each in a folder of its own."""
-    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    beside = Path(__file__).resolve().parents[3] / "shared" / "data"
     return Path(os.environ.get("PREFSTRENGTH_DATA") or beside)
 
 

@@ -8,7 +8,7 @@ import pytest
 from prefstrength.data.choices import Choices
 from prefstrength.data.reading import pairs_from_votes, read_choices, read_pairs
 from prefstrength.errors import InputError
-from tests.shared_data import (
+from tests.helpers.shared_data import (
     electricity_choices,
     hh_pairs,
     mtbench_pairs,

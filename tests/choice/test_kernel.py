@@ -21,7 +21,7 @@ from prefstrength.choice.mixing.normal import Normal
 from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.errors import InputError
 from prefstrength.likelihood.mixed import JAX, log_choice_probability
-from tests.reference import log_probability, mixed_probability
+from tests.helpers.reference import log_probability, mixed_probability
 
 SIZES = [1e-6, 1e-3, 0.1, 1.0, 7.0, 60.0, 1e3, 1e4]
 X = np.array([-x for x in reversed(SIZES)] + SIZES)

@@ -13,7 +13,7 @@ from prefstrength.choice.mixing.normal import Normal
 from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.data.simulation import simulate
 from prefstrength.errors import DataWarning, InputError
-from tests.reference import mixed_probability
+from tests.helpers.reference import mixed_probability
 
 LAWS = [
     PointMass(value=0.8),

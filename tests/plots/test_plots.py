@@ -22,7 +22,7 @@ from prefstrength.plots._observed import bins, observed
 from prefstrength.plots._style import detached, level_style, room_for_legend, style
 from prefstrength.plots._truth import Truth
 from prefstrength.posterior.heterogeneity import VERDICTS
-from tests.made_up import made_up_fit
+from tests.helpers.made_up import made_up_fit
 
 LEVELS = [f"topic {i:02d}" for i in range(16)]
 HOSTILE = [

@@ -21,7 +21,7 @@ from prefstrength.report.figures import Drawing
 from prefstrength.report.provenance import commit
 from prefstrength.report.tables import Table, escape_latex, latex
 from prefstrength.report.words import fixed, listing, number, probability, times
-from tests.made_up import made_up_fit
+from tests.helpers.made_up import made_up_fit
 
 SCRIPT = "<script>alert('x')</script>"
 LATEX = "50%_of $a$ & {b} ~ \\c^#"
