@@ -1,6 +1,7 @@
 """Imports go one way, and each half of the package works without the other's libraries."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 import textwrap
@@ -16,8 +17,40 @@ JAX = {"jax", "jaxlib", "numpyro"}
 #: Loaded where they are used, so that importing the package stays light.
 HEAVY = JAX | TORCH | {"sklearn", "matplotlib", "arviz", "arviz_base", "arviz_plots", "datasets"}
 
-#: The only modules of ours that the trainer may use.
-TRAINER_MAY_USE = {"mixing", "compound", "kernel", "prior", "learned", "errors", "_files", "mixdpo"}
+MAY_USE_TORCH = {"rewards.language_models.checkpoint", "rewards.engine.packed"}
+#: Rooms that training loads, or that work where JAX is not wanted.
+WITHOUT_JAX = {"errors", "_shared", "choice", "data", "rewards", "mixdpo", "recipes"}
+
+#: Lines of the longest file.
+LONGEST = 500
+
+#: Each room and the rooms that it may import; what a room may not is what keeps it simple.
+#: Imports inside functions and for type checkers count like all others.
+BASE = {"errors", "_shared"}
+CHOICES = BASE | {"choice", "data"}
+ANALYSIS = CHOICES | {"likelihood", "inference", "posterior", "models"}
+MAY_IMPORT = {
+    "errors": set(),
+    "_shared": {"errors"},
+    "choice": BASE,
+    "data": BASE | {"choice"},
+    "likelihood": CHOICES,
+    "inference": CHOICES | {"likelihood"},
+    "posterior": BASE | {"choice"},
+    "plots": CHOICES | {"posterior"},
+    "models": CHOICES | {"likelihood", "inference", "posterior"},
+    "validation": ANALYSIS | {"plots"},
+    "report": ANALYSIS | {"plots", "validation"},
+    "rewards": BASE | {"data"},
+    "mixdpo": BASE | {"choice"},
+    "recipes": CHOICES | {"rewards", "report", "mixdpo"},
+    "pipeline": ANALYSIS | {"plots", "validation", "report", "rewards", "mixdpo", "recipes"},
+    "__main__": {"pipeline"},
+}
+#: Rooms that use the package as its users do, by its public names.
+USERS = {"pipeline", "recipes"}
+#: Entries at the top of the package, rooms and files together.
+MOST_ENTRIES = 20
 
 
 def modules() -> list[Path]:
@@ -31,10 +64,9 @@ def name_of(path: Path) -> str:
 
 
 def imports(path: Path, *, top_level: bool = False) -> set[str]:
-    """Full dotted names that a module imports; those under ``if TYPE_CHECKING`` do not count."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    """Full dotted names that a module imports, anywhere; ``top_level``: when it is loaded."""
     found = set()
-    for node in walk(tree, top_level=top_level):
+    for node in walk(ast.parse(path.read_text(encoding="utf-8")), top_level=top_level):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -44,8 +76,8 @@ def imports(path: Path, *, top_level: bool = False) -> set[str]:
 
 
 def walk(node: ast.AST, *, top_level: bool) -> Iterator[ast.AST]:
-    """Every node that runs: none for type checkers alone; none in a function at top level."""
-    if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+    """Every node; at top level none in a function and none for type checkers alone."""
+    if top_level and isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
         children: list[ast.AST] = [*node.orelse]
     else:
         children = list(ast.iter_child_nodes(node))
@@ -61,21 +93,34 @@ def libraries(path: Path, *, top_level: bool = False) -> set[str]:
     return {name.split(".")[0] for name in imports(path, top_level=top_level)} - {"prefstrength"}
 
 
-def ours(path: Path) -> set[str]:
-    """Modules of the package, as ``mixdpo.trainer``; the package's root is ``""``."""
-    known = {name_of(other) for other in modules()}
-    found = set()
-    for name in imports(path):
-        if name.split(".")[0] == "prefstrength":
-            rest = name.split(".")[1:]
-            while ".".join(rest) not in known:
-                rest = rest[:-1]  # the last part is what is imported from the module
-            found.add(".".join(rest))
-    return found - {name_of(path)}
+def graph() -> dict[str, set[str]]:
+    """Modules of ours with those they import; the package's public names are ``""``."""
+    known = {name_of(path): path for path in modules()}
+    found: dict[str, set[str]] = {}
+    for module, path in known.items():
+        found[module] = set()
+        for name in imports(path):
+            first, *rest = name.split(".")
+            if first == "prefstrength":
+                while ".".join(rest) not in known:
+                    rest = rest[:-1]  # the last part is what is imported from the module
+                found[module].add(".".join(rest))
+        found[module].discard(module)
+    return found
 
 
-def layer(module: str) -> str:
+def room(module: str) -> str:
     return module.split(".")[0]
+
+
+def circles(edges: dict[str, set[str]]) -> list[list[str]]:
+    """Modules that import each other, by way of any others."""
+    sorter = graphlib.TopologicalSorter(edges)
+    try:
+        sorter.prepare()
+    except graphlib.CycleError as error:
+        return [error.args[1]]
+    return []
 
 
 def test_the_reader_of_imports_sees_what_it_should(tmp_path: Path) -> None:
@@ -98,85 +143,58 @@ def test_the_reader_of_imports_sees_what_it_should(tmp_path: Path) -> None:
         ),
         encoding="utf-8",
     )
-    assert libraries(path) == {"typing", "numpy", "scipy", "json", "torch"}
+    assert libraries(path) == {"typing", "numpy", "pandas", "scipy", "json", "torch"}
     assert libraries(path, top_level=True) == {"typing", "numpy", "scipy", "json"}
 
 
-@pytest.mark.parametrize("path", modules(), ids=name_of)
-def test_torch_stays_in_mixdpo_and_the_reward_models(path: Path) -> None:
-    if layer(name_of(path)) == "mixdpo" or name_of(path) in (
-        "rewards._checkpoint",
-        "rewards._packed",
-    ):
-        return
-    assert not libraries(path) & TORCH
+def test_the_rules_are_seen_broken() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}})
+    assert not circles({"a": {"b", "c"}, "b": {"c"}, "c": set()})
 
 
-@pytest.mark.parametrize("path", modules(), ids=name_of)
-def test_jax_stays_out_of_training(path: Path) -> None:
-    if layer(name_of(path)) not in TRAINER_MAY_USE | {"rewards", "sources", ""}:
-        return
-    assert not libraries(path) & JAX
+def test_imports_make_no_circle() -> None:
+    edges = {module: found - {""} for module, found in graph().items()}
+    assert circles(edges) == []
 
 
-@pytest.mark.parametrize("path", modules(), ids=name_of)
-def test_libraries_that_few_modules_may_know(path: Path) -> None:
-    name = name_of(path)
-    if name != "rewards.text":
-        assert "sklearn" not in libraries(path), "scikit-learn belongs to rewards/text.py"
-    if layer(name) != "mixdpo":
-        assert "datasets" not in libraries(path, top_level=True), "datasets only inside functions"
+def test_imports_go_one_way() -> None:
+    """Every room imports only what stands below it, and every room has its place."""
+    rooms = {room(module) for module in graph()} - {""}
+    assert rooms == set(MAY_IMPORT)
+    upward = [
+        f"{module} imports {other or 'the public names'}"
+        for module, found in graph().items()
+        for other in found
+        if room(module) not in ({"", room(other)} if other else {"", *USERS})
+        and (not other or room(other) not in MAY_IMPORT[room(module)])
+    ]
+    assert upward == []
 
 
-@pytest.mark.parametrize(
-    "path", [p for p in modules() if layer(name_of(p)) == "mixdpo"], ids=name_of
-)
-def test_the_trainer_uses_only_the_bridge(path: Path) -> None:
-    assert {layer(module) for module in ours(path)} <= TRAINER_MAY_USE
+def test_the_order_of_the_rooms_has_no_circle() -> None:
+    assert circles(MAY_IMPORT) == []
 
 
-#: module -> layers that it must not import, directly or through others of ours.
-MUST_NOT_REACH = {
-    "mixing": {"kernel", "choices", "models", "inference", "fit", "strength", "mixdpo"},
-    "kernel": {"choices", "models", "inference", "fit", "strength", "mixdpo"},
-    "logit": {"choices", "models", "inference", "fit", "strength", "mixdpo"},
-    "choices": {"mixed", "compress", "models", "inference", "fit", "strength", "mixdpo"},
-    "mixed": {"models", "inference", "fit", "strength", "mixdpo"},
-    "compress": {"models", "inference", "fit", "strength", "mixdpo"},
-    "fit": {"models", "inference", "mixdpo"},
-    "strength": {"models", "inference", "mixdpo"},
-    "checks": {"models", "inference", "mixdpo"},
-    "comparison": {"models", "inference", "mixdpo"},
-    "plots": {"models", "inference", "mixdpo"},
-    "report": {"models", "inference", "mixdpo"},
-    "models": {"strength", "checks", "plots", "report", "mixdpo"},
-    "inference": {"strength", "checks", "plots", "report", "mixdpo"},
-    "rewards": {"models", "inference", "fit", "strength", "mixdpo"},
-    "sources": {"models", "inference", "fit", "strength", "mixdpo"},
-    "recipes": {"models", "inference", "fit", "strength", "checks", "mixdpo", "report", "plots"},
-    "prior": {"models", "inference", "mixdpo", "plots", "report"},
-    "learned": {"models", "inference", "mixdpo", "plots", "report"},
-}  # fmt: skip
+def test_the_top_of_the_package_is_a_table_of_contents() -> None:
+    entries = [p for p in PACKAGE.iterdir() if p.suffix == ".py" or (p / "__init__.py").is_file()]
+    assert len(entries) <= MOST_ENTRIES
+    for path in modules():
+        lines = len(path.read_text(encoding="utf-8").splitlines())
+        assert lines <= LONGEST, f"{name_of(path)} has {lines} lines: two jobs, or more"
 
 
-def top_level_ours(path: Path) -> set[str]:
-    """Modules of ours that loading ``path`` loads; those inside functions load on use."""
-    inside = imports(path) - imports(path, top_level=True)
-    return {m for m in ours(path) if not any(n.startswith(f"prefstrength.{m}") for n in inside)}
-
-
-@pytest.mark.parametrize("source", sorted(MUST_NOT_REACH))
-def test_imports_go_one_way(source: str) -> None:
-    graph = {name_of(path): top_level_ours(path) - {""} for path in modules()}
-    start = {module for module in graph if layer(module) == source}
-    if not start:
-        pytest.fail(f"the package has no module {source}; mend the table of this test")
-    seen, queue = set(start), list(start)
-    while queue:
-        for module in graph[queue.pop()] - seen:
-            seen.add(module)
-            queue.append(module)
-    assert not {layer(module) for module in seen} & MUST_NOT_REACH[source]
+def test_libraries_that_few_modules_may_know() -> None:
+    """Analysis without torch, training without JAX, and what one module alone uses."""
+    for path in modules():
+        name, used = name_of(path), libraries(path)
+        if room(name) != "mixdpo" and name not in MAY_USE_TORCH:
+            assert not used & TORCH, name
+        if room(name) in WITHOUT_JAX:
+            assert not used & JAX, name
+        if name != "rewards.text":
+            assert "sklearn" not in used, f"{name}: scikit-learn belongs to rewards/text.py"
+        if room(name) != "mixdpo":
+            assert "datasets" not in libraries(path, top_level=True), name
 
 
 # -- in processes of their own -------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pandas as pd
 
 from prefstrength.errors import DataWarning
 
-_PACKAGE = str(Path(__file__).parent)
+_PACKAGE = str(Path(__file__).parents[1])
 
 
 def shown(value: Any, width: int = 40) -> str:

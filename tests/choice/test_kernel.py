@@ -309,7 +309,7 @@ def test_gradient_in_the_difference_and_in_every_parameter(family, cv, x):
 
 
 def _tail(family, moved):
-    from tests import reference
+    from tests.helpers import reference
 
     x, first, second = moved
     if family == "Normal":

@@ -901,7 +901,7 @@ def test_sums_of_other_files_replace_results_only_when_asked(tmp_path: Path) -> 
 
 
 def test_what_needs_pairs_says_so_where_there_are_sums(tmp_path: Path) -> None:
-    from prefstrength.pipeline import run as pipeline
+    from prefstrength import pipeline
 
     out = tmp_path / "out"
     compress(written(pairs(300), tmp_path / "p")).save(out / "compressed")

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import prefstrength as ps
 from prefstrength.choice.learned_strength import LearnedStrength
-from prefstrength.pipeline import run as pipeline
+from prefstrength import pipeline
 from prefstrength.pipeline.cli import app
 from prefstrength.pipeline.demo_data import make_demo_data
 

@@ -645,7 +645,7 @@ def test_a_computer_that_cannot_compile_is_told(kinds, tmp_path, monkeypatch):
 
 
 def test_implicit_reward_from_the_command_line(trained, tmp_path):
-    from prefstrength.pipeline import run as pipeline
+    from prefstrength import pipeline
 
     pairs = " " + make_pairs(12)
     pairs.to_parquet(tmp_path / "pairs.parquet")
