@@ -250,7 +250,7 @@ def test_hiding_hides() -> None:
 def test_the_analysis_runs_without_torch(tmp_path: Path) -> None:
     said = python(
         """
-        from prefstrength.demo import run_demo
+        from prefstrength.pipeline.demo import run_demo
         fit = run_demo(
             "out", choosers=120, situations=12, train=False, progress=False,
             sampler={"draws": 200, "warmup": 200, "chains": 2},
@@ -271,10 +271,10 @@ def test_the_trainer_runs_without_jax(tmp_path: Path) -> None:
         """
         import math, sys
         from datasets import Dataset
-        from prefstrength.demo_data import make_demo_data
+        from prefstrength.pipeline.demo_data import make_demo_data
         from prefstrength.mixdpo import MixDPOConfig, MixDPOTrainer
         from prefstrength.mixdpo.tiny import make_tiny_model
-        from prefstrength.prior import StrengthPrior
+        from prefstrength.choice.strength_prior import StrengthPrior
 
         pairs = make_demo_data(choosers=6, situations=8).pairs
         texts = list(zip(pairs["prompt"], pairs["chosen"], strict=True))

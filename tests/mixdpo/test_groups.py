@@ -945,7 +945,7 @@ TWO = """
 import torch
 from datasets import Dataset
 from prefstrength.mixdpo import MixDPOConfig, MixDPOTrainer
-from prefstrength.prior import StrengthPrior
+from prefstrength.choice.strength_prior import StrengthPrior
 
 model, folder, usual, rows = {model!r}, {folder!r}, {usual!r}, {rows!r}
 torch.set_num_threads(1)

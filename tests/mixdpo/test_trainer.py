@@ -293,7 +293,7 @@ import torch
 from datasets import Dataset
 from transformers import TrainerCallback
 from prefstrength.mixdpo import MixDPOConfig, MixDPOTrainer, last_checkpoint
-from prefstrength.prior import StrengthPrior
+from prefstrength.choice.strength_prior import StrengthPrior
 
 model, folder, usual, rows = {model!r}, {folder!r}, {usual!r}, {rows!r}
 torch.set_num_threads(1)
@@ -358,7 +358,7 @@ import sys
 import torch
 from datasets import Dataset
 from prefstrength.mixdpo import MixDPOConfig, MixDPOTrainer
-from prefstrength.prior import StrengthPrior
+from prefstrength.choice.strength_prior import StrengthPrior
 
 model, folder, usual, rows = {model!r}, {folder!r}, {usual!r}, {rows!r}
 torch.set_num_threads(1)
@@ -406,7 +406,7 @@ allow_fsdp_on_cpu()
 from datasets import Dataset
 from torch.distributed.tensor import DTensor
 from prefstrength.mixdpo import MixDPOConfig, MixDPOTrainer, last_checkpoint
-from prefstrength.prior import StrengthPrior
+from prefstrength.choice.strength_prior import StrengthPrior
 
 model, usual, rows, fsdp = {model!r}, {usual!r}, {rows!r}, {fsdp!r}
 folder = sys.argv[1]
@@ -752,7 +752,7 @@ def test_training_needs_nothing_of_jax(tmp_path, model_path):
         import prefstrength
         from datasets import Dataset
         from prefstrength.mixdpo import MixDPOConfig, MixDPOTrainer
-        from prefstrength.prior import StrengthPrior
+        from prefstrength.choice.strength_prior import StrengthPrior
 
         args = MixDPOConfig(
             {str(tmp_path)!r},

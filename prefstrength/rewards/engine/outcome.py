@@ -86,10 +86,10 @@ def called(output: str) -> str:
 
 def score_alone(table: pd.DataFrame, output: str) -> dict[str, Any]:
     """Compare the sample that was scored alone with its scores in a batch; warn where they move."""
-    sample = table[table[f"{output}score_alone"].notna()]
+    sample = table[table[f"{output}_alone"].notna()]
     if sample.empty:
         return {"responses": 0, "max_difference": None}
-    largest = float((sample[output] - sample[f"{output}score_alone"]).abs().max())
+    largest = float((sample[output] - sample[f"{output}_alone"]).abs().max())
     spread = float(table[output].std(ddof=0))
     if largest > ALONE_TOLERANCE * spread:
         warn(

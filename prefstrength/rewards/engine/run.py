@@ -390,7 +390,7 @@ class _Loop:
                 "tokens": tokens,
                 "truncated": np.zeros(len(tokens), bool) if most is None else tokens > most,
                 **dict(zip(self.source.outputs, values.T, strict=True)),
-                **{f"{o}score_alone": a for o, a in zip(self.source.outputs, again.T, strict=True)},
+                **{f"{o}_alone": a for o, a in zip(self.source.outputs, again.T, strict=True)},
             }
         )
 
