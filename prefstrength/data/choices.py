@@ -458,6 +458,7 @@ class Choices:
         return as_html(self)
 
     def where(self, mask: np.ndarray) -> str:
+        """Say how many situations a mask holds, and which come first."""
         at = np.flatnonzero(mask)
         labels = [self.situations[i] if self.situations else str(i) for i in at[:3]]
         return f"{len(at):,} of {self.n_situations:,} situations (first: {', '.join(labels)})"
