@@ -1,0 +1,1 @@
+"""Responses: one file for each kind of answer that people give."""

@@ -1,0 +1,26 @@
+r"""Pair: one of two alternatives is chosen, the binary logit."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from prefstrength.choice.arrays import Array, Library, log_sigmoid
+from prefstrength.choice.responses.base import PairResponse
+
+__all__ = ["Pair"]
+
+
+class Pair(PairResponse):
+    r"""One of two is chosen: :math:`P(\text{first}) = \sigma(v)`.
+
+    Examples
+    --------
+    >>> Pair().answers
+    ('first', 'second')
+    """
+
+    answers = ("first", "second")
+
+    def log_probabilities(
+        self, lib: Library, v: Array, shared: Mapping[str, Any]
+    ) -> tuple[Array, ...]:
+        return log_sigmoid(lib, v), log_sigmoid(lib, -v)

@@ -1,0 +1,139 @@
+r"""Marginal likelihoods: tables of choosers, averaged over strength, for many mixing distributions.
+
+Two rules, whichever resolves a mixing distribution:
+
+- *wide*: it is a vector of weights on the grid, density times step, and many of them are one
+  matrix product. Below the grid a likelihood is linear in strength: the mass there is shared out
+  between strength 0 and the first node; above it a likelihood is constant, and the mass goes to
+  the last.
+- *narrow*: log-likelihoods are interpolated at the mixing distribution's own nodes. (Not the
+  likelihoods: those of an unusual chooser fall by orders of magnitude between two nodes.) Where
+  much of a row's mass lies at the outermost nodes, those reach farther.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+from prefstrength.likelihood.grid import Grid
+from prefstrength.likelihood.lattice import interpolation
+from prefstrength.likelihood.tables import Part, Tables
+
+__all__ = ["log_marginals", "weights"]
+
+# Steps of the grid that a mixing distribution's spread must have to be summed over the grid.
+_NARROW = 1.15
+# Nodes of a narrow one, in its own sds; and reaches tried for unusual choosers.
+_STEP, _REACHES = 0.75, (7.5, 15.0, 30.0, 60.0)
+# Share of a row's mass at the outermost nodes above which they must reach farther.
+_AT_ENDS = 1e-9
+# What is below the grid: nodes there, in steps.
+_BELOW = 20.0
+_POINTS = 12
+# Numbers in the largest temporary array.
+_BLOCK = 4_000_000
+
+
+def weights(grid: Grid, mixing) -> tuple[np.ndarray, np.ndarray]:
+    """Weights of wide mixing distributions on strength 0 and on the grid's nodes.
+
+    Parameters
+    ----------
+    grid : Grid
+    mixing : Mixing
+        With parameters of shape (law,).
+
+    Returns
+    -------
+    at_zero : numpy.ndarray, shape (law,)
+    on_grid : numpy.ndarray, shape (law, node)
+    """
+    below = grid.t[0] - grid.step * np.arange(1, 1 + int(_BELOW / grid.step)) if grid.positive else grid.t[:0]
+    t = np.r_[below[::-1], grid.t]
+    strength = grid.strength_at(t)
+    density = np.exp(mixing.log_density(strength)) * grid.slope_at(t) * grid.step
+    on_grid = density[:, len(below) :].copy()
+    at_zero = np.zeros(len(density))
+    if grid.positive:
+        nearer = np.exp(t[: len(below)] - grid.t[0])  # a likelihood is linear in strength here
+        tail = density[:, : len(below)]
+        on_grid[:, 0] += tail @ nearer
+        least = grid.strength_at(t[0] - grid.step / 2)
+        at_zero = tail @ (1 - nearer) + mixing.cdf(np.array([least]))[:, 0]
+    most = grid.strength_at(grid.t[-1] + grid.step / 2)
+    on_grid[:, -1] += 1 - mixing.cdf(np.array([most]))[:, 0]
+    if not grid.positive:
+        on_grid[:, 0] += mixing.cdf(np.array([-most]))[:, 0]
+    return at_zero, on_grid
+
+
+def log_marginals(tables: Tables, mixing, rows: np.ndarray | None = None) -> np.ndarray:
+    """Log marginal likelihood of rows under mixing distributions.
+
+    Parameters
+    ----------
+    tables : Tables
+    mixing : Mixing
+        With parameters of shape (law,).
+    rows : numpy.ndarray of bool, shape (row,), optional
+        Which rows; all by default.
+
+    Returns
+    -------
+    numpy.ndarray, shape (law, row)
+    """
+    count = len(tables.log) if rows is None else int(rows.sum())
+    place = np.arange(len(tables.log)) if rows is None else np.cumsum(rows) - 1
+    out = np.empty((mixing.size, count))
+    for part in tables.parts:
+        chosen = slice(None) if rows is None else rows[part.rows]
+        own = part.rows[chosen]
+        if len(own) == 0:
+            continue
+        wide = mixing.spread_in(part.grid) >= _NARROW * part.grid.step
+        if wide.any():
+            out[np.ix_(wide, place[own])] = _wide(tables, part, chosen, mixing.take(wide))
+        if not wide.all():
+            out[np.ix_(~wide, place[own])] = _narrow(tables, own, mixing.take(~wide))
+    return out
+
+
+def _wide(tables: Tables, part: Part, chosen, mixing) -> np.ndarray:
+    at_zero, on_grid = weights(part.grid, mixing)
+    rows, top = part.rows[chosen], part.top[chosen]
+    total = on_grid @ part.likelihood[chosen].T
+    total += at_zero[:, None] * np.exp(tables.at_zero[rows] - top)
+    far = total < 1e-200  # unusual choosers, of whom nothing is left
+    with np.errstate(divide="ignore"):
+        out = np.log(total) + top
+        if far.any():
+            log_weight = np.log(np.c_[at_zero, on_grid])
+            log = np.c_[tables.at_zero[rows], np.log(part.likelihood[chosen]) + top[:, None]]
+            for law, row in zip(*np.nonzero(far), strict=True):
+                out[law, row] = special.logsumexp(log_weight[law] + log[row])
+    return out
+
+
+def _narrow(tables: Tables, rows: np.ndarray, mixing, reach: int = 0) -> np.ndarray:
+    z = np.arange(-_REACHES[reach], _REACHES[reach] + _STEP / 2, _STEP)
+    log_weight = -(z**2) / 2 + np.log(_STEP / np.sqrt(2 * np.pi))
+    position = tables.grid.position(mixing.at(z))  # (law, z)
+    log = tables.log[rows]
+    out = np.empty((len(position), len(rows)))
+    least = np.empty(len(rows), bool)
+    least[:] = False
+    block = max(1, _BLOCK // (len(rows) * len(z)))
+    for start in range(0, len(position), block):
+        part = position[start : start + block]
+        there = log @ interpolation(part.ravel(), log.shape[1], _POINTS)
+        there = there.reshape(len(rows), len(part), len(z)) + log_weight
+        top = there.max(axis=2)
+        total = np.exp(there - top[:, :, None])
+        ends = total[:, :, 0] + total[:, :, -1]
+        total = total.sum(axis=2)
+        out[start : start + block] = (np.log(total) + top).T
+        least |= (ends > _AT_ENDS * total).any(axis=1)
+    if least.any() and reach + 1 < len(_REACHES):
+        out[:, least] = _narrow(tables, rows[least], mixing, reach + 1)
+    return out
