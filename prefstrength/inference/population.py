@@ -1,38 +1,74 @@
-"""The population level of a mixed logit as a NumPyro program: priors, groups, cells."""
+"""The population level of a mixed logit: parameters, priors and groups, as a NumPyro program.
 
+One list of parameters with their priors stands for the model. NumPyro samples it
+(:meth:`Population.sample`), for NUTS and for whoever wants the program; the same densities are
+evaluated without a compiler (:mod:`prefstrength.inference.single`) where a handful of parameters is
+all there is.
+"""
+
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import numpyro
-import numpyro.distributions as dist
 
 from prefstrength.choice.mixing.base import Mixing
-from prefstrength.choice.mixing.log_normal import LogNormal
-from prefstrength.choice.mixing.normal import Normal
 from prefstrength.choice.mixing.point_mass import PointMass
-from prefstrength.likelihood.cells import CellLaws, parameters
+from prefstrength.choice.responses.base import Shared
+from prefstrength.inference.kinds import Kinds
+from prefstrength.inference.priors import Prior
 
 if TYPE_CHECKING:
     from prefstrength.data.choices import Choices
     from prefstrength.data.compressed.sums_of_pairs import CompressedChoices
 
-__all__ = ["Population"]
+__all__ = ["Level", "Population", "Variable", "cell_codes"]
 
-Likelihood = Any  # PairSketch, PanelTables or DirectLikelihood: .total(laws)
+
+@dataclass(frozen=True)
+class Variable:
+    """A variable of the population level.
+
+    Parameters
+    ----------
+    name : str
+    dims : tuple of str
+        Beside chain and draw: ``"group"``, ``"component"`` or the levels of a factor.
+    """
+
+    name: str
+    dims: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Level:
+    """What the likelihood needs of one draw of the population level, in JAX.
+
+    Parameters
+    ----------
+    parts : tuple of tuple
+        For each attribute its kinds of choosers: location (cell,) and dispersion (cell,) or
+        ``None``.
+    log_shares : tuple of arrays
+        For each attribute (part,), that of strength 0 last where there is one.
+    shared : dict
+        What all choosers share.
+    """
+
+    parts: tuple[tuple[tuple[Any, Any], ...], ...]
+    log_shares: tuple[Any, ...]
+    shared: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Population:
-    """The population level of a model on given data: what the NumPyro model samples.
+    """The population level of a model on given data.
 
     Parameters
     ----------
-    families : dict
-        Family of each attribute's coefficient.
+    kinds : dict
+        Kinds of choosers by attribute.
     scales : dict
         Root mean square of each attribute's differences, on which the priors are stated.
     factors : dict
@@ -41,104 +77,127 @@ class Population:
         Level codes of the observed cells.
     centring : dict
         For each factor, how far its shifts are centred (0: not, 1: fully), from the amount of
-        data a level holds; it changes the geometry that the sampler sees, not the model.
+        data a level holds; it changes the geometry that a sampler sees, not the model.
+    shared : tuple of Shared
+        What all choosers share.
     priors : dict
-        Distributions by variable name, in place of the defaults.
+        Priors by variable name, in place of the defaults.
     """
 
-    families: dict[str, type[Mixing]]
+    kinds: dict[str, Kinds]
     scales: dict[str, float]
     factors: dict[str, int]
     cells: np.ndarray
     centring: dict[str, float]
-    priors: dict[str, dist.Distribution] = field(default_factory=dict)
+    shared: tuple[Shared, ...] = ()
+    priors: dict[str, Prior] = field(default_factory=dict)
 
-    def prior(self) -> dict[str, dist.Distribution]:
-        """Prior of every population-level variable that has one of its own."""
-        table: dict[str, dist.Distribution] = {}
-        for name, family in self.families.items():
-            scale = self.scales[name]
-            log_scale = family.positive
-            unit = 1.0 if log_scale else 1.0 / scale
-            log = jnp.log if isinstance(scale, jax.Array) else np.log  # traced, or a number
-            table[f"{name}_location"] = (
-                dist.Normal(-log(scale), 1.0) if log_scale else dist.Normal(0.0, 2.0 * unit)
-            )
-            if family is not PointMass:
-                table[f"{name}_dispersion"] = dist.HalfNormal(unit)
+    @property
+    def random(self) -> list[str]:
+        """Attributes whose coefficient differs between choosers."""
+        return [name for name, kinds in self.kinds.items() if kinds.random]
+
+    def unit(self, name: str) -> float:
+        """What coefficients of an attribute are counted in where they may be negative."""
+        return 1.0 if self.kinds[name].positive else 1.0 / self.scales[name]
+
+    def prior(self) -> dict[str, Prior]:
+        """Prior of every variable that has one of its own."""
+        table: dict[str, Prior] = {}
+        for name, kinds in self.kinds.items():
+            unit = self.unit(name)
+            centre = Prior("Normal", (-math.log(self.scales[name]), 1.0))
+            if not kinds.positive:
+                centre = Prior("Normal", (0.0, 2.0 * unit))
+            table[f"{name}_location"] = centre
+            if any(family is not PointMass for family in kinds.families):
+                table[f"{name}_dispersion"] = Prior("HalfNormal", (unit,))
+            if kinds.zero:
+                table[f"{name}_zero_share"] = Prior("Beta", (1.0, 4.0))
             for factor in self.factors:
-                table[f"{name}_location_sd_{factor}"] = dist.HalfNormal(0.5 * unit)
-                if family is not PointMass:
-                    table[f"{name}_dispersion_sd_{factor}"] = dist.HalfNormal(0.5)
+                table[f"{name}_location_sd_{factor}"] = Prior("HalfNormal", (0.5 * unit,))
+                if f"{name}_dispersion" in table:
+                    table[f"{name}_dispersion_sd_{factor}"] = Prior("HalfNormal", (0.5,))
+        for each in self.shared:
+            table[each.name] = Prior(each.prior, each.arguments)
         for key, prior in self.priors.items():
-            table[alias_of(key, self.families)] = prior
+            table[self.alias(key)] = prior
         return table
 
-    def sample(self) -> tuple[CellLaws, ...]:
-        """NumPyro statements for the population level; returns the laws in every cell."""
-        prior = self.prior()
-        laws = []
-        for name, family in self.families.items():
-            location = numpyro.sample(f"{name}_location", prior[f"{name}_location"])
-            location = self._shifted(name, "location", location, prior)
-            dispersion = None
-            if family is not PointMass:
-                base = numpyro.sample(f"{name}_dispersion", prior[f"{name}_dispersion"])
-                dispersion = jnp.exp(self._shifted(name, "dispersion", jnp.log(base), prior))
-            laws.append(CellLaws(family, location, dispersion))
-            shown = parameters(family, location, dispersion)
-            for parameter, value in shown.items():
-                numpyro.deterministic(f"{name}_{parameter}", value if self.factors else value[0])
-        return tuple(laws)
+    def alias(self, key: str) -> str:
+        """Variable that a prior is meant for: ``reward_mu`` is the location of a LogNormal."""
+        for name, kinds in self.kinds.items():
+            for family in kinds.families:
+                names = location_dispersion_names(family)
+                if names is None:
+                    continue
+                location, dispersion = names
+                if key == f"{name}_{location}":
+                    return f"{name}_location"
+                if dispersion is not None and key == f"{name}_{dispersion}":
+                    return f"{name}_dispersion"
+        return key
 
     def centring_of(self, factor: str, what: str) -> float:
         """How far shifts of locations or dispersions are centred; on these the data say less."""
         return self.centring[factor] * (1.0 if what == "location" else 0.5)
 
-    def _shifted(
-        self, name: str, what: str, base: jax.Array, prior: Mapping[str, dist.Distribution]
-    ) -> jax.Array:
-        """The base, shifted by the levels of every factor; shape (cell,)."""
-        value = jnp.broadcast_to(base, (len(self.cells),))
-        for column, (factor, levels) in enumerate(self.factors.items()):
-            sd = numpyro.sample(f"{name}_{what}_sd_{factor}", prior[f"{name}_{what}_sd_{factor}"])
-            # Partly centred: raw ~ ZeroSumNormal(sd^c), shift = sd^(1-c) raw, the same law for
-            # every c. Papaspiliopoulos, Roberts, Skoeld (2007).
-            c = self.centring_of(factor, what)
-            raw = numpyro.sample(
-                f"{name}_{what}_raw_{factor}", dist.ZeroSumNormal(sd**c, (levels,))
-            )
-            shift = numpyro.deterministic(f"{name}_{what}_{factor}", sd ** (1 - c) * raw)
-            value = value + shift[self.cells[:, column]]
-        return value
+    # -- names -------------------------------------------------------------------------------------
+
+    def variables(self) -> list[Variable]:
+        """Variables that a fit shows, with their dimensions, in order."""
+        found: list[Variable] = []
+        for name, kinds in self.kinds.items():
+            component = ("component",) if len(kinds.families) > 1 else ()
+            group = ("group",) if self.factors else ()
+            found.append(Variable(f"{name}_location", component))
+            spread = any(family is not PointMass for family in kinds.families)
+            whats = ["location", "dispersion"] if spread else ["location"]
+            if spread:
+                found.append(Variable(f"{name}_dispersion", component))
+            for factor in self.factors:
+                for what in whats:
+                    found.append(Variable(f"{name}_{what}_sd_{factor}"))
+                    found.append(Variable(f"{name}_{what}_{factor}", (f"{factor}_level",)))
+            if len(set(kinds.families)) == 1:
+                for parameter in kinds.families[0]().parameters:
+                    found.append(Variable(f"{name}_{parameter}", (*component, *group)))
+            if len(kinds.families) > 1:
+                found.append(Variable(f"{name}_share", component))
+            if kinds.zero:
+                found.append(Variable(f"{name}_zero_share"))
+        found.extend(Variable(each.name) for each in self.shared)
+        return found
+
+    # -- the NumPyro program -----------------------------------------------------------------------
+
+    def sample(self) -> Level:
+        """NumPyro statements for the population level."""
+        import jax.numpy as jnp
+        import numpyro
+
+        from prefstrength.inference.population_program import sample_attribute
+
+        prior = self.prior()
+        parts, log_shares = [], []
+        for name in self.kinds:
+            part, log_share = sample_attribute(self, name, prior)
+            parts.append(part)
+            log_shares.append(log_share)
+        shared = {
+            each.name: numpyro.sample(each.name, prior[each.name].numpyro())
+            for each in self.shared
+        }
+        del jnp
+        return Level(tuple(parts), tuple(log_shares), shared)
 
 
-def alias_of(key: str, families: Mapping[str, type[Mixing]]) -> str:
-    """Variable that a prior is meant for: ``reward_mu`` is the location of a LogNormal."""
-    for name, family in families.items():
-        if family in (LogNormal, Normal):
-            names = {f"{name}_mu": f"{name}_location", f"{name}_sigma": f"{name}_dispersion"}
-            key = names.get(key, key)
-        if family is PointMass and key == f"{name}_value":
-            key = f"{name}_location"
-    return key
-
-
-def describe(prior: dist.Distribution) -> str:
-    """A distribution in a few characters.
-
-    Examples
-    --------
-    >>> import numpyro.distributions as dist
-    >>> describe(dist.Normal(0.0, 2.5))
-    'Normal(0, 2.5)'
-    """
-    shown = ", ".join(
-        f"{float(getattr(prior, name)):.2g}"
-        for name in prior.arg_constraints
-        if np.ndim(getattr(prior, name)) == 0
-    )
-    return f"{type(prior).__name__}({shown})"
+def location_dispersion_names(family: type[Mixing]) -> tuple[str, str | None] | None:
+    """Parameters of a family that are its location and dispersion themselves, if they are."""
+    names = list(family().parameters)
+    if family is PointMass:
+        return names[0], None
+    return (names[0], names[1]) if names == ["mu", "sigma"] else None
 
 
 def cell_codes(

@@ -48,6 +48,8 @@ class Prior:
         value = np.asarray(value, float)
         if self.given is not None:
             return _asked(self.given, value)
+        if self.family == "Flat":
+            return np.zeros(value.shape)
         a, b = (*self.arguments, 0.0)[:2]
         with np.errstate(divide="ignore", invalid="ignore"):
             if self.family == "Normal":

@@ -17,7 +17,7 @@ from scipy import linalg
 __all__ = ["Ball", "Surrogate", "fit_surrogate"]
 
 #: Radius of the ball, in posterior standard deviations.
-RADIUS = 5.0
+RADIUS = 5.5
 # Points for each coefficient of the polynomial.
 _POINTS = 2.5
 

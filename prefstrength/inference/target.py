@@ -42,11 +42,14 @@ class Target:
         How many these are.
     log_likelihood : callable
         ``log_likelihood(values)`` of a mapping of names to (point,) gives (point,).
+    more : callable, optional
+        A further term of the log prior density, of several parameters together.
     """
 
     parameters: tuple[Parameter, ...]
     slow: int
     log_likelihood: Callable[[Mapping[str, np.ndarray]], np.ndarray]
+    more: Callable[[Mapping[str, np.ndarray]], np.ndarray] | None = None
 
     @property
     def size(self) -> int:
@@ -83,7 +86,9 @@ class Target:
 
     def log_prior(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
         """Log prior density of the parameters themselves."""
-        return np.sum([p.prior.log_density(values[p.name]) for p in self.parameters], axis=0)
+        own = [p.prior.log_density(values[p.name]) for p in self.parameters]
+        total = np.sum(own, axis=0)
+        return total if self.more is None else total + self.more(values)
 
     def log_slopes(self, v: np.ndarray) -> np.ndarray:
         """Log of the volume of the parameters by the round coordinates."""

@@ -4,8 +4,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from prefstrength.choice.responses.base import Response
+from prefstrength.choice.responses.pair import Pair
 from prefstrength.data.choices import Choices
 from prefstrength.errors import InputError
+from prefstrength.likelihood.counts import PairObservations
 from prefstrength.likelihood.panels import PanelRows
 from prefstrength.likelihood.true_differences import TrueDifferences
 
@@ -29,6 +32,10 @@ class LikelihoodData:
     units: int
     panel: bool
     scales: tuple[float, ...]
+    response: Response  # what was observed
+    answers: np.ndarray  # (situation, ...), as the response takes them
+    shown_first: np.ndarray  # (situation,) 1 the first alternative, -1 the second, 0 not known
+    unit_weight: np.ndarray  # (unit,) how often a unit counts
     #: Where the differences are measured with error: what is known of the true ones.
     truth: TrueDifferences | None = field(default=None, kw_only=True)
 
@@ -43,6 +50,9 @@ class LikelihoodData:
         columns = [choices.attributes.index(name) for name in attributes]
         panel = choices.chooser is not None
         unit = choices.chooser if choices.chooser is not None else np.arange(choices.n_situations)
+        units = choices.n_choosers if panel else choices.n_situations
+        shown_first, own = choices.shown_first, choices.chooser_weights
+        answers = next(a for a in (choices.ranks, choices.answer, choices.chosen) if a is not None)
         return cls(
             values=np.asarray(choices.values)[:, :, columns],
             chosen=np.asarray(choices.chosen),
@@ -50,9 +60,15 @@ class LikelihoodData:
             weight=np.asarray(choices.weights),
             cell=np.asarray(cell),
             unit=np.asarray(unit),
-            units=choices.n_choosers if panel else choices.n_situations,
+            units=units,
             panel=panel,
             scales=tuple(choices.scale(name) for name in attributes),
+            response=choices.response,
+            answers=np.asarray(answers),
+            shown_first=np.zeros(choices.n_situations, np.int64)
+            if shown_first is None
+            else np.asarray(shown_first),
+            unit_weight=np.ones(units) if own is None else np.asarray(own),
         )
 
     def measured_with(self, sd: float, name: str) -> "LikelihoodData":
@@ -73,6 +89,23 @@ class LikelihoodData:
         """Chosen minus rejected, shape (situation,), for scalar data."""
         rows = np.arange(len(self.chosen))
         return self.values[rows, self.chosen, 0] - self.values[rows, 1 - self.chosen, 0]
+
+    def pair_observations(self, attribute: int = 0) -> PairObservations:
+        """Answers to pairs, of one attribute."""
+        rows = np.arange(len(self.chosen))
+        plain = isinstance(self.response, Pair)
+        first = self.chosen if plain else np.zeros_like(self.chosen)
+        column = self.values[:, :, attribute]
+        return PairObservations(
+            difference=column[rows, first] - column[rows, 1 - first],
+            answer=np.zeros_like(self.chosen) if plain else self.answers,
+            answers=len(self.response.answers),
+            unit=self.unit,
+            cell=self.cell,
+            weight=self.weight,
+            shown_first=np.where(first == 0, self.shown_first, -self.shown_first),
+            panel=self.panel,
+        )
 
     def panel_rows(self, positive: bool, degree: int) -> PanelRows:
         """Every chooser's log-likelihood as a series in the coefficient, for scalar data."""
@@ -116,5 +149,9 @@ class LikelihoodData:
             units=len(units),
             panel=self.panel,
             scales=self.scales,
+            response=self.response,
+            answers=self.answers[rows],
+            shown_first=self.shown_first[rows],
+            unit_weight=self.unit_weight[units],
             truth=self.truth,
         )

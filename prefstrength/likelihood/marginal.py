@@ -11,13 +11,12 @@ Two rules, whichever resolves a mixing distribution:
   much of a row's mass lies at the outermost nodes, those reach farther.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from scipy import special
 
 from prefstrength.likelihood.grid import Grid
 from prefstrength.likelihood.lattice import interpolation
+from prefstrength.likelihood.laws import Blend, Laws
 from prefstrength.likelihood.tables import Part, Tables
 
 __all__ = ["log_marginals", "weights"]
@@ -35,14 +34,13 @@ _POINTS = 12
 _BLOCK = 4_000_000
 
 
-def weights(grid: Grid, mixing) -> tuple[np.ndarray, np.ndarray]:
+def weights(grid: Grid, laws: Laws) -> tuple[np.ndarray, np.ndarray]:
     """Weights of wide mixing distributions on strength 0 and on the grid's nodes.
 
     Parameters
     ----------
     grid : Grid
-    mixing : Mixing
-        With parameters of shape (law,).
+    laws : Laws
 
     Returns
     -------
@@ -52,7 +50,7 @@ def weights(grid: Grid, mixing) -> tuple[np.ndarray, np.ndarray]:
     below = grid.t[0] - grid.step * np.arange(1, 1 + int(_BELOW / grid.step)) if grid.positive else grid.t[:0]
     t = np.r_[below[::-1], grid.t]
     strength = grid.strength_at(t)
-    density = np.exp(mixing.log_density(strength)) * grid.slope_at(t) * grid.step
+    density = laws.density(strength) * grid.slope_at(t) * grid.step
     on_grid = density[:, len(below) :].copy()
     at_zero = np.zeros(len(density))
     if grid.positive:
@@ -60,47 +58,61 @@ def weights(grid: Grid, mixing) -> tuple[np.ndarray, np.ndarray]:
         tail = density[:, : len(below)]
         on_grid[:, 0] += tail @ nearer
         least = grid.strength_at(t[0] - grid.step / 2)
-        at_zero = tail @ (1 - nearer) + mixing.cdf(np.array([least]))[:, 0]
+        at_zero = tail @ (1 - nearer) + laws.cdf(np.array([least]))[:, 0]
     most = grid.strength_at(grid.t[-1] + grid.step / 2)
-    on_grid[:, -1] += 1 - mixing.cdf(np.array([most]))[:, 0]
+    on_grid[:, -1] += 1 - laws.cdf(np.array([most]))[:, 0]
     if not grid.positive:
-        on_grid[:, 0] += mixing.cdf(np.array([-most]))[:, 0]
+        on_grid[:, 0] += laws.cdf(np.array([-most]))[:, 0]
     return at_zero, on_grid
 
 
-def log_marginals(tables: Tables, mixing, rows: np.ndarray | None = None) -> np.ndarray:
+def log_marginals(tables: Tables, blend: Blend, rows: np.ndarray | None = None) -> np.ndarray:
     """Log marginal likelihood of rows under mixing distributions.
 
     Parameters
     ----------
     tables : Tables
-    mixing : Mixing
-        With parameters of shape (law,).
-    rows : numpy.ndarray of bool, shape (row,), optional
-        Which rows; all by default.
+    blend : Blend
+    rows : numpy.ndarray of int, shape (row,), optional
+        Which rows, rising; all by default.
 
     Returns
     -------
     numpy.ndarray, shape (law, row)
     """
-    count = len(tables.log) if rows is None else int(rows.sum())
-    place = np.arange(len(tables.log)) if rows is None else np.cumsum(rows) - 1
-    out = np.empty((mixing.size, count))
+    found = []
+    for part in blend.parts:
+        if part is None:
+            alone = tables.at_zero if rows is None else tables.at_zero[rows]
+            found.append(np.broadcast_to(alone, (blend.size, len(alone))))
+        else:
+            found.append(_simple(tables, part, rows))
+    if len(found) == 1:
+        return found[0]
+    return np.asarray(special.logsumexp(np.array(found) + blend.log_share[:, :, None], axis=0))
+
+
+def _simple(tables: Tables, laws: Laws, rows: np.ndarray | None) -> np.ndarray:
+    count = len(tables.log) if rows is None else len(rows)
+    place = np.full(len(tables.log), -1)
+    place[slice(None) if rows is None else rows] = np.arange(count)
+    out = np.empty((laws.size, count))
     for part in tables.parts:
-        chosen = slice(None) if rows is None else rows[part.rows]
-        own = part.rows[chosen]
-        if len(own) == 0:
+        chosen = np.flatnonzero(place[part.rows] >= 0)
+        if not len(chosen):
             continue
-        wide = mixing.spread_in(part.grid) >= _NARROW * part.grid.step
+        chosen = slice(None) if len(chosen) == len(part.rows) else chosen
+        own = part.rows[chosen]
+        wide = laws.spread_in(part.grid) >= _NARROW * part.grid.step
         if wide.any():
-            out[np.ix_(wide, place[own])] = _wide(tables, part, chosen, mixing.take(wide))
+            out[np.ix_(wide, place[own])] = _wide(tables, part, chosen, laws.take(wide))
         if not wide.all():
-            out[np.ix_(~wide, place[own])] = _narrow(tables, own, mixing.take(~wide))
+            out[np.ix_(~wide, place[own])] = _narrow(tables, own, laws.take(~wide))
     return out
 
 
-def _wide(tables: Tables, part: Part, chosen, mixing) -> np.ndarray:
-    at_zero, on_grid = weights(part.grid, mixing)
+def _wide(tables: Tables, part: Part, chosen: np.ndarray | slice, laws: Laws) -> np.ndarray:
+    at_zero, on_grid = weights(part.grid, laws)
     rows, top = part.rows[chosen], part.top[chosen]
     total = on_grid @ part.likelihood[chosen].T
     total += at_zero[:, None] * np.exp(tables.at_zero[rows] - top)
@@ -115,14 +127,13 @@ def _wide(tables: Tables, part: Part, chosen, mixing) -> np.ndarray:
     return out
 
 
-def _narrow(tables: Tables, rows: np.ndarray, mixing, reach: int = 0) -> np.ndarray:
+def _narrow(tables: Tables, rows: np.ndarray, laws: Laws, reach: int = 0) -> np.ndarray:
     z = np.arange(-_REACHES[reach], _REACHES[reach] + _STEP / 2, _STEP)
     log_weight = -(z**2) / 2 + np.log(_STEP / np.sqrt(2 * np.pi))
-    position = tables.grid.position(mixing.at(z))  # (law, z)
+    position = tables.grid.position(laws.at(z))  # (law, z)
     log = tables.log[rows]
     out = np.empty((len(position), len(rows)))
-    least = np.empty(len(rows), bool)
-    least[:] = False
+    short = np.zeros(len(rows), bool)
     block = max(1, _BLOCK // (len(rows) * len(z)))
     for start in range(0, len(position), block):
         part = position[start : start + block]
@@ -133,7 +144,7 @@ def _narrow(tables: Tables, rows: np.ndarray, mixing, reach: int = 0) -> np.ndar
         ends = total[:, :, 0] + total[:, :, -1]
         total = total.sum(axis=2)
         out[start : start + block] = (np.log(total) + top).T
-        least |= (ends > _AT_ENDS * total).any(axis=1)
-    if least.any() and reach + 1 < len(_REACHES):
-        out[:, least] = _narrow(tables, rows[least], mixing, reach + 1)
+        short |= (ends > _AT_ENDS * total).any(axis=1)
+    if short.any() and reach + 1 < len(_REACHES):
+        out[:, short] = _narrow(tables, rows[short], laws, reach + 1)
     return out

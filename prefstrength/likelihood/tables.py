@@ -14,7 +14,7 @@ import numpy as np
 
 from prefstrength.likelihood.grid import BASE, Grid
 
-__all__ = ["Part", "Source", "Tables", "steps_of"]
+__all__ = ["Part", "Source", "Tables", "informations", "steps_of"]
 
 #: ``source(strength, shared, rows)``: log-likelihood of some rows at strengths, (row, strength).
 Source = Callable[[np.ndarray, Mapping[str, Any], np.ndarray | None], np.ndarray]
@@ -102,15 +102,18 @@ class Tables:
         return cls(grid, log, at_zero, tuple(parts))
 
 
-def steps_of(log: np.ndarray) -> np.ndarray:
-    """Distance of the nodes that each row needs, in steps of the base grid; a power of two.
-
-    A row is as narrow as its information on log strength says, at the strengths that it does not
-    rule out; the trapezoid rule is exact to 1e-9 where its step is the sd of what is summed.
-    """
+def informations(log: np.ndarray) -> np.ndarray:
+    """Largest information on t of each row, at the strengths that it does not rule out."""
     curvature = np.zeros(log.shape)
     curvature[:, 1:-1] = -(log[:, 2:] - 2 * log[:, 1:-1] + log[:, :-2]) / BASE**2
     possible = log > log.max(axis=1, keepdims=True) - 12.0
-    information = np.where(possible, curvature, 0.0).max(axis=1)
-    wanted = 0.9 / np.sqrt(np.maximum(information, 0.0) + _SPARE) / BASE
+    return np.maximum(np.where(possible, curvature, 0.0).max(axis=1), 0.0)
+
+
+def steps_of(log: np.ndarray) -> np.ndarray:
+    """Distance of the nodes that each row needs, in steps of the base grid; a power of two.
+
+    The trapezoid rule is exact to 1e-9 where its step is the sd of what is summed.
+    """
+    wanted = 0.9 / np.sqrt(informations(log) + _SPARE) / BASE
     return np.clip(2.0 ** np.floor(np.log2(wanted)), _FINEST / BASE, _WIDEST)

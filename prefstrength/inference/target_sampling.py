@@ -1,6 +1,5 @@
 r"""Draws from a target by importance sampling on a surrogate that was certified where they lie."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,14 +9,21 @@ from prefstrength.inference.locate import locate
 from prefstrength.inference.surrogate import RADIUS, Ball, Surrogate, design, fit_surrogate
 from prefstrength.inference.target import Target
 
-__all__ = ["TargetDraws", "sample_target"]
+__all__ = ["PARETO_K", "TOLERANCE", "TargetDraws", "sample_target", "smoothed"]
 
+#: Largest Pareto k at which the weights may be trusted.
 PARETO_K = 0.7
-_DEGREES = {1: 12, 2: 10, 3: 7, 4: 6, 5: 5, 6: 4}
-_ROUND, _MOST_ROUNDS, _ENOUGH = 6000, 8, 4000.0
+#: Error of a surrogate, in nats, at which it stands for the likelihood; and beyond hope.
+TOLERANCE, _HOPELESS = 0.02, 1.0
+_AT_EDGE = 2e-3
+# Degree of the polynomial by the number of parameters.
+_DEGREES = {1: 14, 2: 11, 3: 9, 4: 7, 5: 6}
+_MOST_ROUNDS = 8
+# Proposals of a round, and effective draws that are enough, on a surrogate and without one.
+_ROUND, _ENOUGH = 6000, 4000.0
+_EXACT_ROUND, _EXACT_ENOUGH = 2500, 2000.0
 _FREEDOM, _WIDE_SHARE, _WIDE = 8.0, 0.2, 3.0
 _CHECKED = 24
-_TOLERANCE = 0.02
 _MOST_BALLS = 4
 
 
@@ -28,14 +34,15 @@ class TargetDraws:
     Parameters
     ----------
     v : numpy.ndarray, shape (draw, parameter)
-        Round coordinates.
+        Round coordinates, resampled by weight.
     pareto_k, effective : float
         Of the weights.
     error : float
-        Largest error of the surrogate at a sample of draws, in nats; 0 without one.
+        Largest error of the log-likelihood at a sample of draws, in nats, of a surrogate.
     surrogate : Surrogate or None
-    points, values : numpy.ndarray
-        Where the likelihood was evaluated for the surrogate, smooth coordinates.
+        ``None`` where the likelihood itself was evaluated at every proposal.
+    points : numpy.ndarray, shape (point, parameter)
+        Where the likelihood was evaluated for the surrogate, in smooth coordinates.
     """
 
     v: np.ndarray
@@ -47,34 +54,30 @@ class TargetDraws:
 
 
 def sample_target(target: Target, draws: int, seed: int) -> TargetDraws:
-    """Locate, fit a surrogate, sample, and move the ball to the draws until it holds them."""
+    """Locate, fit a surrogate, sample; move the ball to the draws until it holds them.
+
+    Where no polynomial is the likelihood, as where the data leave open which kind of choosers is
+    which, the likelihood itself is evaluated at every proposal.
+    """
     rng = np.random.default_rng(seed)
     ball = locate(target)
-    degree = _DEGREES[target.size]
-    best = None
+    degree = _DEGREES.get(target.size, 4)
     for _ in range(_MOST_BALLS):
         points = design(ball, degree, target.slow, rng)
         found = target.log_likelihood(target.values_of_smooth(points))
         keep = np.isfinite(found)
         surrogate = fit_surrogate(ball, degree, points[keep], found[keep])
-
-        def log_density(v: np.ndarray, surrogate: Surrogate = surrogate) -> np.ndarray:
-            values = target.values(v)
-            w = target.smooth(values)
-            out = surrogate(w)
-            inside = np.isfinite(out)
-            out[inside] += (target.log_prior(values) + target.log_slopes(v))[inside]
-            return out
-
-        v, pareto_k, effective, weighted = importance(target, ball, log_density, draws, rng)
-        w = target.smooth(target.values(v))
-        error = _misfit(target, surrogate, v, rng)
-        edge = ((ball.of(w) ** 2).sum(axis=1) > (0.85 * RADIUS) ** 2).mean()
-        best = TargetDraws(v, pareto_k, effective, error, surrogate, points)
-        if error < _TOLERANCE and edge < 2e-3:
-            return best
+        draw = importance_sample(target, ball, surrogate, draws, rng)
+        w = target.smooth(target.values(draw.v))
+        error = _misfit(target, surrogate, draw.v, rng)
+        edge = float(((ball.of(w) ** 2).sum(axis=1) > (0.95 * RADIUS) ** 2).mean())
+        if error < TOLERANCE and edge < _AT_EDGE:
+            return replace(draw, error=error, surrogate=surrogate, points=points)
+        if error > _HOPELESS or (error > TOLERANCE and target.slow == 0):
+            break  # and the likelihood itself costs little where no tables change
+        degree += 2 * (error > TOLERANCE)
         ball = _around(ball, w)
-    return best
+    return importance_sample(target, ball, None, draws, rng)
 
 
 def _around(ball: Ball, w: np.ndarray) -> Ball:
@@ -84,7 +87,9 @@ def _around(ball: Ball, w: np.ndarray) -> Ball:
     return replace(ball, centre=centre, factor=np.linalg.cholesky(1.1 * covariance + 1e-12 * np.eye(len(centre))))
 
 
-def _misfit(target: Target, surrogate: Surrogate, v: np.ndarray, rng) -> float:
+def _misfit(
+    target: Target, surrogate: Surrogate, v: np.ndarray, rng: np.random.Generator
+) -> float:
     """Largest difference from the likelihood itself at some draws, a constant apart."""
     some = v[rng.permutation(len(v))[:_CHECKED]]
     values = target.values(some)
@@ -92,38 +97,63 @@ def _misfit(target: Target, surrogate: Surrogate, v: np.ndarray, rng) -> float:
     return float(np.abs(difference - np.median(difference)).max())
 
 
-def importance(
-    target: Target, ball: Ball, log_density: Callable[[np.ndarray], np.ndarray], draws: int, rng
-):
-    """Adaptive multiple importance sampling in round coordinates."""
-    centre, covariance = _first(target, ball)
+def importance_sample(
+    target: Target, ball: Ball, surrogate: Surrogate | None, draws: int, rng: np.random.Generator
+) -> TargetDraws:
+    """Adaptive multiple importance sampling in round coordinates.
+
+    The draws of all rounds are weighted against the mixture of all proposals, their weights
+    smoothed, and resampled.
+
+    References
+    ----------
+    .. [1] Cornuet, Marin, Mira, Robert (2012), Adaptive multiple importance sampling,
+       Scandinavian Journal of Statistics 39(4).
+    .. [2] Vehtari, Simpson, Gelman, Yao, Gabry (2024), Pareto smoothed importance sampling,
+       JMLR 25(72): weights may be trusted where k < 0.7.
+    """
     low, high = target.ends
     at = np.empty((0, target.size))
     log_target = np.empty(0)
     proposals: list[_Student] = []
-    proposal = _Student.of(centre, covariance)
+    proposal = _Student.of(*_first(target, ball))
+    size = _ROUND if surrogate is not None else _EXACT_ROUND
+    enough = _ENOUGH if surrogate is not None else _EXACT_ENOUGH
     for _ in range(_MOST_ROUNDS):
         proposals.append(proposal)
-        new = proposal.sample(rng, _ROUND)
+        new = proposal.sample(rng, size)
         inside = ((new > low) & (new < high)).all(axis=1)
         value = np.full(len(new), -np.inf)
-        value[inside] = log_density(new[inside])
+        value[inside] = _log_density(target, surrogate, new[inside])
         at = np.concatenate([at, new])
         log_target = np.concatenate([log_target, value])
         log_mixture = special.logsumexp([p.log_density(at) for p in proposals], axis=0)
         weight, pareto_k = smoothed(log_target - log_mixture)
         effective = float(1 / (weight**2).sum())
-        if pareto_k < PARETO_K and effective > _ENOUGH:
+        if pareto_k < PARETO_K and effective > enough:
             break
         centre = weight @ at
         spread = (at - centre) * np.sqrt(weight)[:, None]
+        # A few heavy weights say little about the covariance: keep part of the previous one.
         trust = effective / (effective + 10 * target.size)
         covariance = trust * spread.T @ spread + (1 - trust) * proposal.covariance
         proposal = _Student.of(trust * centre + (1 - trust) * proposal.centre, covariance)
     positions = (np.arange(draws) + rng.random(draws)) / draws
     index = np.searchsorted(np.cumsum(weight) / weight.sum(), positions, side="right")
     index = rng.permutation(np.minimum(index, len(weight) - 1))
-    return at[index], pareto_k, effective, (at, weight)
+    return TargetDraws(at[index], pareto_k, effective, 0.0, None, np.empty((0, target.size)))
+
+
+def _log_density(target: Target, surrogate: Surrogate | None, v: np.ndarray) -> np.ndarray:
+    """Log posterior density of round coordinates."""
+    values = target.values(v)
+    out = target.log_prior(values) + target.log_slopes(v)
+    some = np.isfinite(out)
+    if surrogate is not None:
+        out[some] += surrogate(target.smooth(values)[some])
+    elif some.any():
+        out[some] += target.log_likelihood({name: each[some] for name, each in values.items()})
+    return np.where(np.isnan(out), -np.inf, out)
 
 
 def _first(target: Target, ball: Ball) -> tuple[np.ndarray, np.ndarray]:

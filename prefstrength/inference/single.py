@@ -1,0 +1,172 @@
+"""One random strength, no groups: the posterior over a handful of numbers, without a compiler."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from prefstrength.choice.mixing.point_mass import PointMass
+from prefstrength.inference.coordinates import Coordinate
+from prefstrength.inference.kinds import Kinds
+from prefstrength.inference.population import Population
+from prefstrength.inference.priors import Prior
+from prefstrength.inference.target import Parameter, Target
+from prefstrength.likelihood.cells import parameters
+from prefstrength.likelihood.laws import Blend, Laws
+from prefstrength.likelihood.strength import StrengthLikelihood, bend_of
+
+__all__ = ["Single"]
+
+Values = Mapping[str, np.ndarray]
+
+# How a search begins where a prior's median will not do.
+_SPREAD, _APART = 0.5, 0.7
+_KINDS = {"HalfNormal": "positive", "LogNormal": "positive", "Beta": "share", "Normal": "real"}
+# Size of a positive shared number that data tell from 0.
+_SMALL = 0.05
+
+
+@dataclass(frozen=True)
+class Single:
+    """The posterior of a model of one random strength.
+
+    Parameters
+    ----------
+    population : Population
+        Without groups.
+    likelihood : StrengthLikelihood
+    """
+
+    population: Population
+    likelihood: StrengthLikelihood
+
+    @property
+    def name(self) -> str:
+        """The attribute whose coefficient differs between choosers, or the only one."""
+        (name,) = self.population.kinds
+        return name
+
+    @property
+    def kinds(self) -> Kinds:
+        """Its kinds of choosers."""
+        return self.population.kinds[self.name]
+
+    @cached_property
+    def target(self) -> Target:
+        """The posterior density."""
+        parameters = self._shared()
+        slow = len(parameters)
+        return Target(
+            (*parameters, *self._shares(), *self._places()), slow, self.log_likelihood, self._more
+        )
+
+    def _shared(self) -> list[Parameter]:
+        prior = self.population.prior()
+        found = []
+        for each in self.population.shared:
+            own = prior[each.name]
+            place = Coordinate(_KINDS[each.prior], _SMALL)
+            found.append(Parameter(each.name, own, place, own.quantile(0.5)))
+        return found
+
+    def _shares(self) -> list[Parameter]:
+        """Share of strength 0; of kinds, each as a part of what those before leave."""
+        few = 0.5 / max(1.0, float(self.likelihood.times.sum()) ** 0.5)
+        found = []
+        if self.kinds.zero:
+            prior = self.population.prior()[f"{self.name}_zero_share"]
+            found.append(Parameter("zero", prior, Coordinate("share", few), 0.1))
+        many = len(self.kinds.families)
+        for k in range(many - 1):
+            prior = Prior("Beta", (1.0, float(many - 1 - k)))
+            found.append(Parameter(f"part {k}", prior, Coordinate("share", few), 1 / (many - k)))
+        return found
+
+    def _places(self) -> list[Parameter]:
+        prior = self.population.prior()
+        location = prior[f"{self.name}_location"]
+        unit = self.population.unit(self.name)
+        bend = bend_of(self.likelihood)
+        middle, many = location.quantile(0.5), len(self.kinds.families)
+        found = []
+        for k, family in enumerate(self.kinds.families):
+            start = middle + _APART * unit * (k - (many - 1) / 2)
+            found.append(Parameter(f"location {k}", location, Coordinate("real"), start))
+            if family is not PointMass:
+                own = prior[f"{self.name}_dispersion"]
+                width = bend if family.positive else bend * unit
+                place = Coordinate("spread", width)
+                found.append(Parameter(f"dispersion {k}", own, place, _SPREAD * unit))
+        return found
+
+    def _more(self, values: Values) -> np.ndarray:
+        """Log of the order of kinds that differ by their locations alone."""
+        if not self.kinds.ordered:
+            return np.zeros(1)
+        many = len(self.kinds.families)
+        places = np.stack([values[f"location {k}"] for k in range(many)])
+        rising = (np.diff(places, axis=0) > 0).all(axis=0)
+        return np.where(rising, math.lgamma(many + 1), -np.inf)
+
+    # -- values ------------------------------------------------------------------------------------
+
+    def blend(self, values: Values) -> Blend:
+        """Mixing distributions of points."""
+        points = len(values["location 0"])
+        parts: list[Laws | None] = []
+        for k, family in enumerate(self.kinds.families):
+            parts.append(Laws(family, values[f"location {k}"], values.get(f"dispersion {k}")))
+        shares = self.shares(values)
+        if self.kinds.zero:
+            parts.append(None)
+        with np.errstate(divide="ignore"):
+            return Blend(tuple(parts), np.log(shares) if len(parts) > 1 else np.zeros((1, points)))
+
+    def shares(self, values: Values) -> np.ndarray:
+        """Shares of the kinds (kind, point), that of strength 0 last."""
+        left = np.ones(len(values["location 0"]))
+        zero = values.get("zero", 0.0 * left)
+        found = []
+        left = left - zero
+        many = len(self.kinds.families)
+        for k in range(many - 1):
+            found.append(left * values[f"part {k}"])
+            left = left * (1 - values[f"part {k}"])
+        found.append(left)
+        return np.stack([*found, zero] if self.kinds.zero else found)
+
+    def shared(self, values: Values) -> dict[str, np.ndarray]:
+        """What all choosers share, at points."""
+        return {each.name: values[each.name] for each in self.population.shared}
+
+    def log_likelihood(self, values: Values) -> np.ndarray:
+        """Log-likelihood of all data at points (point,)."""
+        return self.likelihood.totals((self.blend(values),), self.shared(values))
+
+    def variables(self, values: Values) -> dict[str, np.ndarray]:
+        """Variables that a fit shows, each (draw, …)."""
+        name, families = self.name, self.kinds.families
+        many = len(families)
+
+        def shown(what: str) -> np.ndarray:
+            columns = [
+                values.get(f"{what} {k}", np.zeros(len(values["location 0"])))
+                for k in range(many)
+            ]
+            return np.stack(columns, axis=1) if many > 1 else columns[0]
+
+        found = {f"{name}_location": shown("location")}
+        if any(family is not PointMass for family in families):
+            found[f"{name}_dispersion"] = shown("dispersion")
+        if len(set(families)) == 1:
+            spread = found.get(f"{name}_dispersion")
+            known = parameters(families[0], found[f"{name}_location"], spread)
+            found |= {f"{name}_{parameter}": value for parameter, value in known.items()}
+        shares = self.shares(values)
+        if many > 1:
+            found[f"{name}_share"] = shares[:many].T
+        if self.kinds.zero:
+            found[f"{name}_zero_share"] = shares[-1]
+        return found | self.shared(values)

@@ -1,0 +1,122 @@
+r"""Mixing distributions as arrays: many at once, for tables to be averaged over.
+
+A simple one is a family with location and dispersion. A blend is a weighted sum of simple ones, and
+of the strength 0: indifferent choosers, several kinds of choosers.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from scipy import stats
+
+from prefstrength.choice.mixing.base import Mixing
+from prefstrength.choice.mixing.gamma import Gamma
+from prefstrength.choice.mixing.log_normal import LogNormal
+from prefstrength.choice.mixing.normal import Normal
+from prefstrength.choice.mixing.point_mass import PointMass
+from prefstrength.likelihood.cells import coefficient_at
+from prefstrength.likelihood.grid import Grid
+
+__all__ = ["Blend", "Laws"]
+
+# A dispersion of less than this is taken for this: strengths that are all alike.
+_LEAST = 1e-7
+
+
+@dataclass(frozen=True)
+class Laws:
+    """Mixing distributions of one family.
+
+    Parameters
+    ----------
+    family : type
+    location : numpy.ndarray, shape (law,)
+    dispersion : numpy.ndarray, shape (law,), or None
+    """
+
+    family: type[Mixing]
+    location: np.ndarray
+    dispersion: np.ndarray | None
+
+    @property
+    def size(self) -> int:
+        """Number of mixing distributions."""
+        return len(self.location)
+
+    def take(self, which: np.ndarray) -> Self:
+        """Some of them."""
+        spread = None if self.dispersion is None else self.dispersion[which]
+        return type(self)(self.family, self.location[which], spread)
+
+    def _spread(self) -> np.ndarray:
+        assert self.dispersion is not None
+        return np.maximum(self.dispersion, _LEAST)[:, None]
+
+    def at(self, z: np.ndarray) -> np.ndarray:
+        """Strengths at standard normal draws, (law, draw)."""
+        if self.family is PointMass:
+            return np.broadcast_to(self.location[:, None], (self.size, len(z)))
+        return coefficient_at(self.family, z[None], self.location[:, None], self._spread())
+
+    def spread_in(self, grid: Grid) -> np.ndarray:
+        """How wide they are in the grid's coordinate."""
+        if self.dispersion is None:
+            return np.zeros(self.size)
+        if grid.positive:
+            return self.dispersion
+        return self.dispersion / grid.slope_at(grid.t[0] + grid.step * grid.position(self.location))
+
+    def _scipy(self):  # type: ignore[no-untyped-def]
+        location, spread = self.location[:, None], self._spread()
+        if self.family is LogNormal:
+            return stats.lognorm, {"s": spread, "scale": np.exp(location)}
+        if self.family is Normal:
+            return stats.norm, {"loc": location, "scale": spread}
+        if self.family is Gamma:
+            return stats.gamma, {"a": spread**-2, "scale": np.exp(location) * spread**2}
+        return stats.invgauss, {"mu": spread**2, "scale": np.exp(location) / spread**2}
+
+    def density(self, strength: np.ndarray) -> np.ndarray:
+        """Density at strengths, (law, strength)."""
+        if self.family is LogNormal:
+            log = np.log(strength)
+            z = (log - self.location[:, None]) / self._spread()
+            return np.exp(-(z**2) / 2 - log) / (self._spread() * np.sqrt(2 * np.pi))
+        law, parameters = self._scipy()
+        return law.pdf(strength[None], **parameters)
+
+    def cdf(self, strength: np.ndarray) -> np.ndarray:
+        """Probability of at most these strengths, (law, strength)."""
+        law, parameters = self._scipy()
+        return law.cdf(strength[None], **parameters)
+
+
+@dataclass(frozen=True)
+class Blend:
+    """Weighted sums of mixing distributions.
+
+    Parameters
+    ----------
+    parts : tuple of Laws or None
+        ``None`` is the strength 0.
+    log_share : numpy.ndarray, shape (part, law)
+    """
+
+    parts: tuple[Laws | None, ...]
+    log_share: np.ndarray
+
+    @classmethod
+    def of(cls, laws: Laws) -> Self:
+        """One mixing distribution alone."""
+        return cls((laws,), np.zeros((1, laws.size)))
+
+    @property
+    def size(self) -> int:
+        """Number of blends."""
+        return self.log_share.shape[1]
+
+    def take(self, which: np.ndarray) -> Self:
+        """Some of them."""
+        parts = tuple(None if part is None else part.take(which) for part in self.parts)
+        return type(self)(parts, self.log_share[:, which])
