@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
-
+from prefstrength.choice.arrays import Array, Library, number
 from prefstrength.choice.responses.base import Shared
 from prefstrength.errors import InputError
 
@@ -26,14 +25,14 @@ class Utility(ABC):
         return ()
 
     @abstractmethod
-    def bent(self, size: np.ndarray, shared: Mapping[str, Any]) -> np.ndarray:
-        """g of sizes in units of the root mean square, of any shape."""
+    def bent(self, lib: Library, size: Array, shared: Mapping[str, Any]) -> Array:
+        """G of sizes in units of the root mean square, of any shape."""
 
 
 class Linear(Utility):
     """No bend: the utility of a difference is proportional to it."""
 
-    def bent(self, size: np.ndarray, shared: Mapping[str, Any]) -> np.ndarray:
+    def bent(self, lib: Library, size: Array, shared: Mapping[str, Any]) -> Array:
         return size
 
 
@@ -44,8 +43,8 @@ class Power(Utility):
     def shared(self) -> tuple[Shared, ...]:
         return (Shared("power", "LogNormal", (0.0, 0.3), 1.0, "power of the difference"),)
 
-    def bent(self, size: np.ndarray, shared: Mapping[str, Any]) -> np.ndarray:
-        return np.asarray(size ** shared["power"])
+    def bent(self, lib: Library, size: Array, shared: Mapping[str, Any]) -> Array:
+        return size ** number(lib, shared["power"], size)
 
 
 class Capped(Utility):
@@ -55,18 +54,25 @@ class Capped(Utility):
     def shared(self) -> tuple[Shared, ...]:
         return (Shared("cap", "LogNormal", (0.4, 0.7), np.inf, "difference that saturates"),)
 
-    def bent(self, size: np.ndarray, shared: Mapping[str, Any]) -> np.ndarray:
-        return np.asarray(size / (1 + (size / shared["cap"]) ** 4) ** 0.25)
+    def bent(self, lib: Library, size: Array, shared: Mapping[str, Any]) -> Array:
+        cap = number(lib, shared["cap"], size)
+        return size / (1 + (size / cap) ** 4) ** 0.25
 
 
 class Spline(Utility):
     r"""A monotone spline through few knots, with g(1) = 1 so that strength keeps its unit.
 
-    Between the knots 0, 1/2, 1, 2 and 4 the slopes are :math:`e^{\delta_k}` times as large as a
-    straight line's, of which only ratios count; beyond the last knot it goes on straight.
+    Between the knots 0, 1/2, 1, 2 and 4 the mean slopes are :math:`e^{\delta_k}` times the first
+    one's; slopes at knots are harmonic means, which keeps the spline monotone [1]_. Beyond the last
+    knot it goes on straight.
+
+    References
+    ----------
+    .. [1] F. N. Fritsch, J. Butland (1984), A method for constructing local monotone piecewise
+       cubic interpolants, SIAM Journal on Scientific and Statistical Computing 5(2).
     """
 
-    knots = np.array([0.0, 0.5, 1.0, 2.0, 4.0])
+    knots = (0.0, 0.5, 1.0, 2.0, 4.0)
 
     @property
     def shared(self) -> tuple[Shared, ...]:
@@ -75,19 +81,26 @@ class Spline(Utility):
             for k in range(2, len(self.knots))
         )
 
-    def bent(self, size: np.ndarray, shared: Mapping[str, Any]) -> np.ndarray:
-        slopes = np.exp([0.0, *(float(shared[each.name]) for each in self.shared)])
-        heights = np.r_[0.0, np.cumsum(slopes * np.diff(self.knots))]
-        heights /= heights[2]
-        curve = PchipInterpolator(self.knots, heights)
-        last = self.knots[-1]
-        return np.asarray(
-            np.where(
-                size <= last,
-                curve(np.minimum(size, last)),
-                heights[-1] + curve.derivative()(last) * (size - last),
+    def bent(self, lib: Library, size: Array, shared: Mapping[str, Any]) -> Array:
+        xp, knots = lib.xp, self.knots
+        first = number(lib, 1.0, size)
+        mean = [first, *(xp.exp(number(lib, shared[each.name], size)) for each in self.shared)]
+        inner = [2 * a * b / (a + b) for a, b in zip(mean[:-1], mean[1:], strict=True)]
+        slope = [mean[0], *inner, mean[-1]]
+        height, out, unit = 0.0 * first, 0.0 * size, 1.0
+        for k, (low, high) in enumerate(zip(knots[:-1], knots[1:], strict=True)):
+            width, rise = high - low, mean[k] * (high - low)
+            at = (size - low) / width
+            at = xp.where(at > 1, 1.0, xp.where(at < 0, 0.0, at))
+            # Cubic Hermite polynomial of the stretch, constant before and after it.
+            out = out + rise * at**2 * (3 - 2 * at) + width * (
+                slope[k] * at * (1 - at) ** 2 - slope[k + 1] * at**2 * (1 - at)
             )
-        )
+            height = height + rise
+            if high == 1.0:
+                unit = height
+        beyond = xp.where(size > knots[-1], size - knots[-1], 0.0 * size)
+        return (out + slope[-1] * beyond) / unit
 
 
 #: Bends by the name that a model takes.

@@ -1,9 +1,9 @@
 """The population level of a mixed logit: parameters, priors and groups, as a NumPyro program.
 
-One list of parameters with their priors stands for the model. NumPyro samples it
-(:meth:`Population.sample`), for NUTS and for whoever wants the program; the same densities are
-evaluated without a compiler (:mod:`prefstrength.inference.single`) where a handful of parameters is
-all there is.
+One list of variables with their priors stands for the model. NumPyro samples it
+(:mod:`prefstrength.inference.population_program`), for NUTS and for whoever wants the program; the
+same densities are evaluated without a compiler (:mod:`prefstrength.inference.single`,
+:mod:`prefstrength.inference.levels`) where a handful of numbers is all there is.
 """
 
 import math
@@ -22,6 +22,7 @@ from prefstrength.inference.priors import Prior
 if TYPE_CHECKING:
     from prefstrength.data.choices import Choices
     from prefstrength.data.compressed.sums_of_pairs import CompressedChoices
+    from prefstrength.likelihood.cells import CellLaws
 
 __all__ = ["Level", "Population", "Variable", "cell_codes"]
 
@@ -47,18 +48,22 @@ class Level:
 
     Parameters
     ----------
-    parts : tuple of tuple
-        For each attribute its kinds of choosers: location (cell,) and dispersion (cell,) or
-        ``None``.
+    kinds : tuple of tuple of CellLaws
+        For each attribute the mixing distributions of its kinds of choosers.
     log_shares : tuple of arrays
-        For each attribute (part,), that of strength 0 last where there is one.
+        For each attribute (kind,), that of strength 0 last where there is one.
     shared : dict
         What all choosers share.
     """
 
-    parts: tuple[tuple[tuple[Any, Any], ...], ...]
+    kinds: tuple[tuple["CellLaws", ...], ...]
     log_shares: tuple[Any, ...]
     shared: dict[str, Any]
+
+    @property
+    def laws(self) -> tuple["CellLaws", ...]:
+        """Of attributes with one kind of choosers each."""
+        return tuple(kinds[0] for kinds in self.kinds)
 
 
 @dataclass(frozen=True)
@@ -168,28 +173,6 @@ class Population:
                 found.append(Variable(f"{name}_zero_share"))
         found.extend(Variable(each.name) for each in self.shared)
         return found
-
-    # -- the NumPyro program -----------------------------------------------------------------------
-
-    def sample(self) -> Level:
-        """NumPyro statements for the population level."""
-        import jax.numpy as jnp
-        import numpyro
-
-        from prefstrength.inference.population_program import sample_attribute
-
-        prior = self.prior()
-        parts, log_shares = [], []
-        for name in self.kinds:
-            part, log_share = sample_attribute(self, name, prior)
-            parts.append(part)
-            log_shares.append(log_share)
-        shared = {
-            each.name: numpyro.sample(each.name, prior[each.name].numpyro())
-            for each in self.shared
-        }
-        del jnp
-        return Level(tuple(parts), tuple(log_shares), shared)
 
 
 def location_dispersion_names(family: type[Mixing]) -> tuple[str, str | None] | None:

@@ -5,14 +5,15 @@ utility, answers at random, who stood first, the coefficients of further attribu
 rewards. What comes out is a function of strength alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy import sparse, special
+from scipy import sparse
 
+from prefstrength.choice.arrays import Array, Library, number
 from prefstrength.choice.responses.base import PairResponse, Response, Shared
 from prefstrength.choice.utility import Linear, Utility
 from prefstrength.likelihood.batch import NUMPY
@@ -64,12 +65,13 @@ class Reading:
         return (*more, *self.fixed)
 
 
-def with_lapse(log_probability: np.ndarray, lapse: float, answers: int) -> np.ndarray:
+def with_lapse(lib: Library, log_probability: Array, lapse: Any, answers: int) -> Array:
     """Log probability of an answer of which a share is given at random among so many."""
-    if lapse <= 0:
-        return log_probability
-    at_random = np.log(lapse) - np.log(answers)
-    return np.logaddexp(at_random, np.log1p(-lapse) + log_probability)
+    xp = lib.xp
+    lapse = number(lib, lapse, log_probability)
+    return xp.logaddexp(
+        xp.log(lapse / answers) + 0.0 * log_probability, xp.log1p(-lapse) + log_probability
+    )
 
 
 @dataclass(frozen=True)
@@ -96,49 +98,54 @@ class PairSource:
         self, strength: np.ndarray, shared: Mapping[str, Any], rows: np.ndarray | None
     ) -> np.ndarray:
         """Log-likelihood of some rows, or all, at strengths; shape (row, strength)."""
+        matrix = self.counts.matrix if rows is None else self.counts.matrix[rows]
+        with np.errstate(divide="ignore"):
+            return np.asarray(self.log(NUMPY, strength, shared, lambda table: matrix @ table))
+
+    def log(
+        self, lib: Library, strength: Array, shared: Mapping[str, Any], sum_up: Callable[..., Array]
+    ) -> Array:
+        """The same in any library; ``sum_up`` takes log probabilities of kinds to rows."""
         if self.reading.position != "chooser":
-            return self._at(strength, shared, rows, shared.get("position", 0.0))
+            position = shared.get("position", 0.0)
+            return sum_up(self._log_probabilities(lib, strength, shared, position))
         # A chooser's own position effect is integrated out before strength is.
         z, weight = np.polynomial.hermite_e.hermegauss(_POSITIONS)
-        each = [
-            self._at(strength, shared, rows, shared["position"] + shared["position_sd"] * one)
-            for one in z
-        ]
-        return np.asarray(special.logsumexp(each, axis=0, b=(weight / weight.sum())[:, None, None]))
-
-    def _at(
-        self,
-        strength: np.ndarray,
-        shared: Mapping[str, Any],
-        rows: np.ndarray | None,
-        position: float,
-    ) -> np.ndarray:
-        matrix = self.counts.matrix if rows is None else self.counts.matrix[rows]
-        return np.asarray(matrix @ self._log_probabilities(strength, shared, position))
+        log_weight = np.log(weight / weight.sum())
+        total = None
+        for one, log in zip(z, log_weight, strict=True):
+            position = shared["position"] + shared["position_sd"] * float(one)
+            here = sum_up(self._log_probabilities(lib, strength, shared, position)) + float(log)
+            total = here if total is None else lib.xp.logaddexp(total, here)
+        return total
 
     def _log_probabilities(
-        self, strength: np.ndarray, shared: Mapping[str, Any], position: float
-    ) -> np.ndarray:
+        self, lib: Library, strength: Array, shared: Mapping[str, Any], position: Any
+    ) -> Array:
         """Log probability of every kind at every node, (kind * node, strength)."""
         kind, size = self.counts.kind, self.counts.size
         response = self.reading.response
         assert isinstance(response, PairResponse)
-        out = np.empty((len(kind), len(size), len(strength)))
         if self.truth is not None:
-            for k, (answer, _, cell) in enumerate(kind):
-                signed = size if answer == 0 else -size
-                cells = np.full(len(size), cell)
-                out[k] = self.truth.log_probability(signed, cells, strength)
+            out = [
+                self.truth.log_probability(
+                    size if answer == 0 else -size, np.full(len(size), cell), np.asarray(strength)
+                )
+                for answer, _, cell in kind
+            ]
+            out = [lib.constant(each, strength) for each in out]
         else:
-            bent = self.scale * self.reading.utility.bent(size / self.scale, shared)
-            v = bent[:, None] * strength
-            with np.errstate(divide="ignore"):
-                for first in np.unique(kind[:, 1]):
-                    found = response.log_probabilities(NUMPY, v + position * first, shared)
-                    for k in np.flatnonzero(kind[:, 1] == first):
-                        out[k] = found[kind[k, 0]]
-        out = with_lapse(out, shared.get("lapse", 0.0), len(response.answers))
-        return out.reshape(-1, len(strength))
+            sizes = lib.constant(size / self.scale, strength)
+            v = self.scale * self.reading.utility.bent(lib, sizes, shared)[:, None] * strength
+            found = {
+                first: response.log_probabilities(lib, v + position * int(first), shared)
+                for first in np.unique(kind[:, 1])
+            }
+            out = [found[first][answer] for answer, first, _ in kind]
+        if "lapse" in shared:
+            many = len(response.answers)
+            out = [with_lapse(lib, each, shared["lapse"], many) for each in out]
+        return lib.xp.concatenate(out, axis=0)
 
 
 @dataclass(frozen=True)
@@ -187,31 +194,34 @@ class SituationSource:
         size = max(1, _BLOCK // max(1, self.values[used].size))
         for start in range(0, len(strength), size):
             some = strength[start : start + size]
-            out[:, start : start + size] = matrix @ self.log_probability(some, shared, used).T
+            with np.errstate(divide="ignore"):
+                each = self.log_probability(NUMPY, some, shared, used)
+            out[:, start : start + size] = matrix @ each.T
         return out
 
     def log_probability(
-        self, strength: np.ndarray, shared: Mapping[str, Any], used: Any = slice(None)
-    ) -> np.ndarray:
+        self, lib: Library, strength: Array, shared: Mapping[str, Any], used: Any = slice(None)
+    ) -> Array:
         """Log probability of every answer at strengths (strength, situation)."""
-        response = self.reading.response
+        response, xp = self.reading.response, lib.xp
         others = self.others[used]
-        offset = np.zeros(others.shape[:2])
+        offset = lib.constant(np.zeros(others.shape[:2]), strength)
         for column, each in enumerate(self.reading.fixed):
-            offset = offset + shared[each.name] * others[:, :, column]
-        with np.errstate(divide="ignore"):
-            if isinstance(response, PairResponse):
-                x = self.values[used][:, 0] - self.values[used][:, 1]
-                size = self.scale * self.reading.utility.bent(np.abs(x) / self.scale, shared)
-                fixed = offset[:, 0] - offset[:, 1]
-                fixed = fixed + shared.get("position", 0.0) * self.shown_first[used]
-                v = strength[:, None] * (np.sign(x) * size) + fixed
-                found = np.stack(response.log_probabilities(NUMPY, v, shared))
-                out = np.take_along_axis(found, self.answers[used][None, None], axis=0)[0]
-                many = len(response.answers)
-                return with_lapse(out, shared.get("lapse", 0.0), many)
-            utility = strength[:, None, None] * self.values[used] + offset
-            utility = np.where(self.available[used], utility, -np.inf)
-            return np.asarray(
-                response.log_likelihood(NUMPY, utility, self.answers[used], shared)
-            )
+            offset = offset + shared[each.name] * lib.constant(others[:, :, column], strength)
+        values = self.values[used]
+        if not isinstance(response, PairResponse):
+            utility = strength[:, None, None] * lib.constant(values, strength) + offset
+            utility = xp.where(self.available[used], utility, -np.inf)
+            return response.log_likelihood(lib, utility, self.answers[used], shared)
+        x = values[:, 0] - values[:, 1]
+        sizes = lib.constant(np.abs(x) / self.scale, strength)
+        bent = self.scale * self.reading.utility.bent(lib, sizes, shared)
+        fixed = offset[:, 0] - offset[:, 1] + shared.get("position", 0.0) * self.shown_first[used]
+        v = strength[:, None] * (lib.constant(np.sign(x), strength) * bent) + fixed
+        found = response.log_probabilities(lib, v, shared)
+        out = found[0]
+        for answer in range(1, len(found)):
+            out = xp.where(self.answers[used] == answer, found[answer], out)
+        if "lapse" not in shared:
+            return out
+        return with_lapse(lib, out, shared["lapse"], len(response.answers))
