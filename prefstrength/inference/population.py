@@ -111,7 +111,7 @@ class Population:
         table: dict[str, Prior] = {}
         for name, kinds in self.kinds.items():
             unit = self.unit(name)
-            centre = Prior("Normal", (-math.log(self.scales[name]), 1.0))
+            centre = Prior("Normal", (-_log(self.scales[name]), 1.0))
             if not kinds.positive:
                 centre = Prior("Normal", (0.0, 2.0 * unit))
             table[f"{name}_location"] = centre
@@ -173,6 +173,15 @@ class Population:
                 found.append(Variable(f"{name}_zero_share"))
         found.extend(Variable(each.name) for each in self.shared)
         return found
+
+
+def _log(value: Any) -> Any:
+    """Log of a number, or of one that JAX traces."""
+    if isinstance(value, float):
+        return math.log(value)
+    import jax.numpy as jnp
+
+    return jnp.log(value)
 
 
 def location_dispersion_names(family: type[Mixing]) -> tuple[str, str | None] | None:

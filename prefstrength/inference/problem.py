@@ -18,25 +18,39 @@ from numpyro import handlers
 from numpyro.distributions import biject_to, constraints
 from numpyro.infer.util import constrain_fn, potential_energy
 
+from prefstrength.choice.responses.base import Shared
+from prefstrength.inference.kinds import Kinds
 from prefstrength.inference.population import Population
+from prefstrength.inference.population_program import sample
+from prefstrength.inference.priors import Prior
 from prefstrength.likelihood.cells import CellLaws, location_dispersion
 from prefstrength.likelihood.surfaces import CellSurfaces
 
 __all__ = ["Problem", "Shifts", "Structure", "laws_of", "potential", "prior_draws"]
 
-Likelihood = Any  # anything with .total(laws), as a JAX pytree
+Likelihood = Any  # anything with .total(level), as a JAX pytree
 
 
 @dataclass(frozen=True)
 class Structure:
     """What compiled code depends on, beside the shapes of its arguments."""
 
-    families: tuple[tuple[str, type], ...]
+    kinds: tuple[tuple[str, Kinds], ...]
     factors: tuple[tuple[str, int], ...]
+    shared: tuple[Shared, ...]
 
     def population(self, numbers: dict[str, Any]) -> Population:
         """The population level, from the structure and :func:`_numbers`."""
-        return Population(families=dict(self.families), factors=dict(self.factors), **numbers)
+        priors = {
+            name: Prior(type(given).__name__, given=given)
+            for name, given in numbers["priors"].items()
+        }
+        return Population(
+            kinds=dict(self.kinds),
+            factors=dict(self.factors),
+            shared=self.shared,
+            **{**numbers, "priors": priors},
+        )
 
 
 def _numbers(population: Population) -> dict[str, Any]:
@@ -45,12 +59,12 @@ def _numbers(population: Population) -> dict[str, Any]:
         "scales": {k: float(v) for k, v in population.scales.items()},
         "cells": population.cells,
         "centring": {k: float(v) for k, v in population.centring.items()},
-        "priors": dict(population.priors),
+        "priors": {name: prior.numpyro() for name, prior in population.priors.items()},
     }
 
 
 def _likelihood_model(population: Population, likelihood: Likelihood) -> None:
-    numpyro.factor("choices", likelihood.total(population.sample()))
+    numpyro.factor("choices", likelihood.total(sample(population)))
 
 
 def potential(
@@ -94,7 +108,7 @@ def _constrained(
 
     def one(flat: jax.Array) -> dict[str, jax.Array]:
         tree = _unravel(structure, numbers, flat)
-        return constrain_fn(population.sample, (), {}, tree, return_deterministic=True)
+        return constrain_fn(sample, (population,), {}, tree, return_deterministic=True)
 
     return jax.vmap(one)(flat)
 
@@ -102,7 +116,7 @@ def _constrained(
 def _sites(structure: Structure, numbers: dict[str, Any]) -> dict[str, Any]:
     population = structure.population(numbers)
     with handlers.block(), handlers.seed(rng_seed=0):
-        trace = handlers.trace(population.sample).get_trace()
+        trace = handlers.trace(sample).get_trace(population)
     return {n: s for n, s in trace.items() if s["type"] == "sample" and not s["is_observed"]}
 
 
@@ -112,7 +126,7 @@ def _unconstrained(site: dict[str, Any]) -> jax.Array:
     if prior.event_shape:
         return jnp.zeros_like(biject_to(prior.support).inv(site["value"]))
     draws = prior.sample(jax.random.PRNGKey(0), (101,))
-    return biject_to(prior.support).inv(jnp.median(draws))
+    return biject_to(prior.support).inv(jnp.median(draws, axis=0))
 
 
 @partial(jax.jit, static_argnums=0)
@@ -145,7 +159,7 @@ def _prior(
 
     def one(key: jax.Array) -> dict[str, jax.Array]:
         with handlers.block(), handlers.seed(rng_seed=key):
-            trace = handlers.trace(population.sample).get_trace()
+            trace = handlers.trace(sample).get_trace(population)
         return {name: site["value"] for name, site in trace.items()}
 
     return jax.vmap(one)(jax.random.split(key, draws))
@@ -170,7 +184,9 @@ class Shifts:
 
 def structure_of(population: Population) -> Structure:
     """What compiled code depends on."""
-    return Structure(tuple(population.families.items()), tuple(population.factors.items()))
+    return Structure(
+        tuple(population.kinds.items()), tuple(population.factors.items()), population.shared
+    )
 
 
 def prior_draws(population: Population, seed: int, draws: int) -> dict[str, np.ndarray]:
@@ -188,8 +204,8 @@ class Problem:
     Parameters
     ----------
     population : Population
-    likelihood : pytree with ``total(laws)``
-        Such as :class:`~prefstrength.likelihood.panels.PanelTables`; may be replaced by another.
+    likelihood : pytree with ``total(level)``
+        Such as :class:`~prefstrength.likelihood.traced_tables.TracedTables`; may be replaced.
     """
 
     def __init__(self, population: Population, likelihood: Likelihood) -> None:
@@ -209,7 +225,7 @@ class Problem:
         places = _unravel(self.structure, self.numbers, jnp.arange(self.size))
         found = []
         for name, factor, what in product(
-            self.population.families, self.population.factors, ("location", "dispersion")
+            self.population.kinds, self.population.factors, ("location", "dispersion")
         ):
             sd = places.get(f"{name}_{what}_sd_{factor}")
             # A prior of the user's own may have bounds; its unconstrained number is no logarithm.

@@ -12,12 +12,13 @@ from functools import cached_property
 
 import numpy as np
 
-__all__ = ["BASE", "Grid"]
+__all__ = ["BASE", "BEND", "Grid"]
 
 #: Step of the grid on which log-likelihoods are kept, and interpolated.
 BASE = 0.125
 _LOW, _HIGH, _SIGNED = -10.0, 14.0, 16.0
-_BEND = 4.0
+#: How far from 0 a strength of either sign is counted linearly, over the scale.
+BEND = 4.0
 
 
 @dataclass(frozen=True)
@@ -51,17 +52,17 @@ class Grid:
 
     def strength_at(self, t: np.ndarray) -> np.ndarray:
         """Strength at any t."""
-        return (np.exp(t) if self.positive else np.sinh(t) / _BEND) / self.scale
+        return (np.exp(t) if self.positive else np.sinh(t) / BEND) / self.scale
 
     def slope_at(self, t: np.ndarray) -> np.ndarray:
         """Derivative of the strength by t."""
-        return (np.exp(t) if self.positive else np.cosh(t) / _BEND) / self.scale
+        return (np.exp(t) if self.positive else np.cosh(t) / BEND) / self.scale
 
     def position(self, strength: np.ndarray) -> np.ndarray:
         """Where strengths lie, in steps from the first node."""
         with np.errstate(divide="ignore"):
             t = np.log(strength * self.scale) if self.positive else np.arcsinh(
-                strength * self.scale * _BEND
+                strength * self.scale * BEND
             )  # fmt: skip
         return (np.clip(t, -1e3, 1e3) - self.t[0]) / self.step
 

@@ -55,9 +55,13 @@ class Laws:
 
     def at(self, z: np.ndarray) -> np.ndarray:
         """Strengths at standard normal draws, (law, draw)."""
+        return self.at_own(np.broadcast_to(z, (self.size, len(z))))
+
+    def at_own(self, z: np.ndarray) -> np.ndarray:
+        """Strengths at draws of each distribution's own, both (law, draw)."""
         if self.family is PointMass:
-            return np.broadcast_to(self.location[:, None], (self.size, len(z)))
-        return coefficient_at(self.family, z[None], self.location[:, None], self._spread())
+            return np.broadcast_to(self.location[:, None], z.shape)
+        return coefficient_at(self.family, z, self.location[:, None], self._spread())
 
     def spread_in(self, grid: Grid) -> np.ndarray:
         """How wide they are in the grid's coordinate."""

@@ -179,7 +179,7 @@ class SituationSource:
     scale: float
 
     @cached_property
-    def _sum(self) -> sparse.csr_array:
+    def sum(self) -> sparse.csr_array:
         index = self.row, np.arange(len(self.row))
         return sparse.csr_array((self.weight, index), shape=(self.rows, len(self.row)))
 
@@ -187,7 +187,7 @@ class SituationSource:
         self, strength: np.ndarray, shared: Mapping[str, Any], rows: np.ndarray | None
     ) -> np.ndarray:
         """Log-likelihood of some rows, or all, at strengths; shape (row, strength)."""
-        matrix = self._sum if rows is None else self._sum[rows]
+        matrix = self.sum if rows is None else self.sum[rows]
         used = slice(None) if rows is None else np.unique(matrix.indices)
         matrix = matrix if rows is None else matrix[:, used]
         out = np.empty((matrix.shape[0], len(strength)))

@@ -20,7 +20,7 @@ from prefstrength.likelihood.marginal import log_marginals
 from prefstrength.likelihood.sources import PairSource, Reading, SituationSource
 from prefstrength.likelihood.tables import Tables, informations, steps_of
 
-__all__ = ["StrengthLikelihood"]
+__all__ = ["StrengthLikelihood", "bend_of", "runs"]
 
 Shared = Mapping[str, np.ndarray]
 
@@ -105,7 +105,7 @@ class StrengthLikelihood:
             Values at every point, each (point,).
         """
         out = np.empty((blends[0].size, self.units))
-        for which, values in _runs(shared, blends[0].size):
+        for which, values in runs(shared, blends[0].size):
             own = [blend.take(which) for blend in blends]
             out[which] = self._by_unit(self.tables(values), own)
         return out
@@ -113,7 +113,7 @@ class StrengthLikelihood:
     def totals(self, blends: Sequence[Blend], shared: Shared | None = None) -> np.ndarray:
         """Log-likelihood of all data at every point (point,)."""
         out = np.empty(blends[0].size)
-        for which, values in _runs(shared, blends[0].size):
+        for which, values in runs(shared, blends[0].size):
             own = [blend.take(which) for blend in blends]
             out[which] = self._by_unit(self.tables(values), own) @ self.times
         return out
@@ -175,7 +175,7 @@ class StrengthLikelihood:
         return out
 
 
-def _runs(shared: Shared | None, points: int):  # type: ignore[no-untyped-def]
+def runs(shared: Shared | None, points: int):  # type: ignore[no-untyped-def]
     """Points with the same values of what all choosers share, and the values."""
     if not shared:
         yield slice(None), {}

@@ -1,0 +1,111 @@
+r"""Choosers' own strengths given their choices: exact conditionals, averaged over posterior draws.
+
+Given a draw of the population level a chooser's strength has a distribution on nodes of the mixing
+distribution, by likelihood; averaged over draws it is the chooser's posterior. What is kept of it
+are its quantiles at equally spaced probabilities, so that means, sds and intervals carry no error of
+sampling.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from prefstrength.likelihood.lattice import interpolation
+from prefstrength.likelihood.laws import Blend, Laws
+from prefstrength.likelihood.strength import Shared, StrengthLikelihood, runs
+
+__all__ = ["ChooserPosterior", "chooser_posteriors"]
+
+#: Quantiles kept of every chooser.
+QUANTILES = 200
+# Nodes of a mixing distribution: its middle, in steps that a chooser's likelihood may narrow.
+_Z = np.arange(-7.0, 7.2, 0.2)
+_POINTS = 8
+_BLOCK = 20_000_000
+
+
+@dataclass(frozen=True)
+class ChooserPosterior:
+    """Posteriors of choosers.
+
+    Parameters
+    ----------
+    quantiles : numpy.ndarray, shape (quantile, chooser)
+        Strengths at the probabilities (i + 1/2) / 200.
+    kind : numpy.ndarray, shape (kind, chooser)
+        Probability of every kind of choosers, that of strength 0 last where there is one.
+    """
+
+    quantiles: np.ndarray
+    kind: np.ndarray
+
+
+def chooser_posteriors(
+    likelihood: StrengthLikelihood, blends: Sequence[Blend], shared: Shared
+) -> ChooserPosterior:
+    """Posterior of every chooser, averaged over the given draws.
+
+    Parameters
+    ----------
+    likelihood : StrengthLikelihood
+        Of choosers in one cell each.
+    blends : sequence of Blend
+        One for each cell, of the same number of draws.
+    shared : mapping
+        What all choosers share, of every draw.
+    """
+    units, parts = likelihood.units, len(blends[0].parts)
+    quantiles = np.empty((QUANTILES, units))
+    kind = np.zeros((parts, units))
+    for c, blend in enumerate(blends):
+        rows = np.flatnonzero(likelihood.cell == c)
+        block = max(1, _BLOCK // (blend.size * len(_Z) * parts))
+        for start in range(0, len(rows), block):
+            some = rows[start : start + block]
+            own = likelihood.unit[some]
+            quantiles[:, own], kind[:, own] = _of_rows(likelihood, some, blend, shared)
+    return ChooserPosterior(quantiles, kind)
+
+
+def _of_rows(
+    likelihood: StrengthLikelihood, rows: np.ndarray, blend: Blend, shared: Shared
+) -> tuple[np.ndarray, np.ndarray]:
+    atoms, weights, kinds = [], [], []
+    for which, values in runs(shared, blend.size):
+        tables = likelihood.tables(values)
+        log_zero = tables.at_zero[rows]
+        here = blend.take(which)
+        found = []
+        for k, part in enumerate(here.parts):
+            if part is None:
+                strength = np.zeros((here.size, 1))
+                log = np.broadcast_to(log_zero[:, None, None], (len(rows), here.size, 1))
+            else:
+                strength, log_weight = _nodes(part)
+                place = likelihood.grid.position(strength).ravel()
+                log = tables.log[rows] @ interpolation(place, tables.log.shape[1], _POINTS)
+                log = log.reshape(len(rows), *strength.shape) + log_weight
+            found.append((strength, log + here.log_share[k][:, None], np.full(strength.shape, k)))
+        strength, log, code = (np.concatenate(each, axis=-1) for each in zip(*found, strict=True))
+        log = log - log.max(axis=2, keepdims=True)
+        weight = np.exp(log)
+        weight /= weight.sum(axis=2, keepdims=True)
+        atoms.append(strength.ravel())
+        kinds.append(code.ravel())
+        weights.append(weight.reshape(len(rows), -1))
+    strength, code = np.concatenate(atoms), np.concatenate(kinds)
+    weight = np.concatenate(weights, axis=1) / blend.size
+    order = np.argsort(strength, kind="stable")
+    kind = np.stack([weight[:, code == k].sum(axis=1) for k in range(len(blend.parts))])
+    strength, total = strength[order], np.cumsum(weight[:, order], axis=1)
+    levels = (np.arange(QUANTILES) + 0.5) / QUANTILES
+    place = np.stack([np.searchsorted(row, levels * row[-1]) for row in total], axis=1)
+    return strength[np.minimum(place, len(strength) - 1)], kind
+
+
+def _nodes(laws: Laws) -> tuple[np.ndarray, np.ndarray]:
+    """Strengths (law, node) and their log weights (node,)."""
+    if laws.dispersion is None:
+        return laws.location[:, None], np.zeros(1)
+    return laws.at(_Z), -(_Z**2) / 2

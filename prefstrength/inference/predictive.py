@@ -1,0 +1,134 @@
+"""Predictions: answers of new choosers of the same population to the same situations."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from prefstrength.choice.arrays import Array
+from prefstrength.choice.responses.base import PairResponse
+from prefstrength.choice.responses.pair import Pair
+from prefstrength.inference.named_draws import blends_of, shared_of
+from prefstrength.inference.population import Population
+from prefstrength.likelihood.batch import NUMPY
+from prefstrength.likelihood.data import LikelihoodData
+from prefstrength.likelihood.laws import Blend
+from prefstrength.likelihood.sources import Reading, with_lapse
+
+__all__ = ["agreement", "predict_agreement", "shown_situations"]
+
+# Situations that predictions are kept of.
+_MOST_SITUATIONS = 2_000
+
+def shown_situations(data: LikelihoodData, rng: np.random.Generator) -> np.ndarray:
+    """Situations to predict: those in which one alternative has the highest attribute."""
+    attribute = np.where(data.available, data.values[:, :, 0], -np.inf)
+    ordered = np.sort(attribute, axis=1)
+    decided = np.flatnonzero(ordered[:, -1] > ordered[:, -2])
+    if len(decided) > _MOST_SITUATIONS:
+        decided = np.sort(rng.choice(decided, _MOST_SITUATIONS, replace=False))
+    return decided
+
+def agreement(data: LikelihoodData, rows: np.ndarray, answers: np.ndarray) -> np.ndarray:
+    """Whether answers (…, situation) favour the alternative with the highest attribute.
+
+    Half where an answer favours neither.
+    """
+    attribute = np.where(data.available[rows], data.values[rows][:, :, 0], -np.inf)
+    best = np.argmax(attribute, axis=1)
+    if isinstance(data.response, PairResponse) and not isinstance(data.response, Pair):
+        last = len(data.response.answers) - 1
+        return np.where(2 * answers == last, 0.5, (2 * answers > last) == (best == 1))
+    return (answers == best).astype(np.int64)
+
+def observed_answers(data: LikelihoodData, rows: np.ndarray) -> np.ndarray:
+    """Answers as :func:`agreement` takes them: codes, or the chosen or first alternative."""
+    own = data.answers[rows]
+    if own.ndim == 2:  # ranks
+        return np.argmin(np.where(own > 0, own, own.max() + 1), axis=1)
+    return own
+
+def predict_agreement(
+    population: Population,
+    reading: Reading,
+    data: LikelihoodData,
+    rows: np.ndarray,
+    draws: Mapping[str, np.ndarray],
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Simulated agreement (draw, situation) under flat draws of the population level."""
+    shared = shared_of(population, draws)
+    count = len(next(iter(draws.values())))
+    _, unit = np.unique(data.unit[rows], return_inverse=True)
+    values = np.broadcast_to(data.values[rows], (count, *data.values[rows].shape))
+    if data.truth is not None:
+        # True differences given the observed ones alone: the choice is what is predicted.
+        observed = data.values[rows][:, 0, 0] - data.values[rows][:, 1, 0]
+        true = data.truth.draw(observed, data.cell[rows], rng, count)
+        values = np.stack([true, np.zeros_like(true)], axis=2)[..., None]
+    strengths = [
+        draw_strengths(blends_of(population, name, draws), data.cell[rows], unit, rng)
+        for name in population.kinds
+    ]
+    fixed = [np.asarray(shared[each.name])[:, None] for each in reading.fixed]
+    if isinstance(reading.response, PairResponse):
+        answers = _of_pairs(reading, data, rows, values, [*strengths, *fixed], shared, unit, rng)
+    else:
+        utility = sum(
+            (b[:, :, None] * values[:, :, :, a] for a, b in enumerate([*strengths, *fixed])),
+            np.zeros(values.shape[:3]),
+        )
+        utility = utility + rng.gumbel(size=utility.shape)
+        answers = np.argmax(np.where(data.available[rows], utility, -np.inf), axis=2)
+    return agreement(data, rows, answers)
+
+def _of_pairs(
+    reading: Reading,
+    data: LikelihoodData,
+    rows: np.ndarray,
+    values: np.ndarray,
+    coefficients: Sequence[np.ndarray],
+    shared: Mapping[str, np.ndarray],
+    unit: np.ndarray,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Answer codes (draw, situation)."""
+    x = values[:, :, 0, 0] - values[:, :, 1, 0]
+    scale = data.scales[0]
+    column = {name: each[:, None] for name, each in shared.items()}
+    bent = scale * reading.utility.bent(NUMPY, np.abs(x) / scale, column)
+    v = coefficients[0] * np.sign(x) * bent
+    for a, coefficient in enumerate(coefficients[1:], 1):
+        v = v + coefficient * (values[:, :, 0, a] - values[:, :, 1, a])
+    if reading.position is not None:
+        own = column["position"]
+        if reading.position == "chooser":
+            z = rng.standard_normal((len(v), int(unit.max()) + 1))[:, unit]
+            own = own + column["position_sd"] * z
+        v = v + own * data.shown_first[rows]
+    response = reading.response
+    assert isinstance(response, PairResponse)
+    with np.errstate(divide="ignore"):
+        found: Sequence[Array] = response.log_probabilities(NUMPY, v, column)
+        if "lapse" in column:
+            found = [with_lapse(NUMPY, f, column["lapse"], len(found)) for f in found]
+    total = np.cumsum(np.exp(found), axis=0)
+    uniform = rng.random(v.shape)
+    return np.asarray((total[:-1] < uniform).sum(axis=0))
+
+def draw_strengths(
+    blends: Sequence[Blend], cell: np.ndarray, unit: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Strengths of new choosers (draw, situation), one draw z and one kind for each unit."""
+    draws, units = blends[0].size, int(unit.max(initial=0)) + 1
+    z = rng.standard_normal((draws, units))
+    share = np.exp(blends[0].log_share)
+    kind = (np.cumsum(share, axis=0)[:-1, :, None] < rng.random((draws, units))).sum(axis=0)
+    out = np.zeros((draws, len(cell)))
+    for c, blend in enumerate(blends):
+        mine = np.flatnonzero(cell == c)
+        for k, part in enumerate(blend.parts):
+            if part is not None:
+                here = part.at_own(z[:, unit[mine]])
+                out[:, mine] = np.where(kind[:, unit[mine]] == k, here, out[:, mine])
+    return out
+
