@@ -21,8 +21,7 @@ from prefstrength.choice.learned_parts import (
     shown,
 )
 from prefstrength.choice.mixing.base import Mixing
-from prefstrength.choice.mixing.families import MIXINGS
-from prefstrength.choice.mixing.location_dispersion import location_dispersion, mixing_from
+from prefstrength.choice.mixing.families import family_named
 from prefstrength.choice.strength_prior import StrengthPrior
 from prefstrength.errors import InputError
 
@@ -148,12 +147,7 @@ class LearnedStrength:
         return self._law(self.parameters)
 
     def _law(self, parameters: Mapping[str, float]) -> Mixing:
-        if self.family not in MIXINGS:
-            raise InputError(
-                f"Expected a family of mixing distributions ({', '.join(MIXINGS)}); "
-                f"got {self.family!r}."
-            )
-        law = MIXINGS[self.family]
+        law = family_named(self.family)
         names = list(law().parameters)
         if set(parameters) != set(names):
             raise InputError(
@@ -237,21 +231,22 @@ class LearnedStrength:
         """
         if not self.columns:
             return self.mixing()
+        family = family_named(self.family)
         found = {name: self._column(pairs, name) for name in self.columns}
         location: Any
         dispersion: Any
         if self.group_column is None:
-            location, dispersion = location_dispersion(self.mixing())
+            location, dispersion = self.mixing().log_mean_spread()
         else:
             code = self._codes(found[self.group_column])
-            laws = [location_dispersion(self._law(g.parameters)) for g in self.groups.values()]
+            laws = [self._law(group.parameters).log_mean_spread() for group in self.groups.values()]
             location = np.array([law[0] for law in laws])[code]
             spreads = [law[1] for law in laws]
-            dispersion = None if self.family == "PointMass" else np.array(spreads)[code]
+            dispersion = np.array(spreads)[code] if family.varies else None
         for name, covariate in self.covariates.items():
             values = _finite(name, found[name])
             location = location + covariate.coefficient * (values - covariate.mean) / covariate.sd
-        return mixing_from(self.family, location, dispersion, np.exp)
+        return family.from_log_mean_spread(location, dispersion)
 
     def _column(self, pairs: Any, name: str) -> list[Any]:
         try:

@@ -22,8 +22,7 @@ from typing import Any, Self
 from prefstrength._shared.files import atomic_write_text
 from prefstrength._shared.records import build_record, check_number, plain, read_json, to_json
 from prefstrength.choice.mixing.base import Mixing
-from prefstrength.choice.mixing.families import MIXINGS
-from prefstrength.choice.mixing.location_dispersion import mixing_from, unknown_family
+from prefstrength.choice.mixing.families import family_named
 from prefstrength.errors import InputError
 
 __all__ = ["StrengthPrior"]
@@ -88,15 +87,14 @@ class StrengthPrior:
     groups: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.family not in MIXINGS:
-            raise unknown_family(self.family)
+        family = family_named(self.family)
         numbers_: dict[str, Any] = {"location": self.location, "location_sd": self.location_sd}
         spread = {"dispersion": self.dispersion, "dispersion_sd": self.dispersion_sd}
-        if self.family == "PointMass":
+        if not family.varies:
             given = [name for name, value in spread.items() if value is not None]
             if given:
                 raise InputError(
-                    f"A PointMass prior has no dispersion; got {', '.join(given)}. "
+                    f"A {self.family} prior has no dispersion; got {', '.join(given)}. "
                     "Leave it out, or name a family with spread."
                 )
         else:
@@ -135,7 +133,7 @@ class StrengthPrior:
 
     def mixing(self) -> Mixing:
         """Law of strength at the centre of the prior, with known parameters."""
-        return mixing_from(self.family, self.location, self.dispersion)
+        return family_named(self.family).from_log_mean_spread(self.location, self.dispersion)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as it is written, JSON types only."""

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from prefstrength.choice.mixing.base import Mixing
 from prefstrength.choice.mixing.compound import FiniteMixture, Lapse, ZeroMass
-from prefstrength.choice.mixing.point_mass import PointMass
 
 __all__ = ["Kinds", "kinds_of"]
 
@@ -40,7 +39,12 @@ class Kinds:
     @property
     def random(self) -> bool:
         """Whether choosers differ at all."""
-        return not self.simple or self.families[0] is not PointMass
+        return not self.simple or self.varies
+
+    @property
+    def varies(self) -> bool:
+        """Whether strengths of some kind are spread."""
+        return any(family.varies for family in self.families)
 
     @property
     def positive(self) -> bool:

@@ -21,14 +21,12 @@ from functools import cached_property
 import numpy as np
 from scipy import special
 
-from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.inference.coordinates import Coordinate
 from prefstrength.inference.locate import locate
 from prefstrength.inference.population import Population
 from prefstrength.inference.priors import Prior
 from prefstrength.inference.target import Parameter, Target
 from prefstrength.inference.target_sampling import importance_sample, smoothed
-from prefstrength.likelihood.cells import parameters
 from prefstrength.likelihood.lattice import stencil
 from prefstrength.likelihood.laws import Blend, Laws
 from prefstrength.likelihood.strength import StrengthLikelihood, bend_of
@@ -96,7 +94,7 @@ class Levels:
 
     @property
     def _random(self) -> bool:
-        return self._family is not PointMass
+        return self._family.varies
 
     # -- tables ------------------------------------------------------------------------------------
 
@@ -262,7 +260,7 @@ class Levels:
                 f"{name}_dispersion_sd_{factor}": values["dispersion sd"],
                 f"{name}_dispersion_{factor}": log_dispersion - middle[:, None],
             }
-        known = parameters(self._family, location, spread)
+        known = self._family.from_location_dispersion(location, spread).parameters
         return found | {f"{name}_{parameter}": value for parameter, value in known.items()}
 
     def _error(self, location: np.ndarray, log_dispersion: np.ndarray | None) -> float:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.inference.population import Population
 from prefstrength.likelihood.laws import Blend, Laws
 
@@ -44,7 +43,7 @@ def laws_of_draws(
         if log is not None:
             log = log + draws[f"{name}_dispersion_{factor}"][:, None, codes]
     return [
-        (location[:, k], None if family is PointMass or log is None else np.exp(log[:, k]))
+        (location[:, k], np.exp(log[:, k]) if family.varies and log is not None else None)
         for k, family in enumerate(kinds.families)
     ]
 

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from prefstrength.choice.mixing.base import Mixing
-from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.choice.responses.base import Shared
 from prefstrength.inference.kinds import Kinds
 from prefstrength.inference.priors import Prior
@@ -115,7 +113,7 @@ class Population:
             if not kinds.positive:
                 centre = Prior("Normal", (0.0, 2.0 * unit))
             table[f"{name}_location"] = centre
-            if any(family is not PointMass for family in kinds.families):
+            if kinds.varies:
                 table[f"{name}_dispersion"] = Prior("HalfNormal", (unit,))
             if kinds.zero:
                 table[f"{name}_zero_share"] = Prior("Beta", (1.0, 4.0))
@@ -133,14 +131,10 @@ class Population:
         """Variable that a prior is meant for: ``reward_mu`` is the location of a LogNormal."""
         for name, kinds in self.kinds.items():
             for family in kinds.families:
-                names = location_dispersion_names(family)
-                if names is None:
-                    continue
-                location, dispersion = names
-                if key == f"{name}_{location}":
-                    return f"{name}_location"
-                if dispersion is not None and key == f"{name}_{dispersion}":
-                    return f"{name}_dispersion"
+                if family.linear:
+                    own = zip(family().parameters, ("location", "dispersion"), strict=False)
+                    names = {f"{name}_{parameter}": f"{name}_{what}" for parameter, what in own}
+                    key = names.get(key, key)
         return key
 
     def centring_of(self, factor: str, what: str) -> float:
@@ -156,7 +150,7 @@ class Population:
             component = ("component",) if len(kinds.families) > 1 else ()
             group = ("group",) if self.factors else ()
             found.append(Variable(f"{name}_location", component))
-            spread = any(family is not PointMass for family in kinds.families)
+            spread = kinds.varies
             whats = ["location", "dispersion"] if spread else ["location"]
             if spread:
                 found.append(Variable(f"{name}_dispersion", component))
@@ -182,14 +176,6 @@ def _log(value: Any) -> Any:
     import jax.numpy as jnp
 
     return jnp.log(value)
-
-
-def location_dispersion_names(family: type[Mixing]) -> tuple[str, str | None] | None:
-    """Parameters of a family that are its location and dispersion themselves, if they are."""
-    names = list(family().parameters)
-    if family is PointMass:
-        return names[0], None
-    return (names[0], names[1]) if names == ["mu", "sigma"] else None
 
 
 def cell_codes(

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
 
-from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.inference.population import Level, Population
 from prefstrength.inference.priors import Prior
 from prefstrength.likelihood.cells import CellLaws, parameters
@@ -37,13 +36,13 @@ def _sample_attribute(
     many = len(kinds.families)
     location = _shifted(population, name, "location", _locations(population, name, prior), prior)
     dispersion = None
-    if any(family is not PointMass for family in kinds.families):
+    if kinds.varies:
         own = prior[f"{name}_dispersion"].numpyro()
         base = numpyro.sample(f"{name}_dispersion", own.expand([many]) if many > 1 else own)
         log = jnp.log(jnp.reshape(base, (many, 1)))
         dispersion = jnp.exp(_shifted(population, name, "dispersion", log, prior))
     laws = tuple(
-        CellLaws(family, location[k], None if family is PointMass else dispersion[k])  # type: ignore[index]
+        CellLaws(family, location[k], dispersion[k] if family.varies else None)  # type: ignore[index]
         for k, family in enumerate(kinds.families)
     )
     if len(set(kinds.families)) == 1:

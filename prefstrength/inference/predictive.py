@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from prefstrength.choice.arrays import Array
+from prefstrength.choice.arrays import NUMPY, Array
 from prefstrength.choice.responses.base import PairResponse
 from prefstrength.choice.responses.pair import Pair
 from prefstrength.inference.named_draws import blends_of, shared_of
 from prefstrength.inference.population import Population
-from prefstrength.likelihood.batch import NUMPY
 from prefstrength.likelihood.data import LikelihoodData
 from prefstrength.likelihood.laws import Blend
 from prefstrength.likelihood.sources import Reading, with_lapse

@@ -7,13 +7,11 @@ from functools import cached_property
 
 import numpy as np
 
-from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.inference.coordinates import Coordinate
 from prefstrength.inference.kinds import Kinds
 from prefstrength.inference.population import Population
 from prefstrength.inference.priors import Prior
 from prefstrength.inference.target import Parameter, Target
-from prefstrength.likelihood.cells import parameters
 from prefstrength.likelihood.laws import Blend, Laws
 from prefstrength.likelihood.strength import StrengthLikelihood, bend_of
 
@@ -94,7 +92,7 @@ class Single:
         for k, family in enumerate(self.kinds.families):
             start = middle + _APART * unit * (k - (many - 1) / 2)
             found.append(Parameter(f"location {k}", location, Coordinate("real"), start))
-            if family is not PointMass:
+            if family.varies:
                 own = prior[f"{self.name}_dispersion"]
                 width = bend if family.positive else bend * unit
                 place = Coordinate("spread", width)
@@ -158,12 +156,12 @@ class Single:
             return np.stack(columns, axis=1) if many > 1 else columns[0]
 
         found = {f"{name}_location": shown("location")}
-        if any(family is not PointMass for family in families):
+        if self.kinds.varies:
             found[f"{name}_dispersion"] = shown("dispersion")
         if len(set(families)) == 1:
             spread = found.get(f"{name}_dispersion")
-            known = parameters(families[0], found[f"{name}_location"], spread)
-            found |= {f"{name}_{parameter}": value for parameter, value in known.items()}
+            known = families[0].from_location_dispersion(found[f"{name}_location"], spread)
+            found |= {f"{name}_{each}": value for each, value in known.parameters.items()}
         shares = self.shares(values)
         if many > 1:
             found[f"{name}_share"] = shares[:many].T

@@ -8,14 +8,9 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from scipy import stats
 
+from prefstrength.choice.arrays import NUMPY
 from prefstrength.choice.mixing.base import Mixing
-from prefstrength.choice.mixing.gamma import Gamma
-from prefstrength.choice.mixing.log_normal import LogNormal
-from prefstrength.choice.mixing.normal import Normal
-from prefstrength.choice.mixing.point_mass import PointMass
-from prefstrength.likelihood.cells import coefficient_at
 from prefstrength.likelihood.grid import Grid
 
 __all__ = ["Blend", "Laws"]
@@ -59,9 +54,7 @@ class Laws:
 
     def at_own(self, z: np.ndarray) -> np.ndarray:
         """Strengths at draws of each distribution's own, both (law, draw)."""
-        if self.family is PointMass:
-            return np.broadcast_to(self.location[:, None], z.shape)
-        return coefficient_at(self.family, z, self.location[:, None], self._spread())
+        return np.asarray(self.family.coefficient(NUMPY, z, self.location[:, None], self._spread()))
 
     def spread_in(self, grid: Grid) -> np.ndarray:
         """How wide they are in the grid's coordinate."""
@@ -71,29 +64,20 @@ class Laws:
             return self.dispersion
         return self.dispersion / grid.slope_at(grid.t[0] + grid.step * grid.position(self.location))
 
-    def _scipy(self):  # type: ignore[no-untyped-def]
-        location, spread = self.location[:, None], self._spread()
-        if self.family is LogNormal:
-            return stats.lognorm, {"s": spread, "scale": np.exp(location)}
-        if self.family is Normal:
-            return stats.norm, {"loc": location, "scale": spread}
-        if self.family is Gamma:
-            return stats.gamma, {"a": spread**-2, "scale": np.exp(location) * spread**2}
-        return stats.invgauss, {"mu": spread**2, "scale": np.exp(location) / spread**2}
-
     def density(self, strength: np.ndarray) -> np.ndarray:
         """Density at strengths, (law, strength)."""
-        if self.family is LogNormal:
-            log = np.log(strength)
-            z = (log - self.location[:, None]) / self._spread()
-            return np.exp(-(z**2) / 2 - log) / (self._spread() * np.sqrt(2 * np.pi))
-        law, parameters = self._scipy()
-        return law.pdf(strength[None], **parameters)
+        return np.exp(self._mixing.log_density(NUMPY, strength[None]))
 
     def cdf(self, strength: np.ndarray) -> np.ndarray:
         """Probability of at most these strengths, (law, strength)."""
-        law, parameters = self._scipy()
-        return law.cdf(strength[None], **parameters)
+        return np.asarray(self._mixing.distribution(NUMPY, strength[None]))
+
+    @property
+    def _mixing(self) -> Mixing:
+        return self.family.from_location_dispersion(self.location[:, None], self._spread())
+
+    def _spread(self) -> np.ndarray | None:
+        return None if self.dispersion is None else np.maximum(self.dispersion, _LEAST)[:, None]
 
 
 @dataclass(frozen=True)

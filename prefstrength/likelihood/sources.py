@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from prefstrength.choice.arrays import Array, Library, number
+from prefstrength.choice.arrays import NUMPY, Array, Library, number
 from prefstrength.choice.responses.base import PairResponse, Response, Shared
 from prefstrength.choice.utility import Linear, Utility
-from prefstrength.likelihood.batch import NUMPY
 from prefstrength.likelihood.counts import Counts
 from prefstrength.likelihood.true_differences import TrueDifferences
 

@@ -520,12 +520,6 @@ class MixDPOConfig(DPOConfig):
                     f"Expected estimator 'exact' with objective {self.objective!r}; got "
                     f"{self.estimator!r}, which is MixDPO's. Leave it out."
                 )
-            if self.strength_family == "InverseGaussian":
-                raise InputError(
-                    "Expected PointMass, Normal, LogNormal or Gamma with estimator 'monte-carlo'; "
-                    "got InverseGaussian, of which torch has no draws with gradients. Take "
-                    "estimator 'exact'."
-                )
         if OBJECTIVES[self.objective].regression and self.strength_mode != "frozen":
             raise InputError(
                 f"Expected strength_mode 'frozen' with objective {self.objective!r}, which is no "

@@ -50,7 +50,6 @@ from prefstrength.mixdpo.dataset_checks import (
 )
 from prefstrength.mixdpo.evaluation.metrics import group_means, overall_means
 from prefstrength.mixdpo.hosted_strength import HostedStrength
-from prefstrength.mixdpo.objectives.losses import mean_strength
 from prefstrength.mixdpo.objectives.registry import OBJECTIVES, Batch, Running
 from prefstrength.mixdpo.strength import MOST_POINTS, Strength
 
@@ -261,7 +260,7 @@ class MixDPOTrainer(DPOTrainer):
         group = None if self.strength.group_column is None else codes[self.strength.group_column]
         law = self.strength.mixing(group, covariates)
         own = group is not None or covariates is not None
-        mean = mean_strength(law).detach() if own else self.strength.mean
+        mean = law.mean().detach() if own else self.strength.mean
 
         def pair_loss(delta: torch.Tensor) -> torch.Tensor:
             learning = mode == "train"

@@ -124,7 +124,7 @@ def test_choosers_of_every_family_can_be_sampled():
 def test_laws_made_of_laws_are_not_inferred(law):
     with pytest.raises(InputError, match=f"MixedLogit infers .*; got {law.family}"):
         ps.MixedLogit({"reward": law})
-    with pytest.raises(InputError, match="a location and a dispersion .* a law made of laws"):
+    with pytest.raises(InputError, match="a location and a dispersion .* made of others"):
         coefficient_at(type(law), np.zeros(1), np.array(0.0), np.array(1.0))
 
 

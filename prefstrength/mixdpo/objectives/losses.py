@@ -15,14 +15,9 @@ from typing import Any
 import torch
 from torch.nn.functional import logsigmoid
 
-from prefstrength.choice.arrays import Library
-from prefstrength.choice.kernel import log_probability, log_tails
+from prefstrength.choice.arrays import library
+from prefstrength.choice.kernel import log_probability
 from prefstrength.choice.mixing.base import Mixing
-from prefstrength.choice.mixing.gamma import Gamma
-from prefstrength.choice.mixing.inverse_gaussian import InverseGaussian
-from prefstrength.choice.mixing.log_normal import LogNormal
-from prefstrength.choice.mixing.normal import Normal
-from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.errors import InputError
 
 __all__ = [
@@ -33,7 +28,6 @@ __all__ = [
     "beta_dpo_scale",
     "capo_loss",
     "log_choice_probability",
-    "mean_strength",
     "mixdpo_logit",
     "mixdpo_loss",
     "odpo_loss",
@@ -50,26 +44,8 @@ LEAST_REWARD_DIFFERENCE = 1e-3
 _LEAST_SCALE = 1e-2
 
 
-def _largest(values: torch.Tensor) -> float | None:
-    if torch.compiler.is_compiling():
-        return None
-    try:
-        return values.detach().max().item()
-    except RuntimeError:  # inside of torch.func, where a tensor has no value of its own
-        return None
-
-
 #: Torch as a :class:`~prefstrength.choice.arrays.Library`.
-TORCH = Library(
-    xp=torch,
-    hold=lambda x: x.detach(),
-    constant=lambda values, like: torch.as_tensor(values, dtype=like.dtype, device=like.device),
-    single=lambda x: x.dtype != torch.float64,
-    largest=_largest,
-    # Apple's GPUs have no float64.
-    double=lambda x: x if x.device.type == "mps" else x.double(),
-    like=lambda values, other: values.to(other.dtype),
-)
+TORCH = library("torch")
 
 
 def log_choice_probability(delta: torch.Tensor, mixing: Mixing) -> torch.Tensor:
@@ -137,7 +113,8 @@ def mixdpo_loss(
         Law of strength; with PointMass this is the loss of DPO.
     estimator : {"exact", "monte-carlo"}
         ``"monte-carlo"``: the paper's, the mean over ``samples`` draws for each pair, through
-        which gradients reach the parameters. For PointMass, Normal, LogNormal and Gamma.
+        which gradients reach the parameters. For every family; not for FiniteMixture, ZeroMass
+        and Lapse.
     samples : int
         Draws for each pair, > 0; the paper has 16.
     generator : torch.Generator, optional
@@ -178,31 +155,8 @@ def mixdpo_loss(
     if samples < 1:
         raise InputError(f"Expected samples of at least 1; got {samples}. The paper has 16.")
     delta, mixing = _prepare(delta, mixing)
-    strength = _draws(mixing, (samples, *delta.shape), delta, generator)
+    strength = mixing.draws(TORCH, (samples, *delta.shape), delta, generator)
     return math.log(samples) - torch.logsumexp(logsigmoid(strength * delta), dim=0)
-
-
-def _draws(
-    mixing: Mixing,
-    shape: tuple[int, ...],
-    like: torch.Tensor,
-    generator: torch.Generator | None,
-) -> torch.Tensor:
-    """Draws of strength through which gradients reach the parameters."""
-    if isinstance(mixing, PointMass):
-        return torch.as_tensor(mixing.value).expand(shape)
-    if isinstance(mixing, Normal | LogNormal):
-        z = torch.randn(shape, dtype=like.dtype, device=like.device, generator=generator)
-        value = mixing.mu + mixing.sigma * z
-        return value.exp() if isinstance(mixing, LogNormal) else value
-    if isinstance(mixing, Gamma):
-        # As torch.distributions.Gamma.rsample, which takes no generator.
-        whole = torch.broadcast_shapes(shape, mixing.shape.shape, mixing.rate.shape)
-        return torch._standard_gamma(mixing.shape.expand(whole), generator=generator) / mixing.rate
-    raise InputError(
-        f"Expected PointMass, Normal, LogNormal or Gamma with estimator 'monte-carlo'; got "
-        f"{mixing.family}, of which torch has no draws with gradients. Take estimator 'exact'."
-    )
 
 
 def odpo_loss(
@@ -218,7 +172,7 @@ def odpo_loss(
     delta : torch.Tensor, shape (...)
         Log-ratio difference chosen minus rejected, in nats.
     mixing : Mixing
-        Law of strength: PointMass (the paper's), Normal, LogNormal, Gamma or InverseGaussian.
+        Law of strength; PointMass is the paper's.
     reward_difference : torch.Tensor, shape (...)
         Reward of the chosen minus that of the rejected response. Differences below
         ``LEAST_REWARD_DIFFERENCE``, negative ones included, count as that: such a pair asks for
@@ -243,7 +197,7 @@ def odpo_loss(
     delta, mixing = _prepare(delta, mixing)
     difference = torch.as_tensor(reward_difference, dtype=delta.dtype, device=delta.device)
     offset = alpha * difference.clamp(min=LEAST_REWARD_DIFFERENCE).log()
-    return -log_probability(TORCH, delta - offset / mean_strength(mixing), mixing)
+    return -log_probability(TORCH, delta - offset / mixing.mean(), mixing)
 
 
 def beta_dpo_scale(
@@ -368,8 +322,7 @@ def capo_loss(delta: torch.Tensor, mixing: Mixing, reward_difference: torch.Tens
     delta : torch.Tensor, shape (...)
         Log-ratio difference chosen minus rejected, in nats.
     mixing : Mixing
-        Law of strength: PointMass (the paper's), Normal, LogNormal, Gamma or InverseGaussian, of
-        which the mean counts.
+        Law of strength, of which the mean counts; PointMass is the paper's.
     reward_difference : torch.Tensor, shape (...)
         Reward of the chosen minus that of the rejected response, in logits: q is the rate at
         which the one wins against the other, and 1 - q the other's.
@@ -392,7 +345,7 @@ def capo_loss(delta: torch.Tensor, mixing: Mixing, reward_difference: torch.Tens
     """
     delta, mixing = _prepare(delta, mixing)
     difference = torch.as_tensor(reward_difference, dtype=delta.dtype, device=delta.device)
-    return (torch.tanh(difference / 2) - mean_strength(mixing) * delta) ** 2
+    return (torch.tanh(difference / 2) - mixing.mean() * delta) ** 2
 
 
 def mixdpo_logit(delta: torch.Tensor, mixing: Mixing) -> torch.Tensor:
@@ -421,38 +374,13 @@ def mixdpo_logit(delta: torch.Tensor, mixing: Mixing) -> torch.Tensor:
     True
     """
     delta, mixing = _prepare(delta, mixing)
-    if isinstance(mixing, PointMass):
-        return mixing.value * delta
-    ahead, behind = log_tails(TORCH, delta, mixing)
-    return ahead - behind
-
-
-def mean_strength(mixing: Mixing) -> Any:
-    """Mean strength, with gradients; of the shape of the parameters."""
-    if isinstance(mixing, PointMass):
-        return mixing.value
-    if isinstance(mixing, Normal):
-        return mixing.mu
-    if isinstance(mixing, LogNormal):
-        return torch.exp(mixing.mu + mixing.sigma**2 / 2)
-    if isinstance(mixing, Gamma):
-        return mixing.shape / mixing.rate
-    if isinstance(mixing, InverseGaussian):
-        return mixing.mu
-    raise InputError(
-        "Expected PointMass, Normal, LogNormal, Gamma or InverseGaussian, whose mean the objective "
-        f"takes; got {mixing.family}. Take its main part, or mixdpo_loss."
-    )
+    return mixing.logit(TORCH, delta)
 
 
 def _prepare(delta: Any, mixing: Mixing) -> tuple[torch.Tensor, Mixing]:
     if not isinstance(mixing, Mixing):
         raise TypeError(f"Expected a mixing distribution; got {type(mixing).__name__}.")
-    if not mixing.known:
-        raise InputError(
-            f"Expected a known {mixing.family}; got one without parameters. "
-            f"Give {', '.join(mixing.parameters)}."
-        )
+    mixing.require_known()
     delta = torch.as_tensor(delta)
     if not delta.is_floating_point():
         delta = delta.to(torch.get_default_dtype())
