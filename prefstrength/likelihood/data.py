@@ -90,12 +90,12 @@ class LikelihoodData:
         rows = np.arange(len(self.chosen))
         return self.values[rows, self.chosen, 0] - self.values[rows, 1 - self.chosen, 0]
 
-    def pair_observations(self, attribute: int = 0) -> PairObservations:
-        """Answers to pairs, of one attribute."""
+    def pair_observations(self) -> PairObservations:
+        """Answers to pairs, of the first attribute."""
         rows = np.arange(len(self.chosen))
         plain = isinstance(self.response, Pair)
         first = self.chosen if plain else np.zeros_like(self.chosen)
-        column = self.values[:, :, attribute]
+        column = self.values[:, :, 0]
         return PairObservations(
             difference=column[rows, first] - column[rows, 1 - first],
             answer=np.zeros_like(self.chosen) if plain else self.answers,
