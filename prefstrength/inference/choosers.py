@@ -15,7 +15,7 @@ from prefstrength.likelihood.lattice import interpolation
 from prefstrength.likelihood.laws import Blend, Laws
 from prefstrength.likelihood.strength import Shared, StrengthLikelihood, runs
 
-__all__ = ["ChooserPosterior", "chooser_posteriors"]
+__all__ = ["ChooserPosterior", "chooser_posteriors", "shared_draw_posteriors"]
 
 #: Quantiles kept of every chooser.
 QUANTILES = 200
@@ -66,6 +66,56 @@ def chooser_posteriors(
             own = likelihood.unit[some]
             quantiles[:, own], kind[:, own] = _of_rows(likelihood, some, blend, shared)
     return ChooserPosterior(quantiles, kind)
+
+
+def shared_draw_posteriors(
+    likelihood: StrengthLikelihood,
+    blends: Sequence[Blend],
+    shared: Shared,
+    unit: np.ndarray,
+    cell: np.ndarray,
+    share: np.ndarray,
+    rng: np.random.Generator,
+) -> ChooserPosterior:
+    """Posterior of choosers who are in several cells, with one draw z in all of them.
+
+    A chooser's strength is then the mean over their situations, of which ``share`` lie in each
+    ``cell``; one draw of it for every draw of the population level.
+    """
+    parts, points = len(blends[0].parts), blends[0].size
+    drawn = np.empty((points, likelihood.units))
+    kind = np.zeros((parts, likelihood.units))
+    for m in range(points):
+        at = np.array([m])
+        values = {name: float(np.broadcast_to(v, points)[m]) for name, v in shared.items()}
+        tables, here = likelihood.tables(values), [blend.take(at) for blend in blends]
+        z = _Z if any(part is not None for part in here[0].parts) else np.zeros(1)
+        log = np.full((parts, likelihood.units, len(z)), -np.inf)
+        strength = np.zeros((parts, len(here), len(z)))
+        for k in range(parts):
+            if here[0].parts[k] is None:
+                total = np.bincount(likelihood.unit, tables.at_zero, likelihood.units)
+                log[k, :, 0] = total + here[0].log_share[k]
+                continue
+            total = np.zeros((likelihood.units, len(z)))
+            for c, blend in enumerate(here):
+                law = blend.parts[k]
+                assert law is not None
+                strength[k, c] = law.at(z)[0]
+                rows = np.flatnonzero(likelihood.cell == c)
+                place = likelihood.grid.position(strength[k, c])
+                rule = interpolation(place, tables.log.shape[1], _POINTS)
+                np.add.at(total, likelihood.unit[rows], tables.log[rows] @ rule)
+            weight = -(z**2) / 2 + np.log((z[1] - z[0]) / np.sqrt(2 * np.pi))
+            log[k] = total + weight + here[0].log_share[k]
+        weight = np.exp(log - log.max(axis=(0, 2), keepdims=True))
+        weight /= weight.sum(axis=(0, 2), keepdims=True)
+        kind += weight.sum(axis=2) / points
+        flat = np.cumsum(weight.transpose(1, 0, 2).reshape(likelihood.units, -1), axis=1)
+        pick = (flat < rng.random(likelihood.units)[:, None]).sum(axis=1).clip(max=flat.shape[1] - 1)
+        own = strength[pick[unit] // len(z), cell, pick[unit] % len(z)]
+        drawn[m] = np.bincount(unit, own * share, likelihood.units)
+    return ChooserPosterior(drawn, kind)
 
 
 def _of_rows(

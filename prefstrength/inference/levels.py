@@ -25,22 +25,18 @@ from prefstrength.inference.coordinates import Coordinate
 from prefstrength.inference.locate import locate
 from prefstrength.inference.population import Population
 from prefstrength.inference.priors import Prior
+from prefstrength.inference.ranges import cell_values, table_of_cells
 from prefstrength.inference.target import Parameter, Target
 from prefstrength.inference.target_sampling import importance_sample, smoothed
 from prefstrength.likelihood.lattice import stencil
-from prefstrength.likelihood.laws import Blend, Laws
-from prefstrength.likelihood.strength import StrengthLikelihood, bend_of
+from prefstrength.likelihood.strength import StrengthLikelihood
 
 __all__ = ["LevelDraws", "Levels"]
 
 Values = Mapping[str, np.ndarray]
 
-# Nodes of the final table in each direction, and of the two looks before it.
-_NODES, _LOOK = 40, (25, 8)
-# Nats below a level's maximum at which its table ends.
-_DROP = 18.0
-# Range of locations that is looked at, in units of the prior; least dispersion, in bends.
-_FAR, _LEAST, _MOST = 8.0, 0.05, 8.0
+# Nodes of a level's table in each direction, and nats below its maximum at which it ends.
+_NODES, _DROP = 40, 18.0
 # Nodes of a narrow population of levels.
 _Z = np.arange(-4.0, 4.4, 0.8)
 
@@ -96,40 +92,12 @@ class Levels:
     def _random(self) -> bool:
         return self._family.varies
 
-    # -- tables ------------------------------------------------------------------------------------
-
-    def _by_cell(self, location: np.ndarray, log_dispersion: np.ndarray | None) -> np.ndarray:
-        """Log-likelihood of every level at points of its own (point, level)."""
-        spread = None if log_dispersion is None else np.exp(log_dispersion)
-        blends = [
-            Blend.of(Laws(self._family, location[:, c], None if spread is None else spread[:, c]))
-            for c in range(location.shape[1])
-        ]
-        return self.likelihood.by_cell(blends)
-
     @cached_property
     def _grids(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Nodes of location and of log dispersion (level, node), the table, and its maxima."""
-        unit = self.population.unit(self._name)
-        cells = len(self.population.cells)
-        middle = self.population.prior()[f"{self._name}_location"].quantile(0.5)
-        bend = bend_of(self.likelihood) * unit
-        low = np.full(cells, middle - _FAR * unit)
-        high = np.full(cells, middle + _FAR * unit)
-        narrow = np.full(cells, np.log(_LEAST * bend))
-        wide = np.full(cells, np.log(_MOST * unit))
-        for nodes in (_LOOK, _LOOK, (_NODES // 2, _NODES // 2), (_NODES, _NODES)):
-            across = np.linspace(low, high, nodes[0])  # (node, level)
-            along = np.linspace(narrow, wide, nodes[1] if self._random else 1)
-            at = np.repeat(across, len(along), axis=0)
-            spread = np.tile(along, (len(across), 1)) if self._random else None
-            values = self._by_cell(at, spread).reshape(len(across), len(along), cells)
-            top = values.max(axis=(0, 1))
-            there = values > top - _DROP
-            low, high = _around(across, there.any(axis=1))
-            if self._random:
-                narrow, wide = _around(along, there.any(axis=0))
-        return across.T, along.T, np.exp(values - top).transpose(2, 0, 1), top
+        table = table_of_cells(self.population, self.likelihood, _NODES, _DROP)
+        top = table.values.max(axis=(1, 2))
+        return table.across, table.along, np.exp(table.values - top[:, None, None]), top
 
     # -- the population of levels ------------------------------------------------------------------
 
@@ -268,7 +236,8 @@ class Levels:
         across, along, table, top = self._grids
         some = slice(0, 12)
         spread = None if log_dispersion is None else log_dispersion[some]
-        exact = self._by_cell(location[some], spread)
+        by_cell = cell_values(self.population, self.likelihood)
+        exact = by_cell(location[some], None if spread is None else np.exp(spread))
         found = np.empty_like(exact)
         with np.errstate(divide="ignore"):
             log_table = np.log(np.maximum(table, 1e-300))
@@ -287,15 +256,6 @@ class Levels:
 
 def _step(nodes: np.ndarray) -> float:
     return float(nodes[1] - nodes[0])
-
-
-def _around(nodes: np.ndarray, there: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Range of the nodes (node, level) that are there, a step more on either side."""
-    count = len(nodes)
-    first = there.argmax(axis=0)
-    last = count - 1 - there[::-1].argmax(axis=0)
-    column = np.arange(nodes.shape[1])
-    return nodes[np.maximum(first - 1, 0), column], nodes[np.minimum(last + 1, count - 1), column]
 
 
 def _normal_weights(nodes: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:

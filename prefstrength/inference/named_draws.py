@@ -73,4 +73,9 @@ def blends_of(population: Population, name: str, draws: Draws) -> list[Blend]:
 
 def shared_of(population: Population, draws: Draws) -> dict[str, np.ndarray]:
     """What all choosers share, of every draw."""
-    return {each.name: draws[each.name] for each in population.shared}
+    found = {each.name: draws[each.name] for each in population.shared}
+    if not population.factors:
+        for name in population.kinds:
+            if name != population.first:
+                found[f"{name}_value"] = draws[f"{name}_location"]
+    return found

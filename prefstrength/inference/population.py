@@ -100,6 +100,11 @@ class Population:
         """Attributes whose coefficient differs between choosers."""
         return [name for name, kinds in self.kinds.items() if kinds.random]
 
+    @property
+    def first(self) -> str:
+        """The attribute that strength is about: the first one that choosers differ in."""
+        return next(iter(self.random or self.kinds))
+
     def unit(self, name: str) -> float:
         """What coefficients of an attribute are counted in where they may be negative."""
         return 1.0 if self.kinds[name].positive else 1.0 / self.scales[name]

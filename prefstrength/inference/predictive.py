@@ -68,12 +68,11 @@ def predict_agreement(
         draw_strengths(blends_of(population, name, draws), data.cell[rows], unit, rng)
         for name in population.kinds
     ]
-    fixed = [np.asarray(shared[each.name])[:, None] for each in reading.fixed]
     if isinstance(reading.response, PairResponse):
-        answers = _of_pairs(reading, data, rows, values, [*strengths, *fixed], shared, unit, rng)
+        answers = _of_pairs(reading, data, rows, values, strengths, shared, unit, rng)
     else:
         utility = sum(
-            (b[:, :, None] * values[:, :, :, a] for a, b in enumerate([*strengths, *fixed])),
+            (b[:, :, None] * values[:, :, :, a] for a, b in enumerate(strengths)),
             np.zeros(values.shape[:3]),
         )
         utility = utility + rng.gumbel(size=utility.shape)

@@ -1,72 +1,34 @@
 """Draws of the population level by the way that suits the problem."""
 
-import warnings
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import replace
 
-import numpy as np
-
-from prefstrength.choice.mixing.base import Mixing
+from prefstrength._shared.words import warn
 from prefstrength.errors import InputError, SamplingWarning
-from prefstrength.inference.importance import PARETO_K, importance_sample, laplace_sample
-from prefstrength.inference.latent import latent_sample
-from prefstrength.inference.nuts import nuts_sample
+from prefstrength.inference.levels import Levels
+from prefstrength.inference.named_draws import blends_of, flat_draws, shared_of
 from prefstrength.inference.population import Population
-from prefstrength.inference.prepare import TOLERANCE, Prepared, prepare
-from prefstrength.inference.svi import svi_sample
-from prefstrength.likelihood.compressed import CompressedData
+from prefstrength.inference.sampled import TOLERANCE, Options, Sampled, holds, weights_said
+from prefstrength.inference.single import Single
+from prefstrength.inference.target_sampling import sample_target
+from prefstrength.likelihood.build_strength import strength_likelihood
+from prefstrength.likelihood.certificate import certified_error
 from prefstrength.likelihood.data import LikelihoodData, NotIntegrableError
+from prefstrength.likelihood.sources import Reading
+from prefstrength.likelihood.strength import StrengthLikelihood
 
-__all__ = ["METHODS", "Sampled", "sample"]
+__all__ = ["METHODS", "TOLERANCE", "Sampled", "sample"]
 
 METHODS = ("auto", "importance", "nuts", "latent", "laplace", "svi")
-
-# Importance sampling is tried by "auto" up to this many parameters, and accepted with at least
-# this many effective draws. On surfaces NUTS costs little, and less than the many rounds that
-# weights of more parameters need.
-_IMPORTANCE_PARAMETERS, _ON_SURFACES = 60, 24
-_EFFECTIVE = 1000
-_MOST_MOVES = 5
-_PILOT = 50
 # Draws of choosers that NUTS is asked for beside the population level; beyond, mini-batches.
 _CHOOSER_DRAWS = 20_000
-
-
-@dataclass(frozen=True)
-class Sampled:
-    """Named draws (chain, draw, …), how they were made, and what they rest on.
-
-    Parameters
-    ----------
-    variables, statistics : dict
-        Each (chain, draw, …).
-    method, reason : str
-    prepared : Prepared or None
-        ``None`` where the choosers were sampled.
-    error : float
-        Error of the log-likelihood over the draws in nats.
-    extra : dict
-        Diagnostics of the method.
-    """
-
-    variables: dict[str, np.ndarray]
-    statistics: dict[str, np.ndarray]
-    method: str
-    reason: str
-    prepared: Prepared | None
-    error: float
-    extra: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def how(self) -> str:
-        """The likelihood in words."""
-        return self.prepared.how if self.prepared else "latent choosers, nothing integrated"
+# Draws at which the likelihood is compared with direct evaluation.
+_CERTIFIED = 5
 
 
 def sample(
     population: Population,
     data: LikelihoodData,
-    families: tuple[type[Mixing], ...],
+    reading: Reading,
     method: str,
     seed: int,
     draws: int,
@@ -74,141 +36,165 @@ def sample(
     chains: int,
     progress: bool,
 ) -> Sampled:
-    """Draw from the posterior of the population level; see :func:`prefstrength.models.fitting.fit`.
-
-    Must run where JAX computes in float64.
-    """
+    """Draw from the posterior of the population level; see :func:`prefstrength.models.fitting.fit`."""
     if method not in METHODS:
         raise InputError(f"Expected method to be one of {list(METHODS)}; got {method!r}.")
     for name, value, least in (("draws", draws, 50), ("warmup", warmup, 50), ("chains", chains, 1)):
         if value < least:
             raise InputError(f"Expected {name} of at least {least}; got {value}.")
+    options = Options(method, seed, draws, warmup, chains, progress)
+    likelihood = scalar_likelihood(population, data, reading)
     if method in ("latent", "svi"):
-        return _with_choosers(
-            population, data, method, "asked for", seed, draws, warmup, chains, progress
+        return _with_choosers(population, data, reading, likelihood, options, "asked for")
+    if likelihood is None:
+        return _several(population, data, reading, options)
+    found = _scalar(population, likelihood, options)
+    flat = flat_draws(found.variables, _CERTIFIED)
+    blends = blends_of(population, population.first, flat)
+    shared = shared_of(population, flat)
+    error = certified_error(likelihood, data, reading, blends, shared)
+    total = found.error + error
+    if total > TOLERANCE:
+        warn(
+            f"The likelihood expects an error below {TOLERANCE} nats; got {total:.2g} "
+            f"({found.how}). Look for reward differences that are far larger than the rest, or use "
+            'method="latent".',
+            SamplingWarning,
         )
-    try:
-        prepared = prepare(population, data, families)
-    except NotIntegrableError:
-        if method != "auto":
-            raise
-        random = sum(family.varies for family in families)
-        way = "latent" if data.units * random <= _CHOOSER_DRAWS else "svi"
-        reason = (
-            f"{random} random attributes and {len(data.chosen)} situations are too many to "
-            f"integrate the coefficients of {data.units} choosers out"
-        )
-        return _with_choosers(population, data, way, reason, seed, draws, warmup, chains, progress)
-    for attempt in range(_MOST_MOVES + 1):
-        sampled, flat, prepared = _on(prepared, method, seed, draws, warmup, chains, progress)
-        inside, error = prepared.suits(flat)
-        if inside and error < TOLERANCE / 2:
-            break
-        last = attempt >= _MOST_MOVES - 1
-        prepared = prepared.without_surfaces() if last else prepared.moved(flat)
-    return Sampled(
-        variables={
-            name: v.reshape(chains, -1, *v.shape[1:])
-            for name, v in prepared.problem.constrain(flat).items()
-        },
-        prepared=prepared,
-        error=prepared.error + error,
-        **sampled,
+    return replace(found, error=total)
+
+
+def scalar_likelihood(
+    population: Population, data: LikelihoodData, reading: Reading
+) -> StrengthLikelihood | None:
+    """Tables of choosers where one coefficient at most differs between them; else ``None``."""
+    first = population.first
+    if reading.pair_effects or next(iter(population.kinds)) != first:
+        return None  # judged by many choosers at once; or not the first attribute
+    if any(name != first for name in population.random):
+        return None
+    if len(population.kinds) > 1 and population.factors:
+        return None  # groups shift every coefficient
+    prior = population.prior()
+    at = {each.name: prior[each.name].quantile(0.5) for each in population.shared}
+    at |= {f"{name}_value": 0.0 for name in population.kinds if name != first}
+    return strength_likelihood(data, reading, population.kinds[first].positive, at)
+
+
+def _scalar(population: Population, likelihood: StrengthLikelihood, options: Options) -> Sampled:
+    plain = not (likelihood.reading.shared or likelihood.reading.fixed)
+    simple = population.kinds[population.first].simple and plain
+    if options.method in ("auto", "importance", "laplace") and not population.factors:
+        found = _of_single(population, likelihood, options)
+        if found is not None:
+            return found
+    elif (
+        options.method in ("auto", "importance")
+        and len(population.factors) == 1
+        and simple
+        and likelihood.separable
+    ):
+        found = _of_levels(population, likelihood, options)
+        if found is not None:
+            return found
+    from prefstrength.inference.traced import sample_traced
+
+    return sample_traced(population, likelihood, simple and likelihood.separable, options)
+
+
+def _of_single(
+    population: Population, likelihood: StrengthLikelihood, options: Options
+) -> Sampled | None:
+    single = Single(population, likelihood)
+    count = options.draws * options.chains
+    if options.method == "laplace":
+        drawn = single.laplace(count, options.seed)
+    else:
+        drawn = sample_target(single.target, count, options.seed)
+    reason = weights_said(
+        options.method, drawn.pareto_k, drawn.effective, single.target.size
     )
+    if options.method == "auto" and not holds(drawn.pareto_k, drawn.effective):
+        return None
+    variables = single.variables(single.target.values(drawn.v))
+    return Sampled(
+        variables=options.by_chain(variables),
+        statistics={},
+        method="laplace" if options.method == "laplace" else "importance",
+        reason="asked for" if options.method == "laplace" else reason,
+        how=likelihood.how,
+        error=drawn.error,
+        likelihood=likelihood,
+        surrogate=(single, drawn) if drawn.surrogate is not None else None,
+        extra={"pareto_k": drawn.pareto_k, "effective": drawn.effective},
+    )
+
+
+def _of_levels(
+    population: Population, likelihood: StrengthLikelihood, options: Options
+) -> Sampled | None:
+    levels = Levels(population, likelihood)
+    drawn = levels.sample(options.draws * options.chains, options.seed)
+    if options.method == "auto" and not holds(drawn.pareto_k, drawn.effective):
+        return None
+    reason = weights_said(options.method, drawn.pareto_k, drawn.effective, levels.target.size)
+    return Sampled(
+        variables=options.by_chain(drawn.variables),
+        statistics={},
+        method="importance",
+        reason=f"{reason}, the levels integrated out",
+        how=likelihood.how,
+        error=drawn.error,
+        likelihood=likelihood,
+        extra={"pareto_k": drawn.pareto_k, "effective": drawn.effective},
+    )
+
+
+def _several(
+    population: Population, data: LikelihoodData, reading: Reading, options: Options
+) -> Sampled:
+    from prefstrength.inference.traced import sample_several
+
+    _refuse_with_several(reading)
+    try:
+        return sample_several(population, data, options)
+    except NotIntegrableError as error:
+        if options.method != "auto":
+            raise
+        reason = str(error).split(". ")[0]
+    return _with_choosers(population, data, reading, None, options, reason)
+
+
+def _refuse_with_several(reading: Reading) -> None:
+    """Refuse what only a model of one random strength knows."""
+    asked = [each.name for each in reading.shared]
+    if asked:
+        raise InputError(
+            "Several random coefficients, or groups beside further attributes, expect plain "
+            f"choices; got a model with {', '.join(asked)}. Make the other attributes PointMass() "
+            "and leave groups out, or leave these out."
+        )
 
 
 def _with_choosers(
     population: Population,
     data: LikelihoodData,
-    method: str,
+    reading: Reading,
+    likelihood: StrengthLikelihood | None,
+    options: Options,
     reason: str,
-    seed: int,
-    draws: int,
-    warmup: int,
-    chains: int,
-    progress: bool,
 ) -> Sampled:
     """Choosers sampled beside the population level, by NUTS or by mini-batches."""
-    if isinstance(data, CompressedData):
+    from prefstrength.inference.traced import sample_choosers
+
+    method = options.method
+    if method == "auto":
+        most = data.units * len(population.random) <= _CHOOSER_DRAWS
+        method = "latent" if most else "svi"
+    if method == "svi" and (data.truth is not None or reading.shared):
         raise InputError(
-            f'method="{method}" needs the choices themselves; got compressed choices, of which '
-            "sums are left. Use another method, or fit Choices."
-        )
-    if method == "svi" and data.truth is not None:
-        raise InputError(
-            'method="svi" expects rewards without errors; got a model with errors. '
+            'method="svi" expects plain choices without errors; got a model with '
+            f"{'errors' if data.truth is not None else 'shared numbers'}. "
             'Use "auto", "nuts" or "latent".'
         )
-    extra: dict[str, Any] = {}
-    if method == "latent":
-        variables, statistics = latent_sample(
-            population, data, draws, warmup, chains, seed, progress
-        )
-    else:
-        variables, extra = svi_sample(population, data, draws, chains, seed, progress)
-        statistics = {}
-    return Sampled(variables, statistics, method, reason, None, 0.0, extra)
-
-
-def _on(
-    prepared: Prepared,
-    method: str,
-    seed: int,
-    draws: int,
-    warmup: int,
-    chains: int,
-    progress: bool,
-) -> tuple[dict[str, Any], np.ndarray, Prepared]:
-    """Fields of :class:`Sampled`, the draws (chain * draw, parameter), and what they rest on."""
-    problem, mode = prepared.problem, prepared.mode
-    reason = "asked for"
-    if method == "laplace":
-        found = laplace_sample(problem, mode, draws * chains, seed)
-        extra = {"pareto_k": found.pareto_k, "effective": found.effective}
-        fields = {"statistics": {}, "method": method, "reason": reason, "extra": extra}
-        return fields, found.flat, prepared
-    chosen = method
-    if method == "auto":
-        most = _ON_SURFACES if prepared.box is not None else _IMPORTANCE_PARAMETERS
-        chosen = "importance" if problem.size <= most else "nuts"
-        reason = f"{problem.size} population-level parameters"
-    if chosen == "importance":
-        found = importance_sample(problem, mode, draws * chains, seed, progress)
-        holds = found.pareto_k < PARETO_K and found.effective >= _EFFECTIVE
-        verdict = f"Pareto k {found.pareto_k:.2f}, {found.effective:.0f} effective draws"
-        reason = f"{reason}; {verdict}"
-        if holds or method == "importance":
-            if not holds:
-                warnings.warn(
-                    f"Importance sampling expects Pareto k < {PARETO_K} and {_EFFECTIVE} effective "
-                    f'draws; got {verdict}. Use method="nuts".',
-                    SamplingWarning,
-                    stacklevel=6,
-                )
-            extra = {"pareto_k": found.pareto_k, "effective": found.effective}
-            fields = {"statistics": {}, "method": chosen, "reason": reason, "extra": extra}
-            return fields, found.flat, prepared
-        chosen = "nuts"
-        reason = f"{reason} from importance sampling, which is too few or too uneven"
-    prepared = _settled(prepared, warmup, seed)
-    run = nuts_sample(prepared.problem, prepared.mode, draws, warmup, chains, seed, progress)
-    fields = {"statistics": run.statistics, "method": chosen, "reason": reason}
-    return fields, run.flat.reshape(-1, problem.size), prepared
-
-
-def _settled(prepared: Prepared, warmup: int, seed: int) -> Prepared:
-    """Surfaces on a box that two short chains do not leave.
-
-    With groups the posterior is wider than the Gaussian at the mode, from which the first box
-    comes; to find that out with the full run would cost the full run. Where no box will do, none.
-    """
-    for _ in range(_MOST_MOVES):
-        if prepared.box is None:
-            return prepared
-        pilot = nuts_sample(prepared.problem, prepared.mode, _PILOT, warmup, 2, seed, False)
-        flat = pilot.flat.reshape(-1, prepared.problem.size)
-        inside, error = prepared.suits(flat, well=True)
-        if inside and error < TOLERANCE / 2:
-            return prepared
-        prepared = prepared.moved(flat)
-    return prepared.without_surfaces() if prepared.box is not None else prepared
+    return sample_choosers(population, data, reading, likelihood, method, reason, options)

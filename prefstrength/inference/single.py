@@ -12,6 +12,7 @@ from prefstrength.inference.kinds import Kinds
 from prefstrength.inference.population import Population
 from prefstrength.inference.priors import Prior
 from prefstrength.inference.target import Parameter, Target
+from prefstrength.inference.target_sampling import TargetDraws, laplace_target
 from prefstrength.likelihood.laws import Blend, Laws
 from prefstrength.likelihood.strength import StrengthLikelihood, bend_of
 
@@ -43,8 +44,12 @@ class Single:
     @property
     def name(self) -> str:
         """The attribute whose coefficient differs between choosers, or the only one."""
-        (name,) = self.population.kinds
-        return name
+        return self.population.first
+
+    @property
+    def fixed(self) -> list[str]:
+        """Further attributes, whose coefficients all choosers share."""
+        return [name for name in self.population.kinds if name != self.name]
 
     @property
     def kinds(self) -> Kinds:
@@ -67,6 +72,9 @@ class Single:
             own = prior[each.name]
             place = Coordinate(_KINDS[each.prior], _SMALL)
             found.append(Parameter(each.name, own, place, own.quantile(0.5)))
+        for name in self.fixed:
+            own = prior[f"{name}_location"]
+            found.append(Parameter(f"{name}_value", own, Coordinate("real"), own.quantile(0.5)))
         return found
 
     def _shares(self) -> list[Parameter]:
@@ -137,7 +145,8 @@ class Single:
 
     def shared(self, values: Values) -> dict[str, np.ndarray]:
         """What all choosers share, at points."""
-        return {each.name: values[each.name] for each in self.population.shared}
+        names = [each.name for each in self.population.shared]
+        return {name: values[name] for name in (*names, *(f"{n}_value" for n in self.fixed))}
 
     def log_likelihood(self, values: Values) -> np.ndarray:
         """Log-likelihood of all data at points (point,)."""
@@ -167,4 +176,28 @@ class Single:
             found[f"{name}_share"] = shares[:many].T
         if self.kinds.zero:
             found[f"{name}_zero_share"] = shares[-1]
+        for each in self.fixed:
+            found[f"{each}_location"] = values[f"{each}_value"]
         return found | self.shared(values)
+
+    def values_of(self, draws: Values) -> dict[str, np.ndarray]:
+        """Values of draws of the variables that a fit shows; the inverse of :meth:`variables`."""
+        name, many = self.name, len(self.kinds.families)
+        found = dict(self.shared(draws))
+        for what in ("location", "dispersion"):
+            own = draws.get(f"{name}_{what}")
+            for k in range(many if own is not None else 0):
+                assert own is not None
+                found[f"{what} {k}"] = own if many == 1 else own[:, k]
+        if self.kinds.zero:
+            found["zero"] = draws[f"{name}_zero_share"]
+        left = 1.0 - found.get("zero", 0.0)
+        for k in range(many - 1):
+            share = draws[f"{name}_share"][:, k]
+            found[f"part {k}"] = share / left
+            left = left - share
+        return found
+
+    def laplace(self, draws: int, seed: int) -> TargetDraws:
+        """A Gaussian at the mode, unweighted; Pareto k and weights say how near it is."""
+        return laplace_target(self.target, draws, seed)

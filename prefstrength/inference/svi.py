@@ -22,6 +22,7 @@ from prefstrength.choice.logit import log_choice
 from prefstrength.errors import InputError
 from prefstrength.inference.latent import CHOOSER_SAMPLES, every_kth, tastes
 from prefstrength.inference.population import Population
+from prefstrength.inference.population_program import sample
 from prefstrength.likelihood.cells import CellLaws
 from prefstrength.likelihood.data import LikelihoodData
 
@@ -80,7 +81,7 @@ def svi_sample(
     .. [3] Hesterberg (1995), Weighted average importance sampling and defensive mixture
        distributions, Technometrics 37.
     """
-    families = list(population.families.values())
+    families = [kinds.families[0] for kinds in population.kinds.values()]
     panels = _stacked(data)
     random = [a for a, family in enumerate(families) if family.varies]
     positive = np.array([families[a].positive for a in random], dtype=bool)
@@ -91,7 +92,7 @@ def svi_sample(
     batch = min(_BATCH, data.units)
 
     def model(panels: Panels) -> None:
-        laws = population.sample()
+        laws = sample(population).laws
         centre = numpyro.param("chooser_centre", jnp.tile(starts, (data.units, 1)))
         width = numpyro.param(
             "chooser_width", jnp.tile(units, (data.units, 1)), constraint=constraints.positive
@@ -109,7 +110,7 @@ def svi_sample(
             numpyro.factor("choices", value + bound - held(bound))
 
     def only_population(panels: Panels) -> None:
-        population.sample()
+        sample(population)
 
     guide = AutoMultivariateNormal(
         only_population, init_loc_fn=init_to_median(num_samples=25), init_scale=0.05
@@ -250,7 +251,7 @@ def _drawn(
     @jax.jit
     def of_choosers(values: dict[str, jax.Array], key: jax.Array) -> jax.Array:
         with handlers.block(), handlers.substitute(data=values):
-            laws = population.sample()
+            laws = sample(population).laws
 
         def one(chooser: tuple[Panels, jax.Array, jax.Array, jax.Array]) -> jax.Array:
             own, centre, width, key = chooser

@@ -9,7 +9,7 @@ from prefstrength.inference.locate import locate
 from prefstrength.inference.surrogate import RADIUS, Ball, Surrogate, design, fit_surrogate
 from prefstrength.inference.target import Target
 
-__all__ = ["PARETO_K", "TOLERANCE", "TargetDraws", "sample_target", "smoothed"]
+__all__ = ["PARETO_K", "TOLERANCE", "TargetDraws", "laplace_target", "sample_target", "smoothed"]
 
 #: Largest Pareto k at which the weights may be trusted.
 PARETO_K = 0.7
@@ -95,6 +95,23 @@ def _misfit(
     values = target.values(some)
     difference = surrogate(target.smooth(values)) - target.log_likelihood(values)
     return float(np.abs(difference - np.median(difference)).max())
+
+
+def laplace_target(target: Target, draws: int, seed: int) -> TargetDraws:
+    """Gaussian at the mode, in round coordinates; its weights say how near it is."""
+    rng = np.random.default_rng(seed)
+    centre, covariance = _first(target, locate(target))
+    low, high = target.ends
+    factor = np.linalg.cholesky(covariance)
+    v = np.empty((0, target.size))
+    while len(v) < draws:
+        new = centre + rng.standard_normal((draws, target.size)) @ factor.T
+        v = np.concatenate([v, new[((new > low) & (new < high)).all(axis=1)]])
+    v = v[:draws]
+    own = (np.linalg.solve(factor, (v - centre).T) ** 2).sum(axis=0)
+    weight, pareto_k = smoothed(_log_density(target, None, v) + own / 2)
+    effective = float(1 / (weight**2).sum())
+    return TargetDraws(v, pareto_k, effective, 0.0, None, np.empty((0, target.size)))
 
 
 def importance_sample(

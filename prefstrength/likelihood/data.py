@@ -9,7 +9,6 @@ from prefstrength.choice.responses.pair import Pair
 from prefstrength.data.choices import Choices
 from prefstrength.errors import InputError
 from prefstrength.likelihood.counts import PairObservations
-from prefstrength.likelihood.panels import PanelRows
 from prefstrength.likelihood.true_differences import TrueDifferences
 
 __all__ = ["LikelihoodData", "NotIntegrableError"]
@@ -36,6 +35,7 @@ class LikelihoodData:
     answers: np.ndarray  # (situation, ...), as the response takes them
     shown_first: np.ndarray  # (situation,) 1 the first alternative, -1 the second, 0 not known
     unit_weight: np.ndarray  # (unit,) how often a unit counts
+    pair: np.ndarray  # (situation,) which pair was judged, where that is known
     #: Where the differences are measured with error: what is known of the true ones.
     truth: TrueDifferences | None = field(default=None, kw_only=True)
 
@@ -69,6 +69,7 @@ class LikelihoodData:
             if shown_first is None
             else np.asarray(shown_first),
             unit_weight=np.ones(units) if own is None else np.asarray(own),
+            pair=np.zeros(0, np.int64) if choices.pair is None else np.asarray(choices.pair),
         )
 
     def measured_with(self, sd: float, name: str) -> "LikelihoodData":
@@ -107,13 +108,6 @@ class LikelihoodData:
             panel=self.panel,
         )
 
-    def panel_rows(self, positive: bool, degree: int) -> PanelRows:
-        """Every chooser's log-likelihood as a series in the coefficient, for scalar data."""
-        self.refuse_errors()
-        return PanelRows.of(
-            self.differences(), self.unit, self.cell, self.weight, self.scales[0], positive, degree
-        )
-
     @property
     def reliability(self) -> float:
         """Share of the observed differences' variance that is the true differences'."""
@@ -134,6 +128,11 @@ class LikelihoodData:
         """Unit and cell (2, row) of all that occur together, and their situations (row,)."""
         return np.unique(np.stack([self.unit, self.cell]), axis=1, return_counts=True)
 
+    def shares_of_cells(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Unit and cell of all that occur together, and the cell's share of the unit's situations."""
+        (unit, cell), counts = self.cells_of_units()
+        return unit, cell, counts / np.bincount(unit, counts, minlength=self.units)[unit]
+
     def take(self, units: np.ndarray) -> "LikelihoodData":
         """The data of some units, renumbered in the given order."""
         place = np.full(self.units, -1)
@@ -153,5 +152,6 @@ class LikelihoodData:
             answers=self.answers[rows],
             shown_first=self.shown_first[rows],
             unit_weight=self.unit_weight[units],
+            pair=self.pair[rows] if len(self.pair) else self.pair,
             truth=self.truth,
         )

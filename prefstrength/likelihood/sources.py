@@ -39,19 +39,23 @@ class Reading:
         Whether a share of the answers is given at random.
     position : {None, "shared", "chooser"}
         Whether who stood first matters, alike to all or to each chooser in their own way.
-    fixed : tuple of Shared
-        Coefficients of further attributes that all choosers share.
+    pair_effects : bool
+        Whether the two responses of a pair differ by more than the attributes say, alike to all
+        who judge the pair.
+    fixed : tuple of str
+        Further attributes, whose coefficients all choosers share.
     """
 
     response: Response
     utility: Utility = field(default_factory=Linear)
     lapse: bool = False
     position: str | None = None
-    fixed: tuple[Shared, ...] = ()
+    pair_effects: bool = False
+    fixed: tuple[str, ...] = ()
 
     @property
     def shared(self) -> tuple[Shared, ...]:
-        """All numbers that all choosers share, with their priors."""
+        """All numbers that all choosers share, coefficients apart, with their priors."""
         more = [*self.response.shared, *self.utility.shared]
         if self.lapse:
             more.append(Shared("lapse", "Beta", (1.0, 9.0), 0.0, "share of answers at random"))
@@ -61,7 +65,9 @@ class Reading:
             more.append(
                 Shared("position_sd", "HalfNormal", (1.0,), 0.0, "its sd over choosers")
             )
-        return (*more, *self.fixed)
+        if self.pair_effects:
+            more.append(Shared("pair_sd", "HalfNormal", (1.0,), 0.0, "sd of the effects of pairs"))
+        return tuple(more)
 
 
 def with_lapse(lib: Library, log_probability: Array, lapse: Any, answers: int) -> Array:
@@ -206,7 +212,7 @@ class SituationSource:
         others = self.others[used]
         offset = lib.constant(np.zeros(others.shape[:2]), strength)
         for column, each in enumerate(self.reading.fixed):
-            offset = offset + shared[each.name] * lib.constant(others[:, :, column], strength)
+            offset = offset + shared[f"{each}_value"] * lib.constant(others[:, :, column], strength)
         values = self.values[used]
         if not isinstance(response, PairResponse):
             utility = strength[:, None, None] * lib.constant(values, strength) + offset

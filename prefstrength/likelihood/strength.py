@@ -6,13 +6,15 @@ z in all of them: there log-likelihoods of the cells are added at the same z bef
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from scipy import sparse, special
 
+from prefstrength.likelihood.counts import Counts
+from prefstrength.likelihood.data import LikelihoodData
 from prefstrength.likelihood.grid import BASE, Grid
 from prefstrength.likelihood.lattice import interpolation
 from prefstrength.likelihood.laws import Blend, Laws
@@ -71,6 +73,14 @@ class StrengthLikelihood:
         """Number of cells."""
         return int(self.cell.max(initial=0)) + 1
 
+    @property
+    def how(self) -> str:
+        """The likelihood in words."""
+        rows = f"{len(self.unit)} {'choosers' if self.panel else 'classes of pairs'}"
+        if not self.separable:
+            rows = f"{self.units} choosers in {len(self.unit)} cells"
+        return f"log-likelihoods of {rows} tabulated over strength"
+
     @cached_property
     def separable(self) -> bool:
         """Whether every unit lies in one cell."""
@@ -125,6 +135,23 @@ class StrengthLikelihood:
         cell[self.unit] = self.cell
         index = np.arange(self.units), cell
         return np.asarray(each @ sparse.csr_array((np.ones(self.units), index)))
+
+    def by_situation(
+        self, data: LikelihoodData, blends: Sequence[Blend], shared: Shared | None = None
+    ) -> np.ndarray:
+        """Log marginal likelihood of every situation by itself (point, situation), weighted."""
+        found = self.by_unit(blends, shared)
+        if isinstance(self.source, SituationSource):
+            return found * data.weight
+        counts = self.source.counts
+        own = Counts.of(replace(data.pair_observations(), panel=True), data.truth is not None)
+        place = np.full((self.cells, counts.matrix.shape[1]), 0)
+        place[counts.cell, counts.matrix.indices] = np.arange(len(counts.unit))
+        entry = own.matrix.tocoo()
+        row = place[own.cell[entry.row], entry.col]
+        shape = len(counts.unit), len(own.unit)
+        rule = sparse.csr_array((entry.data, (row, own.unit[entry.row])), shape=shape)
+        return np.asarray(found @ rule)
 
     def _by_unit(self, tables: Tables, blends: Sequence[Blend]) -> np.ndarray:
         if not self.separable:

@@ -72,7 +72,7 @@ class TracedTables:
         rows = np.full((len(by_cell), most), len(likelihood.cell))
         for c, own in enumerate(by_cell):
             rows[c, : len(own)] = own
-        shared = bool(likelihood.reading.shared)
+        shared = bool(likelihood.reading.shared or likelihood.reading.fixed)
         return cls(
             log=jnp.asarray(tables.log),
             at_zero=jnp.asarray(tables.at_zero),
@@ -83,7 +83,7 @@ class TracedTables:
             low=jnp.asarray(grid.t[0]),
             scale=jnp.asarray(grid.scale),
             z=jnp.arange(-_REACH, _REACH + step / 2, step),
-            source=_Static(source, grid, shared),
+            source=_Static(source, grid, shared, likelihood.reading.fixed),
             units=likelihood.units,
             positive=grid.positive,
             step=step,
@@ -100,10 +100,13 @@ class TracedTables:
 
     def by_unit(self, level: Any) -> jax.Array:
         """Log-likelihood of every unit, shape (unit,)."""
-        (kinds,), (log_share,) = level.kinds, level.log_shares
+        kinds, log_share = level.kinds[0], level.log_shares[0]
+        shared = dict(level.shared)
+        for name, (law, *_) in zip(self.source.fixed, level.kinds[1:], strict=True):
+            shared[f"{name}_value"] = law.location[0]
         at_zero, log = self.at_zero, self.log
         if self.source.shared:
-            at_zero, log = self.source.tables(self.matrix, level.shared)
+            at_zero, log = self.source.tables(self.matrix, shared)
         found = [self._one_kind(log, laws) for laws in kinds]
         if len(log_share) > len(kinds):
             found.append(jax.ops.segment_sum(at_zero, self.unit, self.units))
@@ -160,6 +163,7 @@ class _Static:
     source: PairSource | SituationSource
     grid: Grid
     shared: bool
+    fixed: tuple[str, ...]
 
     def tables(self, matrix: Any, shared: Mapping[str, Any]) -> tuple[jax.Array, jax.Array]:
         """At strength 0 (row,), and on the grid (row, node)."""

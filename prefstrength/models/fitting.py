@@ -1,22 +1,24 @@
 """Ways to the posterior; each gives the same :class:`~prefstrength.Fit`."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Protocol
 
-import jax
-
 from prefstrength._shared.words import listed, warn
 from prefstrength.choice.mixing.base import Mixing
+from prefstrength.choice.mixing.expressions import expression
 from prefstrength.data.choices import Choices
 from prefstrength.data.compressed.sums_of_pairs import CompressedChoices
 from prefstrength.data.measurement_error import RewardError
+from prefstrength.errors import InputError
 from prefstrength.inference.datatree import assemble, cell_labels
-from prefstrength.inference.population import Population, cell_codes, describe
-from prefstrength.inference.prepare import TOLERANCE
-from prefstrength.inference.sampling import METHODS, Sampled, sample
+from prefstrength.inference.population import Population, cell_codes
+from prefstrength.inference.sampled import TOLERANCE, Sampled
+from prefstrength.inference.sampling import METHODS, sample, scalar_likelihood
 from prefstrength.likelihood.compressed import CompressedData
 from prefstrength.likelihood.data import LikelihoodData
+from prefstrength.likelihood.sources import Reading
 from prefstrength.posterior.fit import Fit
 
 __all__ = ["METHODS", "Model", "fit", "sample_population"]
@@ -42,7 +44,10 @@ class Model(Protocol):
         """Attribute to the sd of the errors of its differences."""
 
     def population(self, choices: Choices | CompressedChoices) -> Population:
-        """Population level as a NumPyro program, for given data."""
+        """Population level, for given data."""
+
+    def reading(self, choices: Choices | CompressedChoices) -> Reading:
+        """How the answers of given data are read."""
 
 
 # Share of the variance of a cell's differences that is no error, below which the fit warns.
@@ -101,8 +106,16 @@ def fit(
     >>> dict(model.fit(choices, seed=0, progress=False).posterior.sizes)
     {'chain': 4, 'draw': 500}
     """
-    with jax.enable_x64(True):
-        return _fit(model, choices, method, seed, draws, warmup, chains, progress)
+    work = Work.of(model, choices)
+    population, data = work.population, work.data
+    _warn_of_error_alone(population, choices, data)
+    found = sample(
+        population, data, work.reading, method, seed, draws, warmup, chains, progress
+    )
+    tree = assemble(population, work.reading, choices, data, found, seed)
+    options = {"seed": seed, "draws": draws, "chains": chains}
+    options["warmup"] = warmup if found.statistics else 0
+    return Fit(tree, _spec(model, choices, work, found, options))
 
 
 def sample_population(
@@ -121,22 +134,71 @@ def sample_population(
     Parameters are those of :func:`fit`. No predictions, no chooser level, no pointwise
     likelihood.
     """
-    with jax.enable_x64(True):
-        population, data = _of(model, choices)
-        families = tuple(population.families.values())
-        return sample(population, data, families, method, seed, draws, warmup, chains, progress)
+    work = Work.of(model, choices)
+    return sample(
+        work.population, work.data, work.reading, method, seed, draws, warmup, chains, progress
+    )
 
 
-def _of(model: Model, choices: Choices | CompressedChoices) -> tuple[Any, LikelihoodData]:
-    population = model.population(choices)
-    _, codes = cell_codes(choices, model.groups)
-    if isinstance(choices, CompressedChoices):
-        data: LikelihoodData = CompressedData.of_compressed(choices, codes)
-    else:
-        data = LikelihoodData.of(choices, tuple(model.coefficients), codes)
-    for name, sd in model.error_sd.items():
-        data = data.measured_with(sd, name)
-    return population, data
+@dataclass(frozen=True)
+class Work:
+    """A model on given data.
+
+    Parameters
+    ----------
+    population : Population
+    reading : Reading
+    data : LikelihoodData
+        Its attributes in the order of the population's.
+    """
+
+    population: Population
+    reading: Reading
+    data: LikelihoodData
+
+    @classmethod
+    def of(cls, model: Model, choices: Choices | CompressedChoices) -> "Work":
+        """Check that they belong together, and put the data in order."""
+        population, reading = model.population(choices), model.reading(choices)
+        _, codes = cell_codes(choices, model.groups)
+        if isinstance(choices, CompressedChoices):
+            data: LikelihoodData = CompressedData.of_compressed(choices, codes)
+        else:
+            data = LikelihoodData.of(choices, tuple(population.kinds), codes)
+        for name, sd in model.error_sd.items():
+            data = data.measured_with(sd, name)
+        return cls(population, reading, data)
+
+
+def traced_likelihood(model: Model, choices: Choices | CompressedChoices, widest: float = 3.0) -> Any:
+    """Log-likelihood in JAX for :meth:`MixedLogit.numpyro_model`, from the tables of every fit.
+
+    Parameters
+    ----------
+    model, choices
+    widest : float
+        Largest dispersion that is resolved: of log strength where strengths are positive.
+
+    Returns
+    -------
+    TracedTables
+        To be used where JAX computes in float64.
+
+    Raises
+    ------
+    InputError
+        If several coefficients differ between choosers.
+    """
+    from prefstrength.likelihood.traced_tables import TracedTables
+
+    work = Work.of(model, choices)
+    likelihood = scalar_likelihood(work.population, work.data, work.reading)
+    if likelihood is None:
+        raise InputError(
+            "Tables over strength expect that one coefficient at most differs between choosers; "
+            f"got {', '.join(work.population.random)}. Make the others PointMass()."
+        )
+    return TracedTables.of(likelihood, widest)
 
 
 def _errors(model: Model, data: LikelihoodData) -> dict[str, Any]:
@@ -168,7 +230,7 @@ def _warn_of_error_alone(
     ]
     if cells:
         warn(
-            f"The differences of {next(iter(population.families))!r} are no larger than their "
+            f"The differences of {population.first!r} are no larger than their "
             f"errors (sd {data.truth.sd:.3g}) in {listed(cells, most=3)}: hardly anything that was "
             "chosen there counts, and its strength is that of the other levels. An error that "
             "was estimated from all pairs may be too large there. Fit these pairs alone, with an "
@@ -176,35 +238,28 @@ def _warn_of_error_alone(
         )
 
 
-def _fit(
+def _spec(
     model: Model,
     choices: Choices | CompressedChoices,
-    method: str,
-    seed: int,
-    draws: int,
-    warmup: int,
-    chains: int,
-    progress: bool,
-) -> Fit:
-    population, data = _of(model, choices)
-    _warn_of_error_alone(population, choices, data)
-    families = tuple(population.families.values())
-    found = sample(population, data, families, method, seed, draws, warmup, chains, progress)
-    tree = assemble(population, choices, data, found, seed)
-    spec = {
-        "coefficients": {name: family.__name__ for name, family in population.families.items()},
+    work: Work,
+    found: Sampled,
+    options: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Model, data, method and versions, as a fit keeps them."""
+    population, data = work.population, work.data
+    return {
+        "coefficients": {name: expression(each) for name, each in model.coefficients.items()},
         "groups": list(model.groups),
         "cells": cell_labels(population, choices),
-        "priors": {name: describe(prior) for name, prior in population.prior().items()},
+        "priors": {name: str(prior) for name, prior in population.prior().items()},
         "scales": population.scales,
+        "shared": {each.name: each.meaning for each in population.shared},
+        "response": {"name": data.response.name, "answers": list(data.response.answers)},
         **_errors(model, data),
         "method": found.method,
         "reason": found.reason,
         "likelihood": {"how": found.how, "error": found.error, "tolerance": TOLERANCE},
-        "seed": seed,
-        "draws": draws,
-        "warmup": warmup if found.statistics else 0,
-        "chains": chains,
+        **options,
         **found.extra,
         "data": {
             "situations": choices.n_situations,
@@ -220,4 +275,3 @@ def _fit(
             for name in ("prefstrength", "jax", "numpyro", "arviz", "numpy", "xarray")
         },
     }
-    return Fit(tree, spec)

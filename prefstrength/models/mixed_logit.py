@@ -1,25 +1,31 @@
 """Hierarchical mixed logit: what is random, what is pooled, over what → a NumPyro model."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpyro
-import numpyro.distributions as dist
 
 from prefstrength.choice.mixing.base import Mixing
+from prefstrength.choice.mixing.compound import FiniteMixture, Lapse, ZeroMass
 from prefstrength.choice.mixing.families import MIXINGS
+from prefstrength.choice.responses.base import PairResponse
+from prefstrength.choice.responses.pair import Pair
+from prefstrength.choice.utility import Linear, utility_of
 from prefstrength.errors import InputError
+from prefstrength.inference.kinds import kinds_of
+from prefstrength.inference.population import Population, cell_codes
+from prefstrength.inference.priors import Prior, prior_of
+from prefstrength.likelihood.sources import Reading
 
 if TYPE_CHECKING:
+    import numpyro.distributions as dist
     import pandas as pd
 
     from prefstrength.data.choices import Choices
     from prefstrength.data.compressed.sums_of_pairs import CompressedChoices
     from prefstrength.data.measurement_error import RewardError
     from prefstrength.posterior.fit import Fit
-from prefstrength.inference.population import Likelihood, Population, alias_of, cell_codes, describe
 
 __all__ = ["MixedLogit"]
 
@@ -50,6 +56,20 @@ class MixedLogit:
         Attribute name to :class:`~prefstrength.RewardError`: the attribute's differences are
         measured with error, and the true ones are integrated out (errors in variables). For
         models of pairs with one attribute.
+    lapse : bool
+        Whether a share of everybody's answers is given at random (the psychometric function's
+        lapse rate), each answer being as likely as any other then.
+    utility : {"linear", "power", "capped", "spline"}
+        How the utility of a reward difference grows with its size, alike for all choosers; see
+        :mod:`prefstrength.choice.utility`. For pairs.
+    position : {None, "shared", "chooser"}
+        Whether the response that was shown first is preferred for that: by the same log odds by
+        all choosers, or by each chooser's own, which are Normal over choosers. Needs choices that
+        know it: ``Choices.from_pairs(..., first=...)``.
+    pair_effects : bool
+        Whether the two responses of a pair differ by more than the attributes say, alike to all who
+        judge it: a Normal effect of each pair. Needs choices that know the pair, and samples
+        choosers and pairs (``method="latent"``).
 
     Raises
     ------
@@ -64,7 +84,8 @@ class MixedLogit:
     log mean Normal(-log s, 1), coefficient of variation HalfNormal(1); Normal mu Normal(0, 2/s),
     sigma HalfNormal(1/s); PointMass value Normal(0, 2/s). Standard deviations of group shifts:
     HalfNormal(0.5), in units of 1/s for Normal and PointMass locations. With ``errors`` s is the
-    root mean square of the true differences.
+    root mean square of the true differences. Share of strength 0 (ZeroMass) Beta(1, 4), shares of
+    kinds (FiniteMixture) uniform, lapse Beta(1, 9), power LogNormal(0, 0.3).
 
     References
     ----------
@@ -81,8 +102,12 @@ class MixedLogit:
 
     coefficients: Mapping[str, Mixing]
     groups: Sequence[str] = ()
-    priors: Mapping[str, dist.Distribution] | None = None
+    priors: "Mapping[str, dist.Distribution] | None" = None
     errors: Mapping[str, "RewardError"] | None = None
+    lapse: bool = False
+    utility: str = "linear"
+    position: str | None = None
+    pair_effects: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.groups, str):
@@ -99,12 +124,11 @@ class MixedLogit:
                     f"Expected a mixing distribution for {name!r}, such as LogNormal(); "
                     f"got {mixing!r}."
                 )
-            if type(mixing) not in MIXINGS.values():
+            if type(mixing) not in (*MIXINGS.values(), FiniteMixture, ZeroMass, Lapse):
                 raise InputError(
-                    f"MixedLogit infers {', '.join(MIXINGS)}; got {mixing!r} for {name!r}. "
-                    "A mixing distribution made of others is known to choice probabilities and "
-                    "training, but no fit: fit its main part alone, such as LogNormal(). A family "
-                    "of your own is registered first: families.register."
+                    f"MixedLogit infers {', '.join(MIXINGS)} and what is made of them; got "
+                    f"{mixing!r} for {name!r}. A family of your own is registered first: "
+                    "families.register."
                 )
             if mixing.known:
                 raise InputError(
@@ -115,6 +139,74 @@ class MixedLogit:
             raise InputError(f"Expected each group once; got {list(self.groups)}.")
         if self.errors:
             self._check_errors()
+        self._check_kinds()
+
+    def _check_kinds(self) -> None:
+        """Refuse what cannot be told, or asked, of several random coefficients."""
+        utility_of(self.utility)
+        if self.position not in (None, "shared", "chooser"):
+            raise InputError(
+                f"Expected position to be None, 'shared' or 'chooser'; got {self.position!r}."
+            )
+        kinds = {name: kinds_of(mixing) for name, mixing in self.coefficients.items()}
+        several = [name for name, each in kinds.items() if not each.simple or each.lapse]
+        random = [name for name, each in kinds.items() if each.random]
+        if several and len(random) > 1:
+            raise InputError(
+                "Several kinds of choosers, or lapses, expect that one coefficient at most differs "
+                f"between choosers; got {', '.join(random)}. Make the others PointMass()."
+            )
+        asked = [
+            name
+            for name in ("lapse", "position", "pair_effects")
+            if getattr(self, name) and self.errors
+        ]
+        if self.errors and (asked or self.utility != "linear" or several):
+            raise InputError(
+                "A model with errors in the rewards expects one kind of choosers and nothing else "
+                f"that bends the choice curve; got {', '.join(asked) or 'more'}. Leave one out."
+            )
+
+    @property
+    def _lapses(self) -> bool:
+        return self.lapse or any(kinds_of(mixing).lapse for mixing in self.coefficients.values())
+
+    def reading(self, choices: "Choices | CompressedChoices") -> Reading:
+        """How the answers of given choices are read: what all choosers share beside strength."""
+        response = getattr(choices, "response", None) or Pair()
+        pair = isinstance(response, PairResponse)
+        utility = utility_of(self.utility)
+        if not pair and (not isinstance(utility, Linear) or self._lapses or self.position):
+            raise InputError(
+                "lapse, utility and position expect answers to pairs; got "
+                f"{response.name} among up to {choices.n_alternatives} alternatives. Leave them "
+                "out, or make pairs."
+            )
+        if self.position and getattr(choices, "shown_first", None) is None:
+            raise InputError(
+                f"position={self.position!r} expects choices that know which response was shown "
+                "first; got none that do. Name the column: Choices.from_pairs(frame, first=...)."
+            )
+        if self.pair_effects and getattr(choices, "pair", None) is None:
+            raise InputError(
+                "pair_effects expects choices that know which pair was judged; got none that do. "
+                "Name the column: Choices.from_pairs(frame, pair=...)."
+            )
+        others = [name for name in self._in_order() if name != self._in_order()[0]]
+        fixed = tuple(others) if not self.groups and self._one_random() else ()
+        return Reading(
+            response, utility, self._lapses, self.position, self.pair_effects, fixed
+        )
+
+    def _one_random(self) -> bool:
+        return sum(kinds_of(mixing).random for mixing in self.coefficients.values()) <= 1
+
+    def _in_order(self) -> list[str]:
+        """Attributes, the first one that choosers differ in in front."""
+        names = list(self.coefficients)
+        random = [name for name in names if kinds_of(self.coefficients[name]).random]
+        first = (random or names)[0]
+        return [first, *(name for name in names if name != first)]
 
     def _check_errors(self) -> None:
         from prefstrength.data.measurement_error import RewardError
@@ -184,47 +276,62 @@ class MixedLogit:
         for name, sd in self.error_sd.items():
             scales[name] = _true_scale(choices, name, sd)
         cells, _ = cell_codes(choices, self.groups)
-        families = {name: type(mixing) for name, mixing in self.coefficients.items()}
+        kinds = {name: kinds_of(self.coefficients[name]) for name in self._in_order()}
         population = Population(
-            families=families,
+            kinds=kinds,
             scales=scales,
             factors=factors,
             cells=cells,
             centring={name: _centring(choices, name) for name in self.groups},
-            priors=dict(self.priors or {}),
+            shared=self.reading(choices).shared,
         )
-        known = population.prior()
-        own = {alias_of(key, families): key for key in self.priors or {}}
-        default = Population(**{**population.__dict__, "priors": {}}).prior()
-        unknown = [key for alias, key in own.items() if alias not in default]
+        return replace(population, priors=self._own_priors(population))
+
+    def _own_priors(self, population: Population) -> dict[str, Prior]:
+        """The user's priors, by the variables that they are meant for."""
+        default = population.prior()
+        own = {key: population.alias(key) for key in self.priors or {}}
+        unknown = [key for key, name in own.items() if name not in default]
         if unknown:
             raise InputError(
                 f"Expected priors for {list(default)}; got {unknown}. Correct the names."
             )
-        for name, prior in known.items():
-            if not isinstance(prior, dist.Distribution):
-                raise TypeError(f"Expected a NumPyro distribution for {name}; got {prior!r}.")
-            if prior.batch_shape or prior.event_shape:
+        found = {}
+        for key, given in (self.priors or {}).items():
+            import numpyro.distributions as dist
+
+            name = own[key]
+            if not isinstance(given, dist.Distribution):
+                raise TypeError(f"Expected a NumPyro distribution for {name}; got {given!r}.")
+            if given.batch_shape or given.event_shape:
                 raise InputError(
                     f"Expected a prior on a single number for {name}; got one of shape "
-                    f"{prior.batch_shape + prior.event_shape}. Groups are pooled by the model."
+                    f"{given.batch_shape + given.event_shape}. Groups are pooled by the model."
                 )
-            spread = name not in {f"{attribute}_location" for attribute in families}
-            if spread and bool(prior.support(-1e-3)):
+            positive = default[name].family in ("HalfNormal", "LogNormal", "Beta")
+            if positive and bool(given.support(-1e-3)):
                 raise InputError(
-                    f"Expected a prior on positive numbers for {name}; got {describe(prior)}. "
+                    f"Expected a prior on positive numbers for {name}; got {prior_of(given)}. "
                     "Take for example a HalfNormal or a LogNormal."
                 )
-        return population
+            found[name] = prior_of(given)
+        return found
 
-    def numpyro_model(self, choices: "Choices") -> Callable[[Likelihood], None]:
-        """The NumPyro model: a function of the likelihood (``prefstrength.likelihood.data``)."""
+    def numpyro_model(self, choices: "Choices") -> Callable[[Any], None]:
+        """The NumPyro model: a function of a likelihood in JAX.
+
+        Such as ``prefstrength.models.fitting.traced_likelihood(model, choices)`` gives, from the
+        same tables as every fit.
+        """
         self.refuse_errors("numpyro_model")
         population = self.population(choices)
 
-        def model(likelihood: Likelihood) -> None:
-            laws = population.sample()
-            numpyro.factor("choices", likelihood.total(laws))
+        def model(likelihood: Any) -> None:
+            import numpyro
+
+            from prefstrength.inference.population_program import sample
+
+            numpyro.factor("choices", likelihood.total(sample(population)))
 
         return model
 
@@ -248,7 +355,7 @@ class MixedLogit:
 
         table = self.population(choices).prior()
         return pd.DataFrame(
-            {"variable": list(table), "prior": [describe(prior) for prior in table.values()]}
+            {"variable": list(table), "prior": [str(prior) for prior in table.values()]}
         )
 
     def fit(

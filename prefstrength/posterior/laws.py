@@ -9,8 +9,8 @@ from scipy import special
 
 from prefstrength.choice.arrays import NUMPY
 from prefstrength.choice.mixing.base import Mixing
-from prefstrength.choice.mixing.compound import FiniteMixture
-from prefstrength.choice.mixing.families import family_named
+from prefstrength.choice.mixing.compound import FiniteMixture, Lapse
+from prefstrength.choice.mixing.expressions import mixing_of
 from prefstrength.errors import InputError
 from prefstrength.posterior.interface import Fitted
 
@@ -26,13 +26,18 @@ def draws_of(fit: Fitted, attribute: str, group: str = "posterior") -> Mixing:
     node = fit.tree[group]
 
     def draws(name: str) -> np.ndarray:
-        values = np.asarray(node[f"{attribute}_{name}"])
-        flat = values.reshape(values.shape[0] * values.shape[1], -1)
+        values = node[f"{attribute}_{name}"] if f"{attribute}_{name}" in node else None
+        if values is None:  # a number of one of several kinds of choosers
+            parameter, kind = name.rsplit("_", 1)
+            values = node[f"{attribute}_{parameter}"].sel(component=int(kind))
+        flat = np.asarray(values).reshape(values.shape[0] * values.shape[1], -1)
         stride = max(1, len(flat) // _MOST_DRAWS)
         return flat[::stride]
 
-    family = family_named(fit.family(attribute))
-    return family(**{name: draws(name) for name in family().parameters})
+    mixing = mixing_of(fit.family(attribute))
+    if isinstance(mixing, Lapse):
+        mixing = mixing.mixing  # the share of answers at random is not one of strengths
+    return mixing.with_parameters({name: draws(name) for name in mixing.parameters})
 
 
 def in_cells(laws: Mixing, cells: Any) -> Mixing:
