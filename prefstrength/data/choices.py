@@ -87,12 +87,6 @@ class Choices:
     dropped: tuple[Dropped, ...] = ()
     alternatives: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    response: Any = None
-    answer: np.ndarray | None = None
-    ranks: np.ndarray | None = None
-    shown_first: np.ndarray | None = None
-    pair: np.ndarray | None = None
-    chooser_weights: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         values = frozen(self.values, np.float64, 3, "values")
@@ -119,9 +113,6 @@ class Choices:
         if available.shape == (n, m) and not available.all():
             values = frozen(np.where(available[:, :, None], values, 0.0), np.float64, 3, "values")
         set_["values"] = values
-        if self.response is None:
-            from prefstrength.choice.responses.pair import Pair
-            set_["response"] = Pair()
         for name, value in set_.items():
             object.__setattr__(self, name, value)
         check(self)

@@ -122,7 +122,9 @@ def _part(own: "_Unit", blends: Sequence[Blend], k: int) -> float:
 
     values = log_integrand(_COARSE)
     there = _COARSE[values > values.max() - _REACHES]
-    curved = -np.diff(values, 2).min() / 0.25**2
+    near = np.flatnonzero(values > values.max() - 10.0)
+    around = values[max(near[0] - 1, 0) : near[-1] + 2]
+    curved = -np.diff(around, 2).min(initial=0.0) / 0.25**2
     step = min(0.05, 0.3 / np.sqrt(max(curved, 1.0)))
     z = np.arange(there[0] - 0.25, there[-1] + 0.25, step)
     return float(special.logsumexp(log_integrand(z)) + np.log(step / np.sqrt(2 * np.pi)))
