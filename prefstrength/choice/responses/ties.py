@@ -54,9 +54,14 @@ class RaoKupper(Graded):
 
     References
     ----------
-    .. [1] P. V. Rao, L. L. Kupper (1967), Ties in paired-comparison experiments: a generalization of
-       the Bradley-Terry model, JASA 62(317).
+    .. [1] P. V. Rao, L. L. Kupper (1967), Ties in paired-comparison experiments: a generalization
+       of the Bradley-Terry model, JASA 62(317).
     """
 
     def __init__(self) -> None:
         super().__init__(("first", "tie", "second"))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
