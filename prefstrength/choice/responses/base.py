@@ -8,7 +8,7 @@ be told beside utilities are a few numbers that all choosers share (cut points, 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from prefstrength.choice.arrays import Array, Library
 
@@ -46,6 +46,8 @@ class Response:
 
     #: Answers in the order of their codes, in words; none where the answer is the alternatives.
     answers: tuple[str, ...] = ()
+    #: Which array of :class:`prefstrength.Choices` holds them: chosen, answer or ranks.
+    answers_in: ClassVar[str]
 
     @property
     def name(self) -> str:
@@ -84,6 +86,8 @@ class PairResponse(Response, ABC):
     with code ``len(answers) - 1 - k``.
     """
 
+    answers_in = "answer"
+
     @abstractmethod
     def log_probabilities(
         self, lib: Library, v: Array, shared: Mapping[str, Any]
@@ -120,7 +124,7 @@ class SetResponse(Response, ABC):
         utilities : Array, shape (..., situation, alternative)
             In natural-log units; -inf where an alternative is not available.
         answers : array of int
-            As :class:`prefstrength.Choices` keep them: ``chosen`` or ``ranks``.
+            The array that :attr:`answers_in` names.
         shared : mapping
             Values of :attr:`shared` by name.
 

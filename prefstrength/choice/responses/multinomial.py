@@ -30,6 +30,8 @@ class Multinomial(SetResponse):
     array([-0.313])
     """
 
+    answers_in = "chosen"
+
     def log_likelihood(
         self, lib: Library, utilities: Array, answers: Array, shared: Mapping[str, Any]
     ) -> Array:

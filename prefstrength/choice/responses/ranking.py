@@ -70,6 +70,8 @@ class Ranking(SetResponse):
     array([-1.245, -0.551])
     """
 
+    answers_in = "ranks"
+
     def __init__(self, ties: str = "exact") -> None:
         if ties not in _RULES:
             raise InputError(
