@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+from prefstrength.choice.responses.base import Response
 from prefstrength.data.choice_arrays import ChoiceArrays
+from prefstrength.data.from_columns import read_call
 from prefstrength.data.from_long import long_fields
-from prefstrength.data.from_pairs import pairs_fields
+from prefstrength.data.from_pairs import AnswerColumns, pairs_fields
 
 __all__ = ["Choices"]
 
@@ -95,6 +97,13 @@ class Choices(ChoiceArrays):
         ties: str = "raise",
         identical: str = "raise",
         duplicates: str = "raise",
+        grade: str | None = None,
+        grades: Sequence[Any] | int | None = None,
+        tie: str | None = None,
+        first: str | None = None,
+        chooser_weights: str | None = None,
+        pair: str | None = None,
+        response: Response | None = None,
     ) -> Self:
         """Make choices from a table of pairs, one row for each choice.
 
@@ -122,6 +131,27 @@ class Choices(ChoiceArrays):
             What to do when one chooser judged the same two texts (in either order, under the
             same prompt) more than once. "drop" keeps the first. Without texts nothing is
             compared; without a chooser all rows count as one chooser's.
+        grade : str, optional
+            Column that says how much better the response in ``chosen`` is: whole numbers that
+            rise in its favour (-3 to 3), words, or an ordered categorical. The middle of an odd
+            number of grades is a tie. Where the sign is the other, the rejected one is better.
+        grades : sequence or int, optional
+            All grades in order, the least in favour of the chosen response first, or their number
+            L for 1 to L. Needed for words without an order and for numbers without a sign.
+        tie : str, optional
+            Boolean column of ties that are to be answers of their own. Without it, ``ties`` says
+            what happens to those in a column ``tie``.
+        first : str, optional
+            Column that says which response was shown first: ``"chosen"`` or ``"rejected"`` (or
+            the name of a column that ends so), or whether it was the chosen one; missing where
+            it is not known.
+        chooser_weights : str, optional
+            Column of weights of choosers, how often a person counts with all they chose.
+        pair : str, optional
+            Column that is equal where the same two responses were judged.
+        response : Response, optional
+            In place of :class:`~prefstrength.Graded` or :class:`~prefstrength.Ties`, such as
+            :class:`~prefstrength.RaoKupper`.
 
         Returns
         -------
@@ -148,10 +178,12 @@ class Choices(ChoiceArrays):
         (Dropped(reason='ties', count=1, rows=('1',)),)
         >>> Choices.from_pairs(pairs, ties="split").weights
         array([1. , 0.5, 0.5])
+        >>> Choices.from_pairs(pairs, tie="tie").answer_counts()
+        {'first': 1, 'tie': 1, 'second': 0}
         """
-        return cls(
-            **pairs_fields(frame, chooser, groups, attributes, weights, ties, identical, duplicates)
-        )
+        call = read_call(chooser, groups, attributes, weights, chooser_weights)
+        answers = AnswerColumns(grade, grades, tie, first, pair, response)
+        return cls(**pairs_fields(frame, call, answers, ties, identical, duplicates))
 
     @classmethod
     def from_long(

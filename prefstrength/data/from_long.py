@@ -50,7 +50,7 @@ def long_fields(
     """Return the fields of Choices for a long table; see ``Choices.from_long``."""
     ties = option(ties, ("raise", "drop", "split"), "ties")
     duplicates = option(duplicates, ("raise", "drop"), "duplicates")
-    call = read_call(chooser, groups, attributes, weights)
+    call = read_call(chooser, groups, attributes, weights, None)
     frame = as_frame(data)
     check_frame(frame)
     for argument, name in [

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from prefstrength.choice.responses.graded import Graded
 from prefstrength.data.choices import Choices
 from prefstrength.data.reading import pairs_from_votes, read_choices, read_pairs
 from prefstrength.errors import DataWarning, InputError
@@ -635,6 +636,221 @@ def tie_among_the_votes(folder):
 )
 def nothing_but_ties(folder):
     return of_pairs(pairs().assign(tie=True), ties="drop")
+
+
+# -- grades, ties and who was shown first ---------------------------------------------------------
+
+SEVEN = [i % 7 - 3 for i in range(40)]
+WORDS = ["worse", "alike", "better"]
+
+
+def graded(cells: dict[int, Any] | None = None, **columns: Any) -> pd.DataFrame:
+    frame = pairs().assign(grade=SEVEN, **columns)
+    return with_cells("grade", cells, frame) if cells else frame
+
+
+@refused(
+    "Column 'grade' should hold the grades -3, -2, -1, 0, 1, 2, 3; got 5 in 2 of 40 rows (first: "
+    "3, 30). Correct these rows, or give the whole scale in grades=."
+)
+def grade_outside_the_scale(folder):
+    return of_pairs(graded({3: 5, 30: 5}), grade="grade", grades=[-3, -2, -1, 0, 1, 2, 3])
+
+
+@refused(
+    "Column 'verdict' should hold the grades 'worse', 'alike', 'better'; got 'beter' in 1 of 40 "
+    "rows (first: 4). Did you mean 'better'? Correct these rows, or give the whole scale in "
+    "grades=."
+)
+def misspelt_grade(folder):
+    words = [WORDS[i % 3] for i in range(40)]
+    frame = with_cells("verdict", {4: "beter"}, pairs().assign(verdict=words))
+    return of_pairs(frame, grade="verdict", grades=WORDS)
+
+
+@refused(
+    "Grades in words (column 'verdict') should have an order; got 'alike', 'better', 'worse' in "
+    "40 rows. Pass grades=[...], the least in favour of the chosen response first, or make the "
+    "column an ordered pandas.Categorical."
+)
+def grades_in_no_order(folder):
+    words = pd.Categorical([WORDS[i % 3] for i in range(40)])
+    return of_pairs(pairs().assign(verdict=words), grade="verdict")
+
+
+@refused(
+    "grades should rise in favour of the chosen response; got 3, 2, 1, 0, -1, -2, -3. Turn the "
+    "list around, or number the grades anew."
+)
+def grades_that_fall(folder):
+    return of_pairs(graded(), grade="grade", grades=[3, 2, 1, 0, -1, -2, -3])
+
+
+@refused(
+    "A scale should have as many grades for the one response as for the other; got -1, 0, 1, 2, "
+    "3. Grades that nobody gave belong to it, too. Name them all."
+)
+def one_sided_scale(folder):
+    return of_pairs(graded(), grade="grade", grades=[-1, 0, 1, 2, 3])
+
+
+@refused(
+    "A scale should have 2 to 20 grades, each once; got 3: 'worse', 'better', 'better'. Name the "
+    "grades of column 'grade' in grades=."
+)
+def grade_named_twice(folder):
+    return of_pairs(graded(), grade="grade", grades=["worse", "better", "better"])
+
+
+@refused(
+    "A scale should have 2 to 20 grades, each once; got 201: -100, -99, -98, -97, -96, -95, -94, "
+    "-93 and 193 more. Name the grades of column 'slider' in grades=."
+)
+def slider_as_grade(folder):
+    return of_pairs(pairs().assign(slider=range(-100, 100, 5)), grade="slider")
+
+
+@refused(
+    "Grades (column 'stars') should say on which side they are; got whole numbers from 1 to 5. "
+    "They may go from one response to the other, or say how much better the chosen one is. Pass "
+    "grades=5 for 1 to 5 in its favour, or all grades from -5 to 5 as a list."
+)
+def grades_without_a_side(folder):
+    return of_pairs(pairs().assign(stars=[i % 5 + 1 for i in range(40)]), grade="stars")
+
+
+@refused(
+    "Column 'grade' should hold a grade in every row; got nothing in 2 of 40 rows (first: 0, 7). "
+    "No answer is not a tie. Fill these rows in or drop them."
+)
+def missing_grade(folder):
+    return of_pairs(graded({0: None, 7: np.nan}), grade="grade")
+
+
+@refused(
+    "Column 'grade' should hold grades as whole numbers or words; got 1.5 in 1 of 40 rows (first:"
+    " 2). A mean of several people's grades is a measurement. Give each their own row."
+)
+def mean_grade(folder):
+    return of_pairs(graded({2: 1.5}), grade="grade")
+
+
+@refused(
+    "Column 'good' should hold grades as whole numbers or words; got boolean values, such as "
+    "True, in 40 of 40 rows (first: 0, 1, 2). A grade says how much better one response is. Name "
+    "another column."
+)
+def flag_as_grade(folder):
+    return of_pairs(pairs().assign(good=True), grade="good")
+
+
+@refused(
+    "grades should come with the column that holds them; got 5 without a column. Name it: "
+    "grade='...'."
+)
+def scale_without_grades(folder):
+    return of_pairs(graded(), grades=5)
+
+
+@refused(
+    "A tie (column 'tie') should have the grade in the middle, and no other row (column 'grade');"
+    " got no tie with the grade '0' in 6 of 40 rows (first: 3, 10, 17). One of the two is wrong. "
+    "Correct it, or drop column 'tie'."
+)
+def tie_and_grade_that_disagree(folder):
+    return of_pairs(graded(tie=False), grade="grade")
+
+
+@refused(
+    "A tie (column 'draw') should have the grade in the middle, and no other row (column "
+    "'grade'); got a tie with the grade '-1' in 1 of 40 rows (first: 2). One of the two is wrong."
+    " Correct it, or drop column 'draw'."
+)
+def tie_on_a_scale_without_a_middle(folder):
+    even = [grade or 1 for grade in SEVEN]
+    return of_pairs(
+        pairs().assign(grade=even, draw=[i == 2 for i in range(40)]), grade="grade", tie="draw"
+    )
+
+
+@refused(
+    "ties should be left out where ties are kept as answers (grade= or tie=); got 'drop'. Both "
+    "cannot be. Drop one of the two."
+)
+def ties_kept_and_dropped(folder):
+    return of_pairs(pairs().assign(tie=False), tie="tie", ties="drop")
+
+
+@refused(
+    "response should be one of the answers that are there, such as Graded(answers=['+3', '+2', "
+    "'+1', '0', '-1', '-2', '-3']); got Graded(answers=['+2', '+1', '0', '-1', '-2']). Leave it "
+    "out, or name the columns of its answers."
+)
+def response_of_fewer_grades(folder):
+    return of_pairs(graded(), grade="grade", response=Graded(5))
+
+
+@refused(
+    "Column 'left' should say which response was shown first, 'chosen' or 'rejected' (or true for"
+    " the chosen one); got 'gpt-4' in 2 of 40 rows (first: 5, 6). It may name a model or a side "
+    "of the screen. Translate it."
+)
+def first_that_names_neither(folder):
+    frame = with_cells("left", {5: "gpt-4", 6: "llama"}, pairs().assign(left="chosen"))
+    return of_pairs(frame, first="left")
+
+
+@refused(
+    "Column 'left' should say which response was shown first, 'chosen' or 'rejected' (or true for"
+    " the chosen one); got nothing in 40 of 40 rows (first: 0, 1, 2). It may name a model or a "
+    "side of the screen. Translate it."
+)
+def first_known_nowhere(folder):
+    return of_pairs(pairs().assign(left=None), first="left")
+
+
+@refused(
+    "Rows of one pair (column 'task') should show the same two responses; got others in 32 of 40 "
+    "rows (first: 8, 9, 10). The column may number prompts. Name one that numbers pairs, or leave"
+    " pair out."
+)
+def prompts_as_pairs(folder):
+    return of_pairs(pairs().assign(task=[i % 8 for i in range(40)]), pair="task")
+
+
+@refused(
+    "Column 'pair' should say which pair a row belongs to; got nothing in 1 of 40 rows (first: "
+    "9). Without it the row cannot be placed. Fill these rows in or drop them."
+)
+def pair_without_id(folder):
+    return of_pairs(with_cells("pair", {9: None}, pairs().assign(pair=range(40))), pair="pair")
+
+
+@refused(
+    "A chooser should have one weight (column 'person'); got several for 'w3' in 1 of 40 rows "
+    "(first: 11). Weights of single choices are weights=. Pass the column there, or correct it."
+)
+def weights_that_vary_within_a_chooser(folder):
+    frame = pairs().assign(person=[2.0 if i == 11 else 1.0 for i in range(40)])
+    return of_pairs(frame, chooser="annotator", chooser_weights="person")
+
+
+@refused(
+    "Weights of choosers (column 'person') should come with the chooser's column; got no chooser."
+    " They say how often a person counts. Name chooser=, or pass the column as weights= if it is "
+    "about situations."
+)
+def weights_of_nobody(folder):
+    return of_pairs(pairs().assign(person=1.0), chooser_weights="person")
+
+
+@refused(
+    "The table should have the column 'grad' (grade); got 8 columns: 'prompt', 'chosen', "
+    "'rejected', 'reward_chosen', 'reward_rejected', 'annotator', 'region', 'grade'. Did you mean"
+    " 'grade'?"
+)
+def misspelt_column_of_grades(folder):
+    return of_pairs(graded(), grade="grad")
 
 
 # -- choosers and groups ----------------------------------------------------------------------
