@@ -7,8 +7,9 @@ from typing import Any, Self
 from prefstrength.choice.responses.base import Response
 from prefstrength.data.choice_arrays import ChoiceArrays
 from prefstrength.data.from_columns import read_call
-from prefstrength.data.from_long import long_fields
+from prefstrength.data.from_long import LongColumns, long_fields
 from prefstrength.data.from_pairs import AnswerColumns, pairs_fields
+from prefstrength.data.from_rankings import RankingColumns, ranking_fields
 
 __all__ = ["Choices"]
 
@@ -191,8 +192,8 @@ class Choices(ChoiceArrays):
         frame: Any,
         situation: str,
         alternative: str,
-        chosen: str,
-        attributes: str | Sequence[str],
+        chosen: str | None = None,
+        attributes: str | Sequence[str] = ("reward",),
         *,
         chooser: str | None = None,
         groups: str | Sequence[str] = (),
@@ -200,6 +201,9 @@ class Choices(ChoiceArrays):
         weights: str | None = None,
         ties: str = "raise",
         duplicates: str = "raise",
+        rank: str | None = None,
+        chooser_weights: str | None = None,
+        response: Response | None = None,
     ) -> Self:
         """Make choices from a table with one row for each alternative of each situation.
 
@@ -210,11 +214,11 @@ class Choices(ChoiceArrays):
         situation, alternative : str
             Columns that say which situation and which alternative a row describes. An
             alternative that was not on offer has no row, or ``available`` false.
-        chosen : str
+        chosen : str, optional
             Boolean column (or 0 and 1), true in one row of each situation.
         attributes : sequence of str
             Numeric columns.
-        chooser, groups, weights
+        chooser, groups, weights, chooser_weights
             As in :meth:`from_pairs`; the same in all rows of a situation.
         available : str, optional
             Boolean column; attributes of alternatives that are not available may be missing.
@@ -223,6 +227,11 @@ class Choices(ChoiceArrays):
             repeated once for each chosen one with their weight shared out.
         duplicates : {"raise", "drop"}
             What to do when an alternative occurs twice in a situation. "drop" keeps the first.
+        rank : str, optional
+            In the place of ``chosen``: column of ranks, 1 for the best. Equal ranks tie; a
+            missing one, or 0, is not ranked, below all that is.
+        response : Response, optional
+            In place of :class:`~prefstrength.Ranking`, such as ``Ranking("efron")``.
 
         Returns
         -------
@@ -248,9 +257,94 @@ class Choices(ChoiceArrays):
         >>> choices.alternatives, choices.available.sum(axis=1)
         (('bus', 'car', 'walk'), array([3, 2]))
         """
-        return cls(
-            **long_fields(
-                frame, situation, alternative, chosen, attributes,
-                chooser, groups, available, weights, ties, duplicates,
-            )
-        )  # fmt: skip
+        call = read_call(chooser, groups, attributes, weights, chooser_weights)
+        columns = LongColumns(situation, alternative, available, chosen, rank)
+        return cls(**long_fields(frame, columns, call, ties, duplicates, response))
+
+    @classmethod
+    def from_rankings(
+        cls,
+        frame: Any,
+        attributes: str | Sequence[str] = ("reward",),
+        *,
+        order: str | None = None,
+        rank: str | None = None,
+        score: str | None = None,
+        best: str | None = None,
+        worst: str | None = None,
+        alternatives: str | Sequence[str] | None = None,
+        situation: str | None = None,
+        alternative: str | None = None,
+        chooser: str | None = None,
+        groups: str | Sequence[str] = (),
+        weights: str | None = None,
+        chooser_weights: str | None = None,
+        response: Response | None = None,
+    ) -> Self:
+        """Make choices from rankings, whole or in part, of any layout.
+
+        One row for each ranking, with lists: ``attributes``, ``rank`` and ``score`` name columns of
+        lists with an entry for each alternative. One row for each ranking, with columns for each
+        alternative: ``alternatives`` lists their endings, and ``attributes``, ``rank`` and
+        ``score`` are what stands before, as in ``reward_a``. One row for each alternative:
+        ``situation`` and ``alternative`` say which, as in :meth:`from_long`.
+
+        Parameters
+        ----------
+        frame : DataFrame or datasets.Dataset
+            It is never changed.
+        attributes : sequence of str
+        order : str, optional
+            Column of lists of alternatives, the best first; a list in the list is a tie. What is
+            not listed is not ranked, below all that is.
+        rank : str, optional
+            Ranks, 1 for the best. Equal ranks tie; a missing one, or 0, is not ranked.
+        score : str, optional
+            Scores of the responses, the higher the better. They become a ranking, with ties where
+            they are equal, and ``notes`` says so.
+        best, worst : str, optional
+            Columns that name the best and the worst alternative; all others tie in between. The
+            worst may be missing.
+        alternatives : str or sequence of str, optional
+            Column of lists of the alternatives' names, or the endings of their columns. Without
+            names ``order``, ``best`` and ``worst`` give places in the lists, from 0.
+        situation, alternative : str, optional
+            Columns of a table with one row for each alternative.
+        chooser, groups, weights, chooser_weights
+            As in :meth:`from_pairs`.
+        response : Response, optional
+            ``Ranking()`` when left out, with the exact probability of ties; or
+            ``Ranking("efron")``, ``Ranking("breslow")``.
+
+        Returns
+        -------
+        Choices
+            Alternatives take the sorted order of their names. With more than 100 names (each
+            response has its own) they are numbered within each situation.
+
+        Raises
+        ------
+        InputError
+            For whatever is wrong with the table: one sentence that names column and rows.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> rankings = pd.DataFrame({"reward": [[0.1, 2.0, 1.0], [0.0, 0.5, 3.0]],
+        ...                          "order": [[1, 2, 0], [2, [0, 1]]]})
+        >>> Choices.from_rankings(rankings, order="order").ranks
+        array([[3, 1, 2],
+               [2, 2, 1]])
+        >>> trials = pd.DataFrame({"yield_a": [3.0, 2.0], "yield_b": [1.0, 4.0],
+        ...                        "yield_c": [2.0, 3.0], "good": ["a", "b"], "bad": ["b", None]})
+        >>> Choices.from_rankings(trials, "yield", best="good", worst="bad",
+        ...                       alternatives=["a", "b", "c"]).ranks
+        array([[1, 3, 2],
+               [0, 1, 0]])
+        """
+        call = read_call(chooser, groups, attributes, weights, chooser_weights)
+        columns = RankingColumns(alternatives, order, rank, score, best, worst)
+        if situation is None and alternative is None:
+            return cls(**ranking_fields(frame, columns, call, response))
+        long = columns.of_long(situation, alternative)
+        return cls(**long_fields(frame, long, call, "raise", "raise", response))

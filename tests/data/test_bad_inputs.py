@@ -1124,6 +1124,226 @@ def missing_cost(folder):
     return of_long(with_cells("cost", {8: None}, trips()))
 
 
+# -- rankings -------------------------------------------------------------------------------------
+
+
+def places(cells: dict[int, Any] | None = None, **columns: Any) -> pd.DataFrame:
+    frame = trips().drop(columns="taken").assign(place=[1, 2, 3] * 4, **columns)
+    return with_cells("place", cells, frame) if cells else frame
+
+
+def of_places(frame: pd.DataFrame, **call: Any) -> partial:
+    columns = {"situation": "trip", "alternative": "mode", "attributes": "cost", "rank": "place"}
+    return partial(Choices.from_long, frame, **(columns | call))
+
+
+def triples(**columns: Any) -> pd.DataFrame:
+    rewards = [[0.1 * i, 0.5, 1.0 - 0.3 * i] for i in range(4)]
+    return pd.DataFrame({"reward": rewards, "order": [[0, 1, 2]] * 4} | columns)
+
+
+def of_triples(frame: pd.DataFrame, **call: Any) -> partial:
+    return partial(Choices.from_rankings, frame, **({"order": "order"} | call))
+
+
+@refused(
+    "The ranks of a situation (column 'place') should count 1, 2, 3 without a gap; got a number "
+    "left out in 1 of 4 situations (first: t1). A row may be lost, or a rank mistyped. Correct "
+    "it, or leave the rank of what was not ranked empty."
+)
+def ranking_with_a_gap(folder):
+    return of_places(places({5: 4}))
+
+
+@refused(
+    "A situation should rank at least one alternative (column 'place'); got none in 1 of 4 "
+    "situations (first: t2). Nothing was answered there. Drop these situations."
+)
+def ranking_of_nothing(folder):
+    return of_places(places({6: None, 7: np.nan, 8: 0}))
+
+
+@refused(
+    "Ranks in column 'place' should be whole numbers from 1, the best; got 1.5 in 2 of 12 rows "
+    "(first: 0, 1). Those that tie share a rank. Number them anew, as pandas does with "
+    "rank(method='dense')."
+)
+def ranks_in_between(folder):
+    return of_places(places({0: 1.5, 1: 1.5}))
+
+
+@refused(
+    "Ranks in column 'place' should be whole numbers from 1, the best; got -1 in 1 of 12 rows "
+    "(first: 3). Those that tie share a rank. Number them anew, as pandas does with "
+    "rank(method='dense')."
+)
+def negative_rank(folder):
+    return of_places(places({3: -1}))
+
+
+@refused(
+    "Ranks in column 'place' should be whole numbers from 1, the best; got 'best' in 1 of 12 rows"
+    " (first: 0). Those that tie share a rank. Number them anew, as pandas does with "
+    "rank(method='dense')."
+)
+def rank_in_words(folder):
+    return of_places(places({i: "best" if i == 0 else None for i in range(12)}))
+
+
+@refused(
+    "A ranked alternative (column 'place') should be available; got one that is not in 1 of 12 "
+    "rows (first: 6). One of the two is wrong. Correct it, or leave the rank empty."
+)
+def ranked_but_not_available(folder):
+    return of_places(with_cells("open", {6: False}, places()), available="open")
+
+
+@refused(
+    "A long table should have one column of answers, which alternative was chosen or how they "
+    "rank; got 'chosen', 'rank'. Name one: chosen= or rank=."
+)
+def chosen_and_ranked(folder):
+    return of_places(places(taken=[True, False, False] * 4), chosen="taken")
+
+
+@refused(
+    "A long table should have one column of answers, which alternative was chosen or how they "
+    "rank; got none. Name one: chosen= or rank=."
+)
+def long_table_without_answers(folder):
+    return of_places(places(), rank=None)
+
+
+@refused(
+    "ties should be left out where ranks tell who ties; got 'drop'. Equal ranks are answers. "
+    "Leave ties out."
+)
+def ties_of_rankings_dropped(folder):
+    return of_places(places(), ties="drop")
+
+
+@refused(
+    "Column 'score' should hold a finite number in every row; got missing values (NaN) in 1 of 12"
+    " rows (first: 4). Without a score an alternative has no place. Fill these rows in or drop "
+    "them."
+)
+def missing_score(folder):
+    frame = places(score=[50.0 if i != 4 else np.nan for i in range(12)])
+    return partial(
+        Choices.from_rankings, frame, "cost", situation="trip", alternative="mode", score="score"
+    )
+
+
+@refused(
+    "A ranking (column 'order') should name each alternative once; got one twice in 1 of 4 rows "
+    "(first: 2). Where two tie, they stand in a list of their own. Correct these rows or drop "
+    "them."
+)
+def alternative_ranked_twice(folder):
+    return of_triples(triples(order=[[0, 1, 2], [2, 1], [1, 0, 1], [0, [1, 2]]]))
+
+
+@refused(
+    "Column 'order' should name alternatives of its row, such as 0; got 3 in 1 of 4 rows (first: "
+    "1). Without names they are numbered from 0. Correct it, or give their names in "
+    "alternatives=."
+)
+def places_counted_from_one(folder):
+    return of_triples(triples(order=[[0, 1, 2], [1, 2, 3], [1, 0], [0, 1]]))
+
+
+@refused(
+    "Column 'order' should name alternatives of its row, such as 'a'; got 'd' in 1 of 4 rows "
+    "(first: 3). Without names they are numbered from 0. Correct it, or give their names in "
+    "alternatives=."
+)
+def alternative_that_was_not_there(folder):
+    frame = triples(name=[["a", "b", "c"]] * 4, order=[["a", "b"]] * 3 + [["a", "d"]])
+    return of_triples(frame, alternatives="name")
+
+
+@refused(
+    "Column 'name' should list each alternative once; got one again in 1 of 4 rows (first: 0). "
+    "Two responses may have the same text. Give them names of their own, or drop one."
+)
+def two_alternatives_of_one_name(folder):
+    frame = triples(name=[["a", "b", "a"]] + [["a", "b", "c"]] * 3)
+    return of_triples(
+        frame.assign(rank=[[1, 2, 3]] * 4), alternatives="name", rank="rank", order=None
+    )
+
+
+@refused(
+    "Lists of column 'rank' should have an entry for each alternative; got 2 of 3 in 1 of 4 rows "
+    "(first: 1). Something may be lost. Correct these rows or drop them."
+)
+def list_of_ranks_too_short(folder):
+    frame = triples(rank=[[1, 2, 3], [1, 2], [3, 2, 1], [2, 1, 3]])
+    return of_triples(frame, rank="rank", order=None)
+
+
+@refused(
+    "Column 'order' should hold a list in every row, one entry for each alternative; got '[0, 1, "
+    "2]' in 1 of 4 rows (first: 1). CSV cannot hold lists. Save them as JSONL or Parquet, or name"
+    " the endings of columns in alternatives=[...]."
+)
+def list_written_out_as_text(folder):
+    return of_triples(triples(order=[[0, 1, 2], "[0, 1, 2]", [1, 0], [0, 1]]))
+
+
+@refused(
+    "Rankings should have one kind of answer, order, rank, score or best (and worst); got "
+    "'order', 'score'. Name one column."
+)
+def order_and_score(folder):
+    return of_triples(triples(), score="order")
+
+
+@refused(
+    "worst should come with best; got it with order. Other answers know the last one themselves. "
+    "Leave worst out, or name best."
+)
+def worst_without_best(folder):
+    return of_triples(triples(), worst="order")
+
+
+@refused(
+    "The worst alternative (column 'bad') should be another than the best (column 'good'); got "
+    "one for both in 1 of 4 rows (first: 2). One of the two is wrong. Correct it, or drop these "
+    "rows."
+)
+def best_that_is_the_worst(folder):
+    frame = triples(good=[0, 1, 2, 0], bad=[1, 2, 2, 1])
+    return of_triples(frame, order=None, best="good", worst="bad")
+
+
+@refused(
+    "Column 'good' should name the best alternative in every row; got nothing in 1 of 4 rows "
+    "(first: 3). Nothing was answered there. Drop these rows."
+)
+def missing_best(folder):
+    return of_triples(
+        triples(good=pd.array([0, 1, 2, None], dtype="Int64")), order=None, best="good"
+    )
+
+
+@refused(
+    "A table with one row for each alternative should name situation, alternative, and rank or "
+    "score; got situation='trip', alternative=None and rank. Name them, or leave situation and "
+    "alternative out where a row is a ranking."
+)
+def situation_without_alternative(folder):
+    return partial(Choices.from_rankings, places(), "cost", situation="trip", rank="place")
+
+
+@refused(
+    "alternatives should name at least two endings of columns; got 'reward'. A list in one column"
+    " is named by a text."
+)
+def one_ending(folder):
+    return of_triples(triples(), alternatives=["reward"])
+
+
 # -- votes ------------------------------------------------------------------------------------
 
 
