@@ -1385,6 +1385,18 @@ def no_columns_in_twos(folder):
 
 
 @refused(
+    "A table of votes should have columns in twos, ending in '_1' and '_2' or '_a' and '_b'; got "
+    "none among 'reward_left', 'reward_right', 'choice'. Give the endings in endings=, or rename "
+    "the columns."
+)
+def codes_without_columns_in_twos(folder):
+    frame = votes(choice=[1, 2, 3]).rename(
+        columns={"reward_a": "reward_left", "reward_b": "reward_right"}
+    )
+    return partial(pairs_from_votes, frame, first=1, second=2, tie=3)
+
+
+@refused(
     "A table of votes should not be made into pairs yet; got the columns 'reward_chosen', "
     "'tie' already. They would be overwritten. Rename or delete them."
 )

@@ -197,6 +197,42 @@ def test_other_words_for_the_votes():
     )
 
 
+@pytest.mark.parametrize(
+    "codes",
+    [
+        {"first": 1, "second": 2, "tie": 3},
+        {"first": 1.0, "second": 2.0, "tie": 3.0},
+        {"first": "A>B", "second": "B>A", "tie": ["A=B"]},
+        {"first": True, "second": False, "tie": "both"},
+    ],
+    ids=str,
+)
+def test_codes_of_votes_are_no_endings(codes):
+    ties = codes["tie"][0] if isinstance(codes["tie"], list) else codes["tie"]
+    code = {"a": codes["first"], "b": codes["second"], "tie": ties}
+    table = votes().assign(choice=votes()["choice"].map(code))
+    got = pairs_from_votes(table, **codes)
+    want = pairs_from_votes(votes())
+    pd.testing.assert_frame_equal(got.drop(columns="choice"), want.drop(columns="choice"))
+    other = table.rename(columns=lambda c: c.replace("_a", "_one").replace("_b", "_two"))
+    got = pairs_from_votes(other, **codes, endings=("one", "two"))
+    pd.testing.assert_frame_equal(got.drop(columns="choice"), want.drop(columns="choice"))
+
+
+def test_ties_of_votes_are_answers_on_request():
+    table = votes()
+    choices = Choices.from_pairs(pairs_from_votes(table), "annotator", tie="tie")
+    counts = table["choice"].value_counts()
+    decided = int(counts["a"] + counts["b"])
+    assert choices.answer_counts() == {"first": decided, "tie": int(counts["tie"]), "second": 0}
+    first = Choices.from_pairs(
+        pairs_from_votes(table).assign(first=table["choice"] != "b"), first="first", ties="drop"
+    )
+    np.testing.assert_array_equal(
+        first.shown_first, np.where(table["choice"][table["choice"] != "tie"] == "a", 1, -1)
+    )
+
+
 # -- real data --------------------------------------------------------------------------------
 
 
