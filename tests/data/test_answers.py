@@ -14,7 +14,6 @@ from prefstrength.choice.responses.ties import RaoKupper, Ties
 from prefstrength.data.choices import Choices
 from prefstrength.data.factor import Dropped, Factor
 from prefstrength.errors import InputError
-from prefstrength.models.mixed_logit import MixedLogit
 
 N = 40
 WORDS = ("much better", "better", "no different", "worse", "much worse")
@@ -271,6 +270,7 @@ def test_rankings_as_pairs():
 @every_kind
 def test_models_and_figures_say_that_they_cannot_use_them(kind):
     from prefstrength.choice.mixing.log_normal import LogNormal
+    from prefstrength.models.mixed_logit import MixedLogit
     from prefstrength.plots.data import plot_data
 
     choices = KINDS[kind]()
@@ -286,6 +286,7 @@ def test_models_and_figures_say_that_they_cannot_use_them(kind):
 
 def test_models_say_that_they_would_overlook_weights_of_choosers():
     from prefstrength.choice.mixing.log_normal import LogNormal
+    from prefstrength.models.mixed_logit import MixedLogit
 
     choices = graded().as_pairs(reduce=True)
     with pytest.raises(InputError, match="got weights of choosers from 0 to 2"):
