@@ -79,7 +79,8 @@ def read_grades(
         hint = f"Did you mean {close!r}? " if close else ""
         raise InputError(
             f"Column {name!r} should hold the grades {listed(grades)}; got {shown(example)} in "
-            f"{rows.where(outside)}. {hint}Correct these rows, or give the whole scale in grades=."
+            f"{rows.where(outside)}. {hint}Correct these rows, or give the whole scale in "
+            "`grades=...`."
         )
     signed = min(map(_as_number, grades), default=0) < 0
     words = [f"{grade:+d}" if signed and grade else str(grade) for grade in grades]
@@ -118,7 +119,7 @@ def _scale(
     if len(set(grades)) != len(grades) or not 2 <= len(grades) <= MOST_GRADES:
         raise InputError(
             f"A scale should have 2 to {MOST_GRADES} grades, each once; got {len(grades)}: "
-            f"{listed(grades)}. Name the grades of column {name!r} in grades=."
+            f"{listed(grades)}. Name the grades of column {name!r} in `grades=...`."
         )
     if not numeric:
         return grades
@@ -143,7 +144,7 @@ def _scale_of_numbers(
     if isinstance(values.iloc[0], str):
         raise InputError(
             f"Grades in words (column {name!r}) should have an order; got "
-            f"{listed(sorted(values.unique()))} in {len(rows):,} rows. Pass grades=[...], the "
+            f"{listed(sorted(values.unique()))} in {len(rows):,} rows. Pass `grades=[...]`, the "
             "least in favour of the chosen response first, or make the column an ordered "
             "pandas.Categorical."
         )
@@ -154,7 +155,7 @@ def _scale_of_numbers(
         raise InputError(
             f"Grades (column {name!r}) should say on which side they are; got whole numbers from "
             f"{array.min()} to {most}. They may go from one response to the other, or say how much "
-            f"better the chosen one is. Pass grades={most} for 1 to {most} in its favour, or "
+            f"better the chosen one is. Pass `grades={most}` for 1 to {most} in its favour, or "
             f"all grades from {-most} to {most} as a list."
         )
     return [grade for grade in range(-most, most + 1) if grade or (array == 0).any()]
@@ -179,7 +180,7 @@ def _refuse_hidden_ties(frame: pd.DataFrame, rows: Rows) -> None:
         if isinstance(name, str) and (name.casefold() in _TIE_COLUMNS):
             raise InputError(
                 f"The column that marks ties should be called 'tie'; got {name!r}. It would be "
-                f"overlooked. Rename it: frame.rename(columns={{{name!r}: 'tie'}})."
+                f"overlooked. Rename it: `frame.rename(columns={{{name!r}: 'tie'}})`."
             )
     for name in frame.columns:
         if isinstance(name, str) and name.casefold() in _VOTE_COLUMNS:

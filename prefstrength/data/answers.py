@@ -89,7 +89,7 @@ def require_plain(choices: _Answered, what: str) -> None:
         raise InputError(
             f"{what} should get plain choices, of which it knows one chosen alternative in each "
             f"situation; got {kind}. More was said than it would hear. Reduce them to what it "
-            "knows: choices.as_pairs(reduce=True)."
+            "knows: `choices.as_pairs(reduce=True)`."
         )
     if not (choices.chooser_weights == 1).all():
         raise InputError(

@@ -203,7 +203,7 @@ class ChoiceArrays:
         if self.chooser is None:
             raise InputError(
                 "Counts by chooser need choosers; got choices without any. "
-                "Name their column: from_pairs(frame, chooser='...')."
+                "Name their column: `from_pairs(frame, chooser=...)`."
             )
         return np.bincount(self.chooser, minlength=self.n_choosers)
 

@@ -180,7 +180,7 @@ def _faults(choices: ChoiceTable) -> Iterator[tuple[np.ndarray, str, str, str]]:
             choices.chosen != better_by_answer(choices.response, choices.answer, ranks),
             "chosen should be the better alternative by the answer, the first where they tie",
             "another one",
-            "Pass chosen=None to leave it to the answer.",
+            "Pass `chosen=None` to leave it to the answer.",
         )
 
 

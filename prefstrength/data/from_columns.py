@@ -46,8 +46,8 @@ def read_call(
     if call.chooser_weights is not None and call.chooser is None:
         raise InputError(
             f"Weights of choosers (column {call.chooser_weights!r}) should come with the chooser's "
-            "column; got no chooser. They say how often a person counts. Name chooser=, or pass "
-            "the column as weights= if it is about situations."
+            "column; got no chooser. They say how often a person counts. Name `chooser=...`, or "
+            "pass the column as `weights=...` if it is about situations."
         )
     used_twice = [g for g in call.groups if g in call.attributes or g == call.weights]
     if used_twice:
@@ -128,7 +128,7 @@ def _weights_of_choosers(
         raise InputError(
             f"A chooser should have one weight (column {name!r}); got several for "
             f"{listed(who, most=3)} in {rows.where(varies)}. Weights of single "
-            "choices are weights=. Pass the column there, or correct it."
+            "choices are `weights=...`. Pass the column there, or correct it."
         )
     return each[first]
 

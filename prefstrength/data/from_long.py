@@ -36,8 +36,8 @@ class LongColumns:
         if len(given) != 1:
             raise InputError(
                 "A long table should have one column of answers, which alternative was chosen or "
-                f"how they rank; got {listed(given) if given else 'none'}. Name one: chosen= or "
-                "rank=."
+                f"how they rank; got {listed(given) if given else 'none'}. Name one: "
+                "`chosen=...` or `rank=...`."
             )
         column(frame, self.situation, "situation")
         column(frame, self.alternative, "alternative")
@@ -96,7 +96,7 @@ def _without_repeated(
             f"An alternative ({columns.alternative!r}) should occur once in a situation "
             f"({columns.situation!r}); got it again in {table.rows.where(twice)}. Rows may be "
             "doubled, or situations numbered anew for each chooser. Make the situations' ids "
-            "unique, or pass duplicates='drop' to keep the first."
+            "unique, or pass `duplicates='drop'` to keep the first."
         )
     drop(dropped, ~twice, twice, "repeated alternatives", table.rows)
     return table.take(~twice)
@@ -175,6 +175,6 @@ def _require_one_chosen(table: LongTable, taken: np.ndarray, chosen: str, ties: 
     if (count > 1).any() and ties == "raise":
         raise InputError(
             f"Each situation should have one chosen alternative (column {chosen!r}); got up to "
-            f"{count.max()} in {situations.where(count > 1)}. They may be ties. Pass ties='drop' "
-            "to leave them out (counted), or ties='split' to share their weight."
+            f"{count.max()} in {situations.where(count > 1)}. They may be ties. Pass `ties='drop'` "
+            "to leave them out (counted), or `ties='split'` to share their weight."
         )

@@ -72,7 +72,7 @@ class AnswerColumns:
         if self.grades is not None and self.grade is None:
             raise InputError(
                 f"grades should come with the column that holds them; got {shown(self.grades)} "
-                "without a column. Name it: grade='...'."
+                "without a column. Name it: `grade=...`."
             )
 
 
@@ -85,8 +85,8 @@ def pairs_fields(
     duplicates = option(duplicates, ("raise", "drop", "keep"), "duplicates")
     if answers.keep_ties and ties != "raise":
         raise InputError(
-            "ties should be left out where ties are kept as answers (grade= or tie=); got "
-            f"{ties!r}. Both cannot be. Drop one of the two."
+            "ties should be left out where ties are kept as answers (grade or tie); got "
+            f"`ties={ties!r}`. Both cannot be. Drop one of the two."
         )
     frame = as_frame(data)
     check_frame(frame)
@@ -203,8 +203,8 @@ def _drop_ties(
     if tie.any() and ties == "raise":
         raise InputError(
             "Each row should prefer one response; got a tie (column 'tie') in "
-            f"{rows.where(tie)}. A tie is no choice, but it is information. Pass ties='drop' to "
-            "leave them out (counted), or ties='split' for two situations of half weight."
+            f"{rows.where(tie)}. A tie is no choice, but it is information. Pass `ties='drop'` to "
+            "leave them out (counted), or `ties='split'` for two situations of half weight."
         )
     if ties == "drop":
         drop(dropped, keep, tie, "ties", rows)
@@ -218,7 +218,7 @@ def _drop_identical(
         raise InputError(
             "The responses of a pair should differ; got 'chosen' equal to 'rejected' in "
             f"{rows.where(same)}. There was nothing to choose. "
-            "Pass identical='drop' to leave them out (counted)."
+            "Pass `identical='drop'` to leave them out (counted)."
         )
     drop(dropped, keep, same, "identical responses", rows)
 
@@ -241,7 +241,7 @@ def _drop_repeated(
         raise InputError(
             f"The same two responses should be judged once {who}; got repeated 'chosen' "
             f"and 'rejected' (in either order) in {rows.where(again)}. {cause} "
-            "Pass duplicates='drop' to keep the first, or duplicates='keep' to keep all."
+            "Pass `duplicates='drop'` to keep the first, or `duplicates='keep'` to keep all."
         )
     drop(dropped, keep, again, "repeated judgements", rows)
 
@@ -272,7 +272,7 @@ def _require_attribute_columns(frame: pd.DataFrame, attributes: tuple[str, ...])
             raise InputError(
                 f"attributes should be names without their endings; got {name!r}, which is one "
                 f"half of the attribute {stem!r}. Both halves are found by the name alone. "
-                f"Pass attributes=[{stem!r}]."
+                f"Pass `attributes=[{stem!r}]`."
             )
         raise InputError(
             f"Attribute {name!r} should be two columns, {wanted[0]!r} and {wanted[1]!r}; got "
@@ -286,7 +286,7 @@ def _attribute_hint(frame: pd.DataFrame, name: str, stems: list[str]) -> str:
         return "This is a table of votes. Make it pairs with pairs_from_votes(frame) first."
     close = nearest(name, stems) or (stems[0] if len(stems) == 1 else None)
     if close:
-        return f"Did you mean attributes=[{close!r}]?"
+        return f"Did you mean `attributes=[{close!r}]`?"
     if stems:
         return f"These attributes are there: {listed(stems)}. Name one of them."
     if name in frame.columns:

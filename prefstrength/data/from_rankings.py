@@ -150,7 +150,7 @@ class _Offers:
                 f"Column {name!r} should name alternatives of its row, such as "
                 f"{shown(self.label[self.of == of[first]][0])}; got {shown(label[first])} in "
                 f"{rows.where(at)}. Without names they are numbered from 0. Correct it, or give "
-                "their names in alternatives=."
+                "their names in `alternatives=...`."
             )
         return found
 
@@ -197,7 +197,7 @@ def _lists(frame: pd.DataFrame, name: str, argument: str, rows: Rows) -> pd.Seri
         raise InputError(
             f"Column {name!r} should hold a list in every row, one entry for each alternative; got "
             f"{shown(values[~nested].iloc[0])} in {rows.where(~nested)}. CSV cannot hold lists. "
-            "Save them as JSONL or Parquet, or name the endings of columns in alternatives=[...]."
+            "Save them as JSONL or Parquet, or name the endings of columns in `alternatives=[...]`."
         )
     return values
 

@@ -39,7 +39,7 @@ def read_ranks(values: pd.Series, name: str, rows: Rows) -> np.ndarray:
         raise InputError(
             f"Ranks in column {name!r} should be whole numbers from 1, the best; got "
             f"{shown(values[bad].iloc[0])} in {rows.where(bad)}. Those that tie share a rank. "
-            "Number them anew, as pandas does with rank(method='dense')."
+            "Number them anew, as pandas does with `frame.rank(method='dense')`."
         )
     return array.astype(np.int64)
 

@@ -1,7 +1,7 @@
 """Files into tables: Parquet, JSONL and CSV, and tables of votes into pairs."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +26,29 @@ def read_choices(
     ties: str = "raise",
     identical: str = "raise",
     duplicates: str = "raise",
+    grade: str | None = None,
+    grades: Sequence[Any] | int | None = None,
+    tie: str | None = None,
+    first: str | None = None,
+    chooser_weights: str | None = None,
+    pair: str | None = None,
+    rank: str | None = None,
+    situation: str | None = None,
+    alternative: str | None = None,
 ) -> Choices:
-    r"""Read a file of pairs into :class:`~prefstrength.data.choices.Choices`.
+    r"""Read a file of pairs, or of rankings, into :class:`~prefstrength.data.choices.Choices`.
 
     Parameters
     ----------
     path : path
         Parquet (a file or a folder of files), JSONL or CSV; see :func:`read_pairs`.
-    chooser, groups, attributes, weights, ties, identical, duplicates
+    chooser, groups, attributes, weights, chooser_weights, ties, identical, duplicates
         As in :meth:`Choices.from_pairs <prefstrength.data.choices.Choices.from_pairs>`.
+    grade, grades, tie, first, pair
+        As there, of pairs.
+    rank, situation, alternative : str, optional
+        Of a file of rankings with one row for each alternative, as in
+        :meth:`Choices.from_rankings <prefstrength.data.choices.Choices.from_rankings>`.
 
     Returns
     -------
@@ -54,22 +68,43 @@ def read_choices(
     >>> read_choices(path).differences("reward")
     array([ 1. , -1.5])
     """
+    named = dict(
+        chooser=chooser, groups=groups, attributes=attributes, weights=weights, ties=ties,
+        identical=identical, duplicates=duplicates, grade=grade, grades=grades, tie=tie,
+        first=first, chooser_weights=chooser_weights, pair=pair, rank=rank, situation=situation,
+        alternative=alternative,
+    )  # fmt: skip
     frame = read_pairs(path)
     try:
-        return Choices.from_pairs(
-            frame,
-            chooser,
-            groups,
-            attributes,
-            weights=weights,
-            ties=ties,
-            identical=identical,
-            duplicates=duplicates,
-        )
+        return choices_of(frame, named)
     except InputError as error:
         raise InputError(
             f"{error} (In {Path(path).name}; rows count from 0, without a header.)"
         ) from error
+
+
+def choices_of(frame: pd.DataFrame, named: Mapping[str, Any]) -> Choices:
+    """Choices of a table of pairs; of rankings where ``rank`` or ``situation`` is named.
+
+    Parameters
+    ----------
+    frame : DataFrame
+    named : mapping
+        The keywords of :func:`read_choices`; those that are missing are left out.
+    """
+    rankings: dict[str, Any] = {n: named.get(n) for n in ("rank", "situation", "alternative")}
+    rest = {name: value for name, value in named.items() if name not in rankings}
+    if not any(rankings.values()):
+        return Choices.from_pairs(frame, **rest)
+    shared = ("chooser", "groups", "attributes", "weights", "chooser_weights")
+    wrong = [k for k, value in rest.items() if k not in shared and value not in (None, "raise")]
+    if wrong:
+        raise InputError(
+            f"Rankings should be read without what is about pairs; got {listed(wrong)} beside "
+            "rank, situation or alternative. Leave one of the two out."
+        )
+    whose: dict[str, Any] = {name: rest[name] for name in shared if name in rest}
+    return Choices.from_rankings(frame, **rankings, **whose)
 
 
 def read_pairs(path: str | os.PathLike[str]) -> pd.DataFrame:
@@ -194,8 +229,8 @@ def pairs_from_votes(
         hint = f"Did you mean {close!r}? " if close else ""
         raise InputError(
             f"Column {choice!r} should hold {listed(allowed)}; got {shown(example)} in "
-            f"{rows.where(unknown)}. {hint}Name the votes in first=, second= and tie=, or "
-            "translate them."
+            f"{rows.where(unknown)}. {hint}Name the votes in `first=...`, `second=...` "
+            "and `tie=...`, or translate them."
         )
     endings, stems = _vote_stems(frame, first, second, endings)
     taken = [c for s in stems for c in _pair_names(s, text) if c in frame.columns]
@@ -243,7 +278,7 @@ def _vote_stems(
         said = " or ".join(f"'_{one}' and '_{other}'" for one, other in dict.fromkeys(tried))
         raise InputError(
             f"A table of votes should have columns in twos, ending in {said}; got none among "
-            f"{listed(frame.columns)}. Give the endings in endings=, or rename the columns."
+            f"{listed(frame.columns)}. Give the endings in `endings=...`, or rename the columns."
         )
     alone = [f"{s}_{one}" for s in ends[one] if s not in stems]
     alone += [f"{s}_{other}" for s in ends[other] if s not in stems]

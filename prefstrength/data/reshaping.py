@@ -63,7 +63,7 @@ def pair_fields(choices: ChoiceTable, reduce: bool) -> dict[str, Any]:
         raise InputError(
             "Pairs should hold all that was said; got answers of "
             f"{choices.response!r} in {choices.n_situations:,} situations, of which they keep "
-            "less. Use the answers as they are, or pass reduce=True: notes then say what is lost."
+            "less. Use the answers as they are, or pass `reduce=True`: notes then say what is lost."
         )
     rows = np.arange(choices.n_situations)
     if choices.ranks is not None:

@@ -139,7 +139,7 @@ def missing_weights(folder):
 @refused(
     "Attribute 'rewards' should be two columns, 'rewards_chosen' and 'rewards_rejected'; got "
     "neither among 7 columns: 'prompt', 'chosen', 'rejected', 'reward_chosen', "
-    "'reward_rejected', 'annotator', 'region'. Did you mean attributes=['reward']?"
+    "'reward_rejected', 'annotator', 'region'. Did you mean `attributes=['reward']`?"
 )
 def misspelt_attribute(folder):
     return of_pairs(pairs(), attributes=["rewards"])
@@ -148,7 +148,7 @@ def misspelt_attribute(folder):
 @refused(
     "attributes should be names without their endings; got 'reward_chosen', which is one half"
     " of the attribute 'reward'. Both halves are found by the name alone. Pass "
-    "attributes=['reward']."
+    "`attributes=['reward']`."
 )
 def attribute_with_its_ending(folder):
     return of_pairs(pairs(), attributes=["reward_chosen"])
@@ -346,8 +346,8 @@ def some_numbers_as_text(folder):
 @refused(
     "Column 'reward_chosen' should hold numbers; got text such as '1,5' in 2 of 40 rows "
     "(first: 3, 4). The comma or space is a decimal comma or a separator of thousands. Write "
-    "1.5 for one and a half and 1500 for fifteen hundred (pandas.read_csv has decimal= and "
-    "thousands=)."
+    "1.5 for one and a half and 1500 for fifteen hundred (`pandas.read_csv(path, "
+    "decimal=..., thousands=...)`)."
 )
 def comma_in_numbers(folder):
     return of_pairs(with_cells("reward_chosen", {3: "1,5", 4: "12 000"}))
@@ -534,7 +534,7 @@ def messages_written_as_text(folder):
 
 @refused(
     "The responses of a pair should differ; got 'chosen' equal to 'rejected' in 2 of 40 rows "
-    "(first: 7, 30). There was nothing to choose. Pass identical='drop' to leave them out "
+    "(first: 7, 30). There was nothing to choose. Pass `identical='drop'` to leave them out "
     "(counted)."
 )
 def identical_responses(folder):
@@ -544,8 +544,8 @@ def identical_responses(folder):
 @refused(
     "The same two responses should be judged once by one chooser ('annotator'); got repeated "
     "'chosen' and 'rejected' (in either order) in 2 of 42 rows (first: 40, 41). The file may "
-    "hold the row twice, or the judgement was repeated. Pass duplicates='drop' to keep the "
-    "first, or duplicates='keep' to keep all."
+    "hold the row twice, or the judgement was repeated. Pass `duplicates='drop'` to keep the "
+    "first, or `duplicates='keep'` to keep all."
 )
 def repeated_judgement(folder):
     frame = pairs()
@@ -558,8 +558,8 @@ def repeated_judgement(folder):
 @refused(
     "The same two responses should be judged once in the table; got repeated 'chosen' and "
     "'rejected' (in either order) in 2 of 42 rows (first: 40, 41). Without a chooser, several"
-    " people's votes look like one person's. Pass duplicates='drop' to keep the first, or "
-    "duplicates='keep' to keep all."
+    " people's votes look like one person's. Pass `duplicates='drop'` to keep the first, or "
+    "`duplicates='keep'` to keep all."
 )
 def several_votes_without_chooser(folder):
     frame = pairs()
@@ -580,8 +580,8 @@ def empty_response(folder):
 
 @refused(
     "Each row should prefer one response; got a tie (column 'tie') in 4 of 40 rows (first: 4,"
-    " 14, 24). A tie is no choice, but it is information. Pass ties='drop' to leave them out "
-    "(counted), or ties='split' for two situations of half weight."
+    " 14, 24). A tie is no choice, but it is information. Pass `ties='drop'` to leave them out "
+    "(counted), or `ties='split'` for two situations of half weight."
 )
 def ties_undecided(folder):
     return of_pairs(pairs().assign(tie=[i % 10 == 4 for i in range(40)]))
@@ -615,7 +615,7 @@ def tie_unknown(folder):
 
 @refused(
     "The column that marks ties should be called 'tie'; got 'is_tie'. It would be overlooked."
-    " Rename it: frame.rename(columns={'is_tie': 'tie'})."
+    " Rename it: `frame.rename(columns={'is_tie': 'tie'})`."
 )
 def tie_by_another_name(folder):
     return of_pairs(pairs().assign(is_tie=False))
@@ -651,7 +651,7 @@ def graded(cells: dict[int, Any] | None = None, **columns: Any) -> pd.DataFrame:
 
 @refused(
     "Column 'grade' should hold the grades -3, -2, -1, 0, 1, 2, 3; got 5 in 2 of 40 rows (first: "
-    "3, 30). Correct these rows, or give the whole scale in grades=."
+    "3, 30). Correct these rows, or give the whole scale in `grades=...`."
 )
 def grade_outside_the_scale(folder):
     return of_pairs(graded({3: 5, 30: 5}), grade="grade", grades=[-3, -2, -1, 0, 1, 2, 3])
@@ -660,7 +660,7 @@ def grade_outside_the_scale(folder):
 @refused(
     "Column 'verdict' should hold the grades 'worse', 'alike', 'better'; got 'beter' in 1 of 40 "
     "rows (first: 4). Did you mean 'better'? Correct these rows, or give the whole scale in "
-    "grades=."
+    "`grades=...`."
 )
 def misspelt_grade(folder):
     words = [WORDS[i % 3] for i in range(40)]
@@ -670,7 +670,7 @@ def misspelt_grade(folder):
 
 @refused(
     "Grades in words (column 'verdict') should have an order; got 'alike', 'better', 'worse' in "
-    "40 rows. Pass grades=[...], the least in favour of the chosen response first, or make the "
+    "40 rows. Pass `grades=[...]`, the least in favour of the chosen response first, or make the "
     "column an ordered pandas.Categorical."
 )
 def grades_in_no_order(folder):
@@ -696,7 +696,7 @@ def one_sided_scale(folder):
 
 @refused(
     "A scale should have 2 to 20 grades, each once; got 3: 'worse', 'better', 'better'. Name the "
-    "grades of column 'grade' in grades=."
+    "grades of column 'grade' in `grades=...`."
 )
 def grade_named_twice(folder):
     return of_pairs(graded(), grade="grade", grades=["worse", "better", "better"])
@@ -704,7 +704,7 @@ def grade_named_twice(folder):
 
 @refused(
     "A scale should have 2 to 20 grades, each once; got 201: -100, -99, -98, -97, -96, -95, -94, "
-    "-93 and 193 more. Name the grades of column 'slider' in grades=."
+    "-93 and 193 more. Name the grades of column 'slider' in `grades=...`."
 )
 def slider_as_grade(folder):
     return of_pairs(pairs().assign(slider=range(-100, 100, 5)), grade="slider")
@@ -713,7 +713,7 @@ def slider_as_grade(folder):
 @refused(
     "Grades (column 'stars') should say on which side they are; got whole numbers from 1 to 5. "
     "They may go from one response to the other, or say how much better the chosen one is. Pass "
-    "grades=5 for 1 to 5 in its favour, or all grades from -5 to 5 as a list."
+    "`grades=5` for 1 to 5 in its favour, or all grades from -5 to 5 as a list."
 )
 def grades_without_a_side(folder):
     return of_pairs(pairs().assign(stars=[i % 5 + 1 for i in range(40)]), grade="stars")
@@ -746,7 +746,7 @@ def flag_as_grade(folder):
 
 @refused(
     "grades should come with the column that holds them; got 5 without a column. Name it: "
-    "grade='...'."
+    "`grade=...`."
 )
 def scale_without_grades(folder):
     return of_pairs(graded(), grades=5)
@@ -774,8 +774,8 @@ def tie_on_a_scale_without_a_middle(folder):
 
 
 @refused(
-    "ties should be left out where ties are kept as answers (grade= or tie=); got 'drop'. Both "
-    "cannot be. Drop one of the two."
+    "ties should be left out where ties are kept as answers (grade or tie); got `ties='drop'`. "
+    "Both cannot be. Drop one of the two."
 )
 def ties_kept_and_dropped(folder):
     return of_pairs(pairs().assign(tie=False), tie="tie", ties="drop")
@@ -828,7 +828,8 @@ def pair_without_id(folder):
 
 @refused(
     "A chooser should have one weight (column 'person'); got several for 'w3' in 1 of 40 rows "
-    "(first: 11). Weights of single choices are weights=. Pass the column there, or correct it."
+    "(first: 11). Weights of single choices are `weights=...`. Pass the column there, or correct "
+    "it."
 )
 def weights_that_vary_within_a_chooser(folder):
     frame = pairs().assign(person=[2.0 if i == 11 else 1.0 for i in range(40)])
@@ -837,8 +838,8 @@ def weights_that_vary_within_a_chooser(folder):
 
 @refused(
     "Weights of choosers (column 'person') should come with the chooser's column; got no chooser."
-    " They say how often a person counts. Name chooser=, or pass the column as weights= if it is "
-    "about situations."
+    " They say how often a person counts. Name `chooser=...`, or pass the column as `weights=...`"
+    " if it is about situations."
 )
 def weights_of_nobody(folder):
     return of_pairs(pairs().assign(person=1.0), chooser_weights="person")
@@ -1043,8 +1044,8 @@ def nothing_chosen(folder):
 
 @refused(
     "Each situation should have one chosen alternative (column 'taken'); got up to 3 in 1 of "
-    "4 situations (first: t0). They may be ties. Pass ties='drop' to leave them out "
-    "(counted), or ties='split' to share their weight."
+    "4 situations (first: t0). They may be ties. Pass `ties='drop'` to leave them out "
+    "(counted), or `ties='split'` to share their weight."
 )
 def several_chosen(folder):
     return of_long(with_cells("taken", {1: True, 2: True}, trips()))
@@ -1078,7 +1079,7 @@ def only_one_alternative(folder):
 @refused(
     "An alternative ('mode') should occur once in a situation ('trip'); got it again in 1 of "
     "13 rows (first: 12). Rows may be doubled, or situations numbered anew for each chooser. "
-    "Make the situations' ids unique, or pass duplicates='drop' to keep the first."
+    "Make the situations' ids unique, or pass `duplicates='drop'` to keep the first."
 )
 def alternative_twice(folder):
     return of_long(pd.concat([trips(), trips().iloc[[7]]], ignore_index=True))
@@ -1166,7 +1167,7 @@ def ranking_of_nothing(folder):
 @refused(
     "Ranks in column 'place' should be whole numbers from 1, the best; got 1.5 in 2 of 12 rows "
     "(first: 0, 1). Those that tie share a rank. Number them anew, as pandas does with "
-    "rank(method='dense')."
+    "`frame.rank(method='dense')`."
 )
 def ranks_in_between(folder):
     return of_places(places({0: 1.5, 1: 1.5}))
@@ -1175,7 +1176,7 @@ def ranks_in_between(folder):
 @refused(
     "Ranks in column 'place' should be whole numbers from 1, the best; got -1 in 1 of 12 rows "
     "(first: 3). Those that tie share a rank. Number them anew, as pandas does with "
-    "rank(method='dense')."
+    "`frame.rank(method='dense')`."
 )
 def negative_rank(folder):
     return of_places(places({3: -1}))
@@ -1184,7 +1185,7 @@ def negative_rank(folder):
 @refused(
     "Ranks in column 'place' should be whole numbers from 1, the best; got 'best' in 1 of 12 rows"
     " (first: 0). Those that tie share a rank. Number them anew, as pandas does with "
-    "rank(method='dense')."
+    "`frame.rank(method='dense')`."
 )
 def rank_in_words(folder):
     return of_places(places({i: "best" if i == 0 else None for i in range(12)}))
@@ -1200,7 +1201,7 @@ def ranked_but_not_available(folder):
 
 @refused(
     "A long table should have one column of answers, which alternative was chosen or how they "
-    "rank; got 'chosen', 'rank'. Name one: chosen= or rank=."
+    "rank; got 'chosen', 'rank'. Name one: `chosen=...` or `rank=...`."
 )
 def chosen_and_ranked(folder):
     return of_places(places(taken=[True, False, False] * 4), chosen="taken")
@@ -1208,7 +1209,7 @@ def chosen_and_ranked(folder):
 
 @refused(
     "A long table should have one column of answers, which alternative was chosen or how they "
-    "rank; got none. Name one: chosen= or rank=."
+    "rank; got none. Name one: `chosen=...` or `rank=...`."
 )
 def long_table_without_answers(folder):
     return of_places(places(), rank=None)
@@ -1246,7 +1247,7 @@ def alternative_ranked_twice(folder):
 @refused(
     "Column 'order' should name alternatives of its row, such as 0; got 3 in 1 of 4 rows (first: "
     "1). Without names they are numbered from 0. Correct it, or give their names in "
-    "alternatives=."
+    "`alternatives=...`."
 )
 def places_counted_from_one(folder):
     return of_triples(triples(order=[[0, 1, 2], [1, 2, 3], [1, 0], [0, 1]]))
@@ -1255,7 +1256,7 @@ def places_counted_from_one(folder):
 @refused(
     "Column 'order' should name alternatives of its row, such as 'a'; got 'd' in 1 of 4 rows "
     "(first: 3). Without names they are numbered from 0. Correct it, or give their names in "
-    "alternatives=."
+    "`alternatives=...`."
 )
 def alternative_that_was_not_there(folder):
     frame = triples(name=[["a", "b", "c"]] * 4, order=[["a", "b"]] * 3 + [["a", "d"]])
@@ -1285,7 +1286,7 @@ def list_of_ranks_too_short(folder):
 @refused(
     "Column 'order' should hold a list in every row, one entry for each alternative; got '[0, 1, "
     "2]' in 1 of 4 rows (first: 1). CSV cannot hold lists. Save them as JSONL or Parquet, or name"
-    " the endings of columns in alternatives=[...]."
+    " the endings of columns in `alternatives=[...]`."
 )
 def list_written_out_as_text(folder):
     return of_triples(triples(order=[[0, 1, 2], "[0, 1, 2]", [1, 0], [0, 1]]))
@@ -1354,7 +1355,7 @@ def votes(**columns: Any) -> pd.DataFrame:
 
 @refused(
     "Column 'choice' should hold 'a', 'b', 'tie'; got 'B' in 1 of 3 rows (first: 1). Did you "
-    "mean 'b'? Name the votes in first=, second= and tie=, or translate them."
+    "mean 'b'? Name the votes in `first=...`, `second=...` and `tie=...`, or translate them."
 )
 def unknown_vote(folder):
     return partial(pairs_from_votes, votes(choice=["a", "B", "tie"]))
@@ -1378,7 +1379,7 @@ def vote_column_without_its_other_half(folder):
 
 @refused(
     "Column 'choice' should hold 'left', 'right', 'tie'; got 'a' in 2 of 3 rows (first: 0, "
-    "1). Name the votes in first=, second= and tie=, or translate them."
+    "1). Name the votes in `first=...`, `second=...` and `tie=...`, or translate them."
 )
 def no_columns_in_twos(folder):
     return partial(pairs_from_votes, votes(), first="left", second="right")
@@ -1386,8 +1387,8 @@ def no_columns_in_twos(folder):
 
 @refused(
     "A table of votes should have columns in twos, ending in '_1' and '_2' or '_a' and '_b'; got "
-    "none among 'reward_left', 'reward_right', 'choice'. Give the endings in endings=, or rename "
-    "the columns."
+    "none among 'reward_left', 'reward_right', 'choice'. Give the endings in `endings=...`, or "
+    "rename the columns."
 )
 def codes_without_columns_in_twos(folder):
     frame = votes(choice=[1, 2, 3]).rename(
@@ -1532,7 +1533,7 @@ def rows_deep_in_json(folder):
 @refused(
     "The columns of pairs.csv should be separated by commas; got semicolons in the first "
     "line: 'reward_chosen;reward_rejected'. Spreadsheets of some countries write these. Save "
-    "it again, or read it with pandas.read_csv(..., sep=';')."
+    "it again, or read it with `pandas.read_csv(path, sep=';')`."
 )
 def semicolons(folder):
     return partial(

@@ -133,6 +133,57 @@ def test_a_file_that_is_not_packed_as_its_name_says(tmp_path):
         read_pairs(tmp_path / "nowhere" / "p.csv")
 
 
+# -- files of answers -------------------------------------------------------------------------
+
+
+def test_files_of_graded_and_tied_pairs(tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "reward_chosen": rng.normal(size=20),
+            "reward_rejected": rng.normal(size=20),
+            "who": [f"w{i % 4}" for i in range(20)],
+            "person": [float(i % 4) for i in range(20)],
+            "grade": np.arange(20) % 5 - 2,
+            "draw": np.arange(20) % 5 == 2,
+            "first": ["chosen", "rejected"] * 10,
+            "pair": np.arange(20),
+        }
+    )
+    frame.to_csv(tmp_path / "pairs.csv", index=False)
+    call = {"chooser": "who", "chooser_weights": "person", "first": "first", "pair": "pair"}
+    for more in (
+        {"grade": "grade"},
+        {"grade": "grade", "grades": [-2, -1, 0, 1, 2]},
+        {"tie": "draw"},
+    ):
+        wanted = Choices.from_pairs(frame, **call, **more)
+        assert read_choices(tmp_path / "pairs.csv", **call, **more).content_hash() == (
+            wanted.content_hash()
+        )
+
+
+def test_files_of_rankings(tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "task": np.repeat([f"t{i}" for i in range(10)], 3),
+            "name": ["a", "b", "c"] * 10,
+            "place": np.concatenate([rng.permutation(3) + 1 for _ in range(10)]),
+            "reward": rng.normal(size=30).round(3),
+            "who": np.repeat(["ann", "ben"], 15),
+        }
+    )
+    frame.to_json(tmp_path / "ranks.jsonl", orient="records", lines=True)
+    call = {"situation": "task", "alternative": "name", "rank": "place", "chooser": "who"}
+    found = read_choices(tmp_path / "ranks.jsonl", **call)
+    assert found.content_hash() == Choices.from_rankings(frame, **call).content_hash()
+    with pytest.raises(InputError, match=r"got 'grade' beside rank.*\(In ranks.jsonl"):
+        read_choices(tmp_path / "ranks.jsonl", **call, grade="place")
+    with pytest.raises(InputError, match="one kind of answer"):
+        read_choices(tmp_path / "ranks.jsonl", situation="task", alternative="name")
+
+
 # -- votes ------------------------------------------------------------------------------------
 
 
