@@ -1285,8 +1285,9 @@ def list_of_ranks_too_short(folder):
 
 @refused(
     "Column 'order' should hold a list in every row, one entry for each alternative; got '[0, 1, "
-    "2]' in 1 of 4 rows (first: 1). CSV cannot hold lists. Save them as JSONL or Parquet, or name"
-    " the endings of columns in `alternatives=[...]`."
+    "2]' in 1 of 4 rows (first: 1). CSV cannot hold lists. Save them as JSONL or Parquet; or name"
+    " `situation=...` and `alternative=...` where each alternative has a row, endings of columns "
+    "in `alternatives=[...]` where it has columns."
 )
 def list_written_out_as_text(folder):
     return of_triples(triples(order=[[0, 1, 2], "[0, 1, 2]", [1, 0], [0, 1]]))
