@@ -197,8 +197,8 @@ def _lists(frame: pd.DataFrame, name: str, argument: str, rows: Rows) -> pd.Seri
         raise InputError(
             f"Column {name!r} should hold a list in every row, one entry for each alternative; got "
             f"{shown(values[~nested].iloc[0])} in {rows.where(~nested)}. CSV cannot hold lists. "
-            "Save them as JSONL or Parquet; or name `situation=...` and `alternative=...` where each"
-            " alternative has a row, endings of columns in `alternatives=[...]` where it has "
+            "Save them as JSONL or Parquet; or name `situation=...` and `alternative=...` where "
+            "each alternative has a row, endings of columns in `alternatives=[...]` where it has "
             "columns."
         )
     return values
