@@ -18,6 +18,16 @@ from .choice.mixing.inverse_gaussian import InverseGaussian as InverseGaussian
 from .choice.mixing.log_normal import LogNormal as LogNormal
 from .choice.mixing.normal import Normal as Normal
 from .choice.mixing.point_mass import PointMass as PointMass
+from .choice.responses.graded import Graded as Graded
+from .choice.responses.multinomial import Multinomial as Multinomial
+from .choice.responses.pair import Pair as Pair
+from .choice.responses.ranking import Ranking as Ranking
+from .choice.responses.ties import (
+    RaoKupper as RaoKupper,
+)
+from .choice.responses.ties import (
+    Ties as Ties,
+)
 from .choice.strength_prior import StrengthPrior as StrengthPrior
 from .data.choices import Choices as Choices
 from .data.compressed import (

@@ -168,6 +168,13 @@ def log_one_minus_exp(lib: Library, low: Array) -> Array:
     return lib.xp.log1p(-lib.xp.exp(low))
 
 
+def log_add(lib: Library, a: Array, b: Array) -> Array:
+    """log(e^a + e^b); both finite."""
+    xp = lib.xp
+    larger, distance = xp.where(a > b, a, b), xp.where(a > b, b - a, a - b)
+    return larger + xp.log1p(xp.exp(distance))
+
+
 def logsumexp(lib: Library, values: Array) -> Array:
     xp = lib.xp
     top = lib.hold(xp.amax(values, axis=-1))

@@ -1,33 +1,24 @@
-"""Choices: one validated, immutable container of choice data.
+"""Choices: one validated, immutable container of choice data, and the tables it is made from."""
 
-Letters used in shapes: ``situation`` counts choice occasions, ``alternative`` the options of
-the largest choice set, ``attribute`` the measured properties of an alternative.
-"""
-
-import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from types import MappingProxyType
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Self
 
-import numpy as np
-import pandas as pd
-
-from prefstrength._shared.words import listed, nearest, shown
-from prefstrength.data.choices_checks import check
-from prefstrength.data.content_hash import feed
-from prefstrength.data.factor import Dropped, Factor, frozen
-from prefstrength.data.reshaping import long_table, pair_fields, subset_fields
-from prefstrength.errors import InputError
+from prefstrength.choice.responses.base import Response
+from prefstrength.data.choice_arrays import ChoiceArrays
+from prefstrength.data.from_columns import read_call
+from prefstrength.data.from_long import LongColumns, long_fields
+from prefstrength.data.from_pairs import AnswerColumns, pairs_fields
+from prefstrength.data.from_rankings import RankingColumns, ranking_fields
 
 __all__ = ["Choices"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Choices:
-    """Choice data: in each situation one of several alternatives was chosen.
+class Choices(ChoiceArrays):
+    """Choice data: in each situation one of several alternatives was chosen, or more was said.
 
-    Make one with :meth:`from_pairs`, :meth:`from_long` or
+    Make one with :meth:`from_pairs`, :meth:`from_long`, :meth:`from_rankings` or
     :func:`~prefstrength.data.reading.read_choices`; they check a table and say what is wrong with
     it. The constructor takes arrays that are already in order, copies them and makes them
     read-only.
@@ -37,7 +28,9 @@ class Choices:
     values : array_like, shape (situation, alternative, attribute)
         The attributes, in the units of the table; 0 where an alternative is not available.
     chosen : array_like of int, shape (situation,)
-        Position of the chosen alternative; 0 in pairs (0 chosen, 1 rejected).
+        Position of the chosen alternative; 0 in pairs (0 chosen, 1 rejected). Where answers say
+        more than that it is the better one by the answer, the first where they tie, and may be
+        left ``None``.
     attributes : sequence of str
     available : array_like of bool, shape (situation, alternative), optional
         The choice sets; everything when left out.
@@ -56,12 +49,30 @@ class Choices:
         Labels of the alternatives; their positions when left out.
     notes : sequence of str
         What was done to the table on request, other than dropping.
+    response : Response, optional
+        Kind of answer. :class:`~prefstrength.Pair` for pairs and
+        :class:`~prefstrength.Multinomial` for other plain choices when left out;
+        :class:`~prefstrength.Graded`, :class:`~prefstrength.Ties` or
+        :class:`~prefstrength.RaoKupper` with ``answer``, :class:`~prefstrength.Ranking` with
+        ``ranks``.
+    answer : array_like of int, shape (situation,), optional
+        Position in ``response.answers``, of answers to two alternatives; 0 is the one most in
+        favour of the first.
+    ranks : array_like of int, shape (situation, alternative), optional
+        1 is the best; equal numbers tie; 0 is not ranked, below all that is.
+    shown_first : array_like of int, shape (situation,), optional
+        1 where the first of two alternatives was shown first, -1 the second, 0 not known.
+    pair : array_like of int, shape (situation,), optional
+        Equal in situations that show the same two responses.
+    chooser_weights : array_like, shape (chooser,), optional
+        How often each chooser counts, with all they chose; 1 when left out.
 
     Raises
     ------
     InputError
         If shapes disagree, a number is not finite, a weight is negative, a code has no label,
-        or a chosen alternative is not available; names the first situations.
+        a chosen alternative is not available, or an answer is none of its response; names the
+        first situations.
 
     Examples
     --------
@@ -75,55 +86,6 @@ class Choices:
     array([ 1. , -0.5,  2. ])
     """
 
-    values: np.ndarray
-    chosen: np.ndarray
-    attributes: tuple[str, ...]
-    available: np.ndarray = None  # type: ignore[assignment]
-    weights: np.ndarray = None  # type: ignore[assignment]
-    chooser: np.ndarray | None = None
-    choosers: tuple[str, ...] = ()
-    groups: Mapping[str, Factor] = field(default_factory=dict)
-    situations: tuple[str, ...] | None = None
-    dropped: tuple[Dropped, ...] = ()
-    alternatives: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        values = frozen(self.values, np.float64, 3, "values")
-        n, m, _ = values.shape
-        available = np.ones((n, m), bool) if self.available is None else self.available
-        weights = np.ones(n) if self.weights is None else self.weights
-        available = frozen(available, np.bool_, 2, "available")
-        set_ = {
-            "chosen": frozen(self.chosen, np.int64, 1, "chosen"),
-            "attributes": (self.attributes,)
-            if isinstance(self.attributes, str)
-            else tuple(self.attributes),
-            "available": available,
-            "weights": frozen(weights, np.float64, 1, "weights"),
-            "choosers": tuple(self.choosers),
-            "groups": MappingProxyType(dict(self.groups)),
-            "situations": None if self.situations is None else tuple(self.situations),
-            "dropped": tuple(self.dropped),
-            "alternatives": tuple(self.alternatives) or tuple(str(j) for j in range(m)),
-            "notes": tuple(self.notes),
-        }
-        if self.chooser is not None:
-            set_["chooser"] = frozen(self.chooser, np.int64, 1, "chooser")
-        if available.shape == (n, m) and not available.all():
-            values = frozen(np.where(available[:, :, None], values, 0.0), np.float64, 3, "values")
-        set_["values"] = values
-        for name, value in set_.items():
-            object.__setattr__(self, name, value)
-        check(self)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # A read-only mapping cannot be copied by itself; copy.deepcopy comes through here.
-        parts = (getattr(self, f.name) for f in fields(self))
-        return type(self), tuple(dict(p) if isinstance(p, Mapping) else p for p in parts)
-
-    # -- tables in ---------------------------------------------------------------------------
-
     @classmethod
     def from_pairs(
         cls,
@@ -136,6 +98,13 @@ class Choices:
         ties: str = "raise",
         identical: str = "raise",
         duplicates: str = "raise",
+        grade: str | None = None,
+        grades: Sequence[Any] | int | None = None,
+        tie: str | None = None,
+        first: str | None = None,
+        chooser_weights: str | None = None,
+        pair: str | None = None,
+        response: Response | None = None,
     ) -> Self:
         """Make choices from a table of pairs, one row for each choice.
 
@@ -163,6 +132,27 @@ class Choices:
             What to do when one chooser judged the same two texts (in either order, under the
             same prompt) more than once. "drop" keeps the first. Without texts nothing is
             compared; without a chooser all rows count as one chooser's.
+        grade : str, optional
+            Column that says how much better the response in ``chosen`` is: whole numbers that
+            rise in its favour (-3 to 3), words, or an ordered categorical. The middle of an odd
+            number of grades is a tie. Where the sign is the other, the rejected one is better.
+        grades : sequence or int, optional
+            All grades in order, the least in favour of the chosen response first, or their number
+            L for 1 to L. Needed for words without an order and for numbers without a sign.
+        tie : str, optional
+            Boolean column of ties that are to be answers of their own. Without it, ``ties`` says
+            what happens to those in a column ``tie``.
+        first : str, optional
+            Column that says which response was shown first: ``"chosen"`` or ``"rejected"`` (or
+            the name of a column that ends so), or whether it was the chosen one; missing where
+            it is not known.
+        chooser_weights : str, optional
+            Column of weights of choosers, how often a person counts with all they chose.
+        pair : str, optional
+            Column that is equal where the same two responses were judged.
+        response : Response, optional
+            In place of :class:`~prefstrength.Graded` or :class:`~prefstrength.Ties`, such as
+            :class:`~prefstrength.RaoKupper`.
 
         Returns
         -------
@@ -189,12 +179,12 @@ class Choices:
         (Dropped(reason='ties', count=1, rows=('1',)),)
         >>> Choices.from_pairs(pairs, ties="split").weights
         array([1. , 0.5, 0.5])
+        >>> Choices.from_pairs(pairs, tie="tie").answer_counts()
+        {'first': 1, 'tie': 1, 'second': 0}
         """
-        from prefstrength.data.from_pairs import pairs_fields
-
-        return cls(
-            **pairs_fields(frame, chooser, groups, attributes, weights, ties, identical, duplicates)
-        )
+        call = read_call(chooser, groups, attributes, weights, chooser_weights)
+        answers = AnswerColumns(grade, grades, tie, first, pair, response)
+        return cls(**pairs_fields(frame, call, answers, ties, identical, duplicates))
 
     @classmethod
     def from_long(
@@ -202,8 +192,8 @@ class Choices:
         frame: Any,
         situation: str,
         alternative: str,
-        chosen: str,
-        attributes: str | Sequence[str],
+        chosen: str | None = None,
+        attributes: str | Sequence[str] = ("reward",),
         *,
         chooser: str | None = None,
         groups: str | Sequence[str] = (),
@@ -211,6 +201,9 @@ class Choices:
         weights: str | None = None,
         ties: str = "raise",
         duplicates: str = "raise",
+        rank: str | None = None,
+        chooser_weights: str | None = None,
+        response: Response | None = None,
     ) -> Self:
         """Make choices from a table with one row for each alternative of each situation.
 
@@ -221,11 +214,11 @@ class Choices:
         situation, alternative : str
             Columns that say which situation and which alternative a row describes. An
             alternative that was not on offer has no row, or ``available`` false.
-        chosen : str
+        chosen : str, optional
             Boolean column (or 0 and 1), true in one row of each situation.
         attributes : sequence of str
             Numeric columns.
-        chooser, groups, weights
+        chooser, groups, weights, chooser_weights
             As in :meth:`from_pairs`; the same in all rows of a situation.
         available : str, optional
             Boolean column; attributes of alternatives that are not available may be missing.
@@ -234,6 +227,11 @@ class Choices:
             repeated once for each chosen one with their weight shared out.
         duplicates : {"raise", "drop"}
             What to do when an alternative occurs twice in a situation. "drop" keeps the first.
+        rank : str, optional
+            In the place of ``chosen``: column of ranks, 1 for the best. Equal ranks tie; a
+            missing one, or 0, is not ranked, below all that is.
+        response : Response, optional
+            In place of :class:`~prefstrength.Ranking`, such as ``Ranking("efron")``.
 
         Returns
         -------
@@ -259,206 +257,94 @@ class Choices:
         >>> choices.alternatives, choices.available.sum(axis=1)
         (('bus', 'car', 'walk'), array([3, 2]))
         """
-        from prefstrength.data.from_long import long_fields
+        call = read_call(chooser, groups, attributes, weights, chooser_weights)
+        columns = LongColumns(situation, alternative, available, chosen, rank)
+        return cls(**long_fields(frame, columns, call, ties, duplicates, response))
 
-        return cls(
-            **long_fields(
-                frame, situation, alternative, chosen, attributes,
-                chooser, groups, available, weights, ties, duplicates,
-            )
-        )  # fmt: skip
+    @classmethod
+    def from_rankings(
+        cls,
+        frame: Any,
+        attributes: str | Sequence[str] = ("reward",),
+        *,
+        order: str | None = None,
+        rank: str | None = None,
+        score: str | None = None,
+        best: str | None = None,
+        worst: str | None = None,
+        alternatives: str | Sequence[str] | None = None,
+        situation: str | None = None,
+        alternative: str | None = None,
+        chooser: str | None = None,
+        groups: str | Sequence[str] = (),
+        weights: str | None = None,
+        chooser_weights: str | None = None,
+        response: Response | None = None,
+    ) -> Self:
+        """Make choices from rankings, whole or in part, of any layout.
 
-    # -- what is inside ----------------------------------------------------------------------
-
-    def __len__(self) -> int:
-        return self.n_situations
-
-    @property
-    def n_situations(self) -> int:
-        """Number of situations."""
-        return int(self.values.shape[0])
-
-    @property
-    def n_alternatives(self) -> int:
-        """Number of alternatives, available somewhere."""
-        return int(self.values.shape[1])
-
-    @property
-    def n_choosers(self) -> int:
-        """Number of choosers; 0 where nobody said who chose."""
-        return len(self.choosers)
-
-    @property
-    def is_pairs(self) -> bool:
-        """Whether every situation is a pair: alternative 0 chosen, alternative 1 rejected."""
-        return self.n_alternatives == 2 and bool(self.available.all()) and not self.chosen.any()
-
-    def differences(self, attribute: str) -> np.ndarray:
-        """Attribute of the chosen minus that of the rejected alternative, in pairs.
+        One row for each ranking, with lists: ``attributes``, ``rank`` and ``score`` name columns of
+        lists with an entry for each alternative. One row for each ranking, with columns for each
+        alternative: ``alternatives`` lists their endings, and ``attributes``, ``rank`` and
+        ``score`` are what stands before, as in ``reward_a``. One row for each alternative:
+        ``situation`` and ``alternative`` say which, as in :meth:`from_long`.
 
         Parameters
         ----------
-        attribute : str
-
-        Returns
-        -------
-        ndarray of float64, shape (situation,)
-
-        Raises
-        ------
-        InputError
-            If there is no such attribute, or these are not pairs.
-
-        Examples
-        --------
-        >>> Choices([[[3.0], [1.0]], [[0.0], [0.5]]], [0, 0], ["reward"]).differences("reward")
-        array([ 2. , -0.5])
-        """
-        k = self._attribute(attribute)
-        if not self.is_pairs:
-            two = bool((self.available.sum(axis=1) == 2).all())
-            raise InputError(
-                "Differences need pairs, the chosen alternative first; got "
-                f"{self.n_situations:,} situations with up to {self.n_alternatives} alternatives. "
-                + (
-                    "Each has two available: make them pairs with choices.as_pairs()."
-                    if two
-                    else "There is one difference for each rejected alternative. Use values."
-                )
-            )
-        return self.values[:, 0, k] - self.values[:, 1, k]
-
-    def scale(self, attribute: str) -> float:
-        """Root mean square of chosen − other over situations and their other alternatives.
-
-        Either order of a pair counts alike, so for pairs this is the standard deviation of the
-        differences around 0. Situations count by their weight.
-
-        Parameters
-        ----------
-        attribute : str
-
-        Returns
-        -------
-        float
-            In the units of the attribute.
-
-        Examples
-        --------
-        >>> Choices([[[3.0], [0.0]], [[0.0], [4.0]]], [0, 0], ["reward"]).scale("reward") ** 2
-        12.5
-        """
-        x = self.values[:, :, self._attribute(attribute)]
-        rows = np.arange(self.n_situations)
-        other = self.available.copy()
-        other[rows, self.chosen] = False
-        total = self.weights[:, None] * other
-        difference = x[rows, self.chosen][:, None] - x
-        return float(np.sqrt((total * difference**2).sum() / total.sum()))
-
-    def situation_counts(self) -> np.ndarray:
-        """Return the number of situations of each chooser, shape (chooser,)."""
-        if self.chooser is None:
-            raise InputError(
-                "Counts by chooser need choosers; got choices without any. "
-                "Name their column: from_pairs(frame, chooser='...')."
-            )
-        return np.bincount(self.chooser, minlength=self.n_choosers)
-
-    def _attribute(self, name: str) -> int:
-        if name in self.attributes:
-            return self.attributes.index(name)
-        close = nearest(name, self.attributes) if isinstance(name, str) else None
-        hint = f"Did you mean {close!r}?" if close else "Name one of them."
-        raise InputError(
-            f"Expected one of the attributes {listed(self.attributes)}; got {shown(name)}. {hint}"
-        )
-
-    # -- other choices from these --------------------------------------------------------------
-
-    def subset(self, mask: Any) -> Self:
-        """Return the situations where ``mask`` holds; unused choosers and levels go.
-
-        Parameters
-        ----------
-        mask : array_like of bool, shape (situation,)
+        frame : DataFrame or datasets.Dataset
+            It is never changed.
+        attributes : sequence of str
+        order : str, optional
+            Column of lists of alternatives, the best first; a list in the list is a tie. What is
+            not listed is not ranked, below all that is.
+        rank : str, optional
+            Ranks, 1 for the best. Equal ranks tie; a missing one, or 0, is not ranked.
+        score : str, optional
+            Scores of the responses, the higher the better. They become a ranking, with ties where
+            they are equal, and ``notes`` says so.
+        best, worst : str, optional
+            Columns that name the best and the worst alternative; all others tie in between. The
+            worst may be missing.
+        alternatives : str or sequence of str, optional
+            Column of lists of the alternatives' names, or the endings of their columns. Without
+            names ``order``, ``best`` and ``worst`` give places in the lists, from 0.
+        situation, alternative : str, optional
+            Columns of a table with one row for each alternative.
+        chooser, groups, weights, chooser_weights
+            As in :meth:`from_pairs`.
+        response : Response, optional
+            ``Ranking()`` when left out, with the exact probability of ties; or
+            ``Ranking("efron")``, ``Ranking("breslow")``.
 
         Returns
         -------
         Choices
-
-        Examples
-        --------
-        >>> both = Choices([[[1.0], [0.0]], [[0.0], [2.0]]], [0, 0], ["reward"],
-        ...                chooser=[0, 1], choosers=["ann", "ben"])
-        >>> both.subset([False, True]).choosers
-        ('ben',)
-        """
-        return replace(self, **subset_fields(self, mask))
-
-    def as_pairs(self) -> Self:
-        """Return the same choices as pairs, the chosen alternative first.
+            Alternatives take the sorted order of their names. With more than 100 names (each
+            response has its own) they are numbered within each situation.
 
         Raises
         ------
         InputError
-            If a situation does not have exactly two available alternatives.
+            For whatever is wrong with the table: one sentence that names column and rows.
 
         Examples
         --------
-        >>> Choices([[[3.0], [1.0]]], [1], ["reward"]).as_pairs().differences("reward")
-        array([-2.])
+        >>> import pandas as pd
+        >>> rankings = pd.DataFrame({"reward": [[0.1, 2.0, 1.0], [0.0, 0.5, 3.0]],
+        ...                          "order": [[1, 2, 0], [2, [0, 1]]]})
+        >>> Choices.from_rankings(rankings, order="order").ranks
+        array([[3, 1, 2],
+               [2, 2, 1]])
+        >>> trials = pd.DataFrame({"yield_a": [3.0, 2.0], "yield_b": [1.0, 4.0],
+        ...                        "yield_c": [2.0, 3.0], "good": ["a", "b"], "bad": ["b", None]})
+        >>> Choices.from_rankings(trials, "yield", best="good", worst="bad",
+        ...                       alternatives=["a", "b", "c"]).ranks
+        array([[1, 3, 2],
+               [0, 1, 0]])
         """
-        if self.is_pairs:
-            return self
-        return replace(self, **pair_fields(self))
-
-    def to_long(self) -> pd.DataFrame:
-        """Return a table with one row for each available alternative.
-
-        Returns
-        -------
-        DataFrame
-            ``situation``, ``alternative``, ``chosen``, one column for each attribute,
-            ``chooser`` where there are choosers, one column for each group, ``weight``.
-            :meth:`from_long` makes the same choices of it.
-
-        Examples
-        --------
-        >>> Choices([[[3.0], [1.0]]], [0], ["reward"]).to_long()["reward"].tolist()
-        [3.0, 1.0]
-        """
-        return long_table(self)
-
-    def content_hash(self) -> str:
-        """Return the SHA-256 of all numbers and labels, the same on every machine.
-
-        Examples
-        --------
-        >>> a = Choices([[[3.0], [1.0]]], [0], ["reward"])
-        >>> a.content_hash() == Choices([[[3.0], [1.0]]], [0], ["score"]).content_hash()
-        False
-        """
-        digest = hashlib.sha256()
-        for part in fields(self):
-            value = getattr(self, part.name)
-            feed(digest, part.name, value)
-        return digest.hexdigest()
-
-    # -- shown -------------------------------------------------------------------------------
-
-    def __repr__(self) -> str:
-        from prefstrength.data.description import as_text
-
-        return as_text(self)
-
-    def _repr_html_(self) -> str:
-        from prefstrength.data.description import as_html
-
-        return as_html(self)
-
-    def where(self, mask: np.ndarray) -> str:
-        """Say how many situations a mask holds, and which come first."""
-        at = np.flatnonzero(mask)
-        labels = [self.situations[i] if self.situations else str(i) for i in at[:3]]
-        return f"{len(at):,} of {self.n_situations:,} situations (first: {', '.join(labels)})"
+        call = read_call(chooser, groups, attributes, weights, chooser_weights)
+        columns = RankingColumns(alternatives, order, rank, score, best, worst)
+        if situation is None and alternative is None:
+            return cls(**ranking_fields(frame, columns, call, response))
+        long = columns.of_long(situation, alternative)
+        return cls(**long_fields(frame, long, call, "raise", "raise", response))

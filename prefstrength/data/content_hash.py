@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from prefstrength.choice.responses.base import Response
 from prefstrength.data.factor import Dropped
 
 
@@ -25,6 +26,8 @@ def feed(digest: Any, name: str, value: Any) -> None:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Response):
+        return [value.name, value.settings]
     if isinstance(value, Dropped):
         return [value.reason, value.count, list(value.rows)]
     if isinstance(value, Iterable) and not isinstance(value, str):

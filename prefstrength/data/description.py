@@ -16,6 +16,8 @@ def describe(choices: ChoiceTable) -> list[tuple[str, list[str]]]:
     offered = choices.available.sum(axis=1)
     if choices.is_pairs:
         alternatives = "2 in each situation, chosen and rejected (pairs)"
+    elif choices.answer is not None:
+        alternatives = f"2 in each situation, {' and '.join(map(_name, choices.alternatives))}"
     elif offered.min() == offered.max():
         alternatives = f"{many}, {offered.min()} available in each situation"
     else:
@@ -24,6 +26,7 @@ def describe(choices: ChoiceTable) -> list[tuple[str, list[str]]]:
             f"(mean {offered.mean():.3g})"
         )
     out = [
+        ("response", [_response(choices)]),
         ("situations", [f"{choices.n_situations:,}"]),
         ("choosers", [_choosers(choices)]),
         ("alternatives", [alternatives]),
@@ -35,11 +38,24 @@ def describe(choices: ChoiceTable) -> list[tuple[str, list[str]]]:
             ],
         ),
     ]
+    if choices.shown_first is not None:
+        first, second, unknown = (int((choices.shown_first == k).sum()) for k in (1, -1, 0))
+        text = f"{_name(choices.alternatives[0])} {first:,}, "
+        text += f"{_name(choices.alternatives[1])} {second:,}"
+        out.append(("shown first", [text + (f", not known {unknown:,}" if unknown else "")]))
+    if choices.pair is not None:
+        times = np.unique(choices.pair, return_counts=True)[1]
+        text = f"{len(times):,}; judged {times.min():,} to {times.max():,} times"
+        out.append(("pairs", [text]))
     if choices.groups:
         out.append(("groups", [_levels(n, f.counts()) for n, f in choices.groups.items()]))
     if np.ptp(choices.weights) > 0 or choices.weights[0] != 1:
         w = choices.weights
         out.append(("weights", [f"{w.min():.4g} to {w.max():.4g}, sum {w.sum():,.6g}"]))
+    own = choices.chooser_weights
+    if (own != 1).any():
+        text = f"{own.min():.4g} to {own.max():.4g}, sum {own.sum():,.6g}"
+        out.append(("their weights", [text]))
     dropped = [
         f"{d.count:,} {_name(d.reason)} (first: {', '.join(map(_name, d.rows))})"
         for d in choices.dropped
@@ -67,6 +83,18 @@ def as_html(choices: ChoiceTable) -> str:
         for heading, entries in describe(choices)
     )
     return f"<table><caption>Choices</caption><tbody>{rows}</tbody></table>"
+
+
+def _response(choices: ChoiceTable) -> str:
+    """Kind of answer, and how many of each; in plain pairs all are for the first."""
+    name, counts = choices.response.name, list(choices.answer_counts().items())
+    if choices.is_pairs:
+        return name
+    if choices.answer is None:
+        counts = counts[:MOST_SHOWN]
+    parts = ", ".join(f"{_name(word, 30)}: {count:,}" for word, count in counts)
+    more = len(choices.answer_counts()) - len(counts)
+    return f"{name} ({parts}" + (f" and {more:,} more)" if more else ")")
 
 
 def _choosers(choices: ChoiceTable) -> str:

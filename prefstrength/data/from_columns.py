@@ -20,11 +20,19 @@ class Call:
     groups: tuple[str, ...]
     attributes: tuple[str, ...]
     weights: str | None
+    chooser_weights: str | None
 
 
-def read_call(chooser: str | None, groups: Any, attributes: Any, weights: str | None) -> Call:
+def read_call(
+    chooser: str | None,
+    groups: Any,
+    attributes: Any,
+    weights: str | None,
+    chooser_weights: str | None,
+) -> Call:
     """Check what the caller named, before anything is read."""
-    call = Call(chooser, names(groups, "groups"), names(attributes, "attributes"), weights)
+    groups, attributes = names(groups, "groups"), names(attributes, "attributes")
+    call = Call(chooser, groups, attributes, weights, chooser_weights)
     if not call.attributes:
         raise InputError(
             "attributes should name at least one column; got none. Strength is the taste for an "
@@ -34,6 +42,12 @@ def read_call(chooser: str | None, groups: Any, attributes: Any, weights: str | 
         raise InputError(
             f"groups should not contain the chooser's column; got {call.chooser!r} as both. Each "
             "chooser would be a group of one. Remove it from groups."
+        )
+    if call.chooser_weights is not None and call.chooser is None:
+        raise InputError(
+            f"Weights of choosers (column {call.chooser_weights!r}) should come with the chooser's "
+            "column; got no chooser. They say how often a person counts. Name `chooser=...`, or "
+            "pass the column as `weights=...` if it is about situations."
         )
     used_twice = [g for g in call.groups if g in call.attributes or g == call.weights]
     if used_twice:
@@ -52,6 +66,8 @@ def require_columns(frame: pd.DataFrame, call: Call) -> None:
         column(frame, name, "groups")
     if call.weights is not None:
         column(frame, call.weights, "weights")
+    if call.chooser_weights is not None:
+        column(frame, call.chooser_weights, "chooser_weights")
 
 
 def drop(
@@ -90,16 +106,41 @@ def shared_fields(frame: pd.DataFrame, call: Call, rows: Rows) -> dict[str, Any]
     }
     if call.weights is not None:
         fields["weights"] = weights(frame[call.weights], call.weights, rows)
+    if call.chooser_weights is not None:
+        fields["chooser_weights"] = _weights_of_choosers(
+            weights(frame[call.chooser_weights], call.chooser_weights, rows),
+            call.chooser_weights,
+            fields["chooser"],
+            fields["choosers"],
+            rows,
+        )
     return fields
+
+
+def _weights_of_choosers(
+    each: np.ndarray, name: str, chooser: np.ndarray, labels: tuple[str, ...], rows: Rows
+) -> np.ndarray:
+    """One weight for each chooser, who has the same in all rows."""
+    _, first = np.unique(chooser, return_index=True)
+    varies = each != each[first][chooser]
+    if varies.any():
+        who = [labels[code] for code in np.unique(chooser[varies])]
+        raise InputError(
+            f"A chooser should have one weight (column {name!r}); got several for "
+            f"{listed(who, most=3)} in {rows.where(varies)}. Weights of single "
+            "choices are `weights=...`. Pass the column there, or correct it."
+        )
+    return each[first]
 
 
 def select(shared: dict[str, Any], positions: np.ndarray) -> dict[str, Any]:
     """Take some entries of what :func:`shared_fields` made; unused labels go."""
     fields = {"weights": shared["weights"][positions]}
     if "chooser" in shared:
-        fields["chooser"], fields["choosers"] = used_levels(
-            shared["chooser"][positions], shared["choosers"]
-        )
+        own = shared["chooser"][positions]
+        fields["chooser"], fields["choosers"] = used_levels(own, shared["choosers"])
+        if "chooser_weights" in shared:
+            fields["chooser_weights"] = shared["chooser_weights"][np.unique(own)]
     fields["groups"] = {
         name: Factor(name, *used_levels(factor.codes[positions], factor.levels))
         for name, factor in shared["groups"].items()
@@ -111,7 +152,7 @@ def expand(fields: dict[str, Any], repeats: np.ndarray) -> np.ndarray:
     """Repeat situations in place, their weight shared out; return the number of each copy."""
     which = np.repeat(np.arange(len(repeats)), repeats)
     nth = np.arange(len(which)) - np.repeat(np.cumsum(repeats) - repeats, repeats)
-    for name in ("values", "chosen", "available", "chooser"):
+    for name in ("values", "chosen", "available", "chooser", "shown_first", "pair"):
         if fields.get(name) is not None:
             fields[name] = fields[name][which]
     fields["weights"] = (fields["weights"] / repeats)[which]

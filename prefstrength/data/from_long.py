@@ -1,109 +1,144 @@
 """The door for long tables: one row for each alternative of each situation."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from prefstrength._shared.words import Rows
-from prefstrength.data.columns import (
-    as_frame,
-    categories,
-    check_frame,
-    column,
-    flags,
-    numbers,
-    option,
-    used_levels,
-)
+from prefstrength._shared.words import Rows, listed
+from prefstrength.choice.responses.multinomial import Multinomial
+from prefstrength.data.answer_columns import require_fitting
+from prefstrength.data.columns import as_frame, categories, check_frame, column, flags, option
 from prefstrength.data.factor import Dropped
-from prefstrength.data.from_columns import (
-    Call,
-    drop,
-    expand,
-    read_call,
-    require_columns,
-    require_left,
-    select,
-    shared_fields,
-)
+from prefstrength.data.from_columns import Call, drop, expand, require_columns, require_left
+from prefstrength.data.long_table import LongTable, require_choice_sets, situation_fields
 from prefstrength.data.plausibility import look_at_groups, look_at_numbers
+from prefstrength.data.ranks import note_on_scores, ranked_fields, ranks_of_scores, read_ranks
 from prefstrength.errors import InputError
 
-#: With more alternative labels than this, alternatives are numbered within each situation.
-MOST_ALTERNATIVES = 100
+
+@dataclass(frozen=True)
+class LongColumns:
+    """Columns of a long table: what a row is about, and one of three kinds of answer."""
+
+    situation: str
+    alternative: str
+    available: str | None = None
+    chosen: str | None = None
+    rank: str | None = None
+    score: str | None = None
+
+    def require(self, frame: pd.DataFrame) -> None:
+        """Refuse a table that lacks a named column, and calls without one kind of answer."""
+        kinds = ("chosen", "rank", "score")
+        given = [name for name in kinds if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise InputError(
+                "A long table should have one column of answers, which alternative was chosen or "
+                f"how they rank; got {listed(given) if given else 'none'}. Name one: "
+                "`chosen=...` or `rank=...`."
+            )
+        column(frame, self.situation, "situation")
+        column(frame, self.alternative, "alternative")
+        for argument in ("available", *kinds):
+            if (name := getattr(self, argument)) is not None:
+                column(frame, name, argument)
 
 
 def long_fields(
-    data: Any,
-    situation: str,
-    alternative: str,
-    chosen: str,
-    attributes: Any,
-    chooser: str | None,
-    groups: Any,
-    available: str | None,
-    weights: str | None,
-    ties: str,
-    duplicates: str,
+    data: Any, columns: LongColumns, call: Call, ties: str, duplicates: str, response: Any
 ) -> dict[str, Any]:
     """Return the fields of Choices for a long table; see ``Choices.from_long``."""
     ties = option(ties, ("raise", "drop", "split"), "ties")
     duplicates = option(duplicates, ("raise", "drop"), "duplicates")
-    call = read_call(chooser, groups, attributes, weights)
     frame = as_frame(data)
     check_frame(frame)
-    for argument, name in [
-        ("situation", situation),
-        ("alternative", alternative),
-        ("chosen", chosen),
-        ("available", available),
-        *(("attributes", name) for name in call.attributes),
-    ]:
-        if name is not None or argument != "available":
-            column(frame, name, argument)
+    columns.require(frame)
+    for name in call.attributes:
+        column(frame, name, "attributes")
     require_columns(frame, call)
     rows = Rows(frame.index)
     dropped: list[Dropped] = []
-
-    table = _Long(
+    table = LongTable(
         frame,
         rows,
-        categories(frame[situation], situation, rows, "situation"),
-        categories(frame[alternative], alternative, rows, "alternative"),
+        categories(frame[columns.situation], columns.situation, rows, "situation"),
+        categories(frame[columns.alternative], columns.alternative, rows, "alternative"),
     )
-    twice = pd.DataFrame({"s": table.of, "a": table.which}).duplicated().to_numpy()
-    if twice.any():
-        if duplicates == "raise":
-            raise InputError(
-                f"An alternative ({alternative!r}) should occur once in a situation "
-                f"({situation!r}); got it again in {rows.where(twice)}. Rows may be doubled, or "
-                "situations numbered anew for each chooser. Make the situations' ids unique, or "
-                "pass duplicates='drop' to keep the first."
-            )
-        drop(dropped, ~twice, twice, "repeated alternatives", rows)
-        table = table.take(~twice)
+    table = _without_repeated(table, columns, duplicates, dropped)
+    if columns.chosen is not None:
+        return _chosen_fields(table, columns, columns.chosen, call, ties, dropped, response)
+    if ties != "raise":
+        raise InputError(
+            f"ties should be left out where ranks tell who ties; got {ties!r}. Equal ranks are "
+            "answers. Leave ties out."
+        )
+    offered = _offered(table, columns)
+    if columns.rank is not None:
+        ranks = read_ranks(table.frame[columns.rank], columns.rank, table.rows)
+        return ranked_fields(table, offered, ranks, columns.rank, call, dropped, response)
+    score = columns.score or ""
+    ranks = ranks_of_scores(table.frame[score], score, table.of, offered, table.rows)
+    fields = ranked_fields(table, offered, ranks, score, call, dropped, response)
+    fields["notes"] = (note_on_scores(len(fields["ranks"])),)
+    return fields
 
+
+def _without_repeated(
+    table: LongTable, columns: LongColumns, duplicates: str, dropped: list[Dropped]
+) -> LongTable:
+    twice = pd.DataFrame({"s": table.of, "a": table.which}).duplicated().to_numpy()
+    if not twice.any():
+        return table
+    if duplicates == "raise":
+        raise InputError(
+            f"An alternative ({columns.alternative!r}) should occur once in a situation "
+            f"({columns.situation!r}); got it again in {table.rows.where(twice)}. Rows may be "
+            "doubled, or situations numbered anew for each chooser. Make the situations' ids "
+            "unique, or pass `duplicates='drop'` to keep the first."
+        )
+    drop(dropped, ~twice, twice, "repeated alternatives", table.rows)
+    return table.take(~twice)
+
+
+def _offered(table: LongTable, columns: LongColumns) -> np.ndarray:
+    if columns.available is None:
+        return np.ones(len(table.of), dtype=bool)
+    values = table.frame[columns.available]
+    return flags(values, columns.available, table.rows, "on offer")
+
+
+# -- one chosen alternative -----------------------------------------------------------------------
+
+
+def _chosen_fields(
+    table: LongTable,
+    columns: LongColumns,
+    chosen: str,
+    call: Call,
+    ties: str,
+    dropped: list[Dropped],
+    response: Any,
+) -> dict[str, Any]:
     taken = flags(
         table.frame[chosen],
         chosen,
         table.rows,
         "this alternative was chosen",
-        convert=f"frame[{alternative!r}]",
+        convert=f"frame[{columns.alternative!r}]",
     )
-    if available is not None:
-        offered = flags(table.frame[available], available, table.rows, "on offer")
-        wrong = taken & ~offered
-        if wrong.any():
-            raise InputError(
-                f"A chosen alternative (column {chosen!r}) should be available; got {available!r} "
-                f"false in {table.rows.where(wrong)}. One of the two is wrong. "
-                "Correct it, or drop these situations."
-            )
-    else:
-        offered = np.ones(len(taken), dtype=bool)
+    offered = _offered(table, columns)
+    wrong = taken & ~offered
+    if wrong.any():
+        raise InputError(
+            f"A chosen alternative (column {chosen!r}) should be available; got "
+            f"{columns.available!r} false in {table.rows.where(wrong)}. One of the two is wrong. "
+            "Correct it, or drop these situations."
+        )
     n = len(table.labels)
-    _require_choice_sets(table, offered, taken, chosen, ties)
+    require_choice_sets(table, offered)
+    _require_one_chosen(table, taken, chosen, ties)
     table, taken = table.take(offered), taken[offered]
     tied = np.bincount(table.of[taken], minlength=n) > 1
     if ties == "drop" and tied.any():
@@ -111,85 +146,26 @@ def long_fields(
         require_left(~tied, dropped)
         stay = ~tied[table.of]
         table, taken = table.take(stay), taken[stay]
-
-    # -- one entry for each situation
-    of, n = table.of, len(table.labels)
-    position, alternatives = used_levels(table.which, table.alternatives)
-    if len(alternatives) > MOST_ALTERNATIVES:
-        position = _number_within(of, position)
-        alternatives = tuple(str(j) for j in range(int(position.max()) + 1))
-    shape = (n, len(alternatives))
-    values = np.zeros((*shape, len(call.attributes)))
-    for k, name in enumerate(call.attributes):
-        values[of, position, k] = numbers(table.frame[name], name, table.rows)
-    on_offer, picked = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
-    on_offer[of, position] = True
-    picked[of, position] = taken
-
-    shared = shared_fields(table.frame, call, table.rows)
-    first = np.flatnonzero(~pd.Series(of).duplicated().to_numpy())
-    _require_same_within(shared, call, table, first)
-    fields = select(shared, first) | {
-        "values": values,
-        "chosen": picked.argmax(axis=1),
-        "available": on_offer,
-        "situations": list(table.labels),
-        "alternatives": alternatives,
-        "attributes": call.attributes,
-        "dropped": tuple(dropped),
-    }
+    fields, position = situation_fields(table, call, dropped)
+    picked = np.zeros(fields["available"].shape, dtype=bool)
+    picked[table.of, position] = taken
+    fields["chosen"] = picked.argmax(axis=1)
     count = picked.sum(axis=1)
     if (count > 1).any():
+        n = len(count)
         nth = expand(fields, count)
         order = np.argsort(~picked, axis=1, kind="stable")  # the chosen ones first
         fields["chosen"] = order[np.repeat(np.arange(n), count), nth]
+    if response is not None:
+        fields["response"] = require_fitting(response, Multinomial())
     look_at_groups(fields["groups"], fields.get("chooser"))
     look_at_numbers(fields, list(call.attributes))
     return fields
 
 
-class _Long:
-    """A long table with its rows sorted into situations, numbered as they appear."""
-
-    def __init__(
-        self,
-        frame: pd.DataFrame,
-        rows: Rows,
-        situation: tuple[np.ndarray, tuple[str, ...]],
-        alternative: tuple[np.ndarray, tuple[str, ...]],
-    ) -> None:
-        self.frame, self.rows = frame, rows
-        self.of, seen = pd.factorize(situation[0])
-        self.labels = tuple(situation[1][i] for i in seen)
-        self.which, self.alternatives = alternative
-
-    @property
-    def situations(self) -> Rows:
-        return Rows(pd.Index(self.labels, dtype=object), "situation")
-
-    def take(self, keep: np.ndarray) -> "_Long":
-        if keep.all():
-            return self
-        return _Long(
-            self.frame[keep],
-            self.rows.take(np.flatnonzero(keep)),
-            (self.of[keep], self.labels),
-            (self.which[keep], self.alternatives),
-        )
-
-
-def _require_choice_sets(
-    table: _Long, offered: np.ndarray, taken: np.ndarray, chosen: str, ties: str
-) -> None:
-    n, situations = len(table.labels), table.situations
-    few = np.bincount(table.of[offered], minlength=n) < 2
-    if few.any():
-        raise InputError(
-            "A situation should offer at least two alternatives; got fewer in "
-            f"{situations.where(few)}. Rows of the others may have been lost. "
-            "Add them, or drop these situations."
-        )
-    count = np.bincount(table.of[taken], minlength=n)
+def _require_one_chosen(table: LongTable, taken: np.ndarray, chosen: str, ties: str) -> None:
+    situations = table.situations
+    count = np.bincount(table.of[taken], minlength=len(table.labels))
     if (count == 0).any():
         raise InputError(
             f"Each situation should have one chosen alternative (column {chosen!r}); got 0 in "
@@ -199,36 +175,6 @@ def _require_choice_sets(
     if (count > 1).any() and ties == "raise":
         raise InputError(
             f"Each situation should have one chosen alternative (column {chosen!r}); got up to "
-            f"{count.max()} in {situations.where(count > 1)}. They may be ties. Pass ties='drop' "
-            "to leave them out (counted), or ties='split' to share their weight."
+            f"{count.max()} in {situations.where(count > 1)}. They may be ties. Pass `ties='drop'` "
+            "to leave them out (counted), or `ties='split'` to share their weight."
         )
-
-
-def _number_within(of: np.ndarray, which: np.ndarray) -> np.ndarray:
-    order = np.lexsort((which, of))
-    ordered = of[order]
-    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
-    lengths = np.diff(np.r_[starts, len(ordered)])
-    position = np.empty(len(of), dtype=np.int64)
-    position[order] = np.arange(len(of)) - np.repeat(starts, lengths)
-    return position
-
-
-def _require_same_within(
-    shared: dict[str, Any], call: Call, table: _Long, first: np.ndarray
-) -> None:
-    uses = [("group", factor.name, factor.codes) for factor in shared["groups"].values()]
-    if call.chooser is not None:
-        uses.insert(0, ("chooser", call.chooser, shared["chooser"]))
-    if call.weights is not None:
-        uses.append(("weight", call.weights, shared["weights"]))
-    for use, name, entries in uses:
-        differs = entries != entries[first][table.of]
-        if differs.any():
-            bad = np.zeros(len(table.labels), dtype=bool)
-            bad[table.of[differs]] = True
-            raise InputError(
-                f"A situation should have one {use} (column {name!r}); got several in "
-                f"{table.situations.where(bad)}. Situations may be numbered anew for each {use}. "
-                "Give every situation an id of its own."
-            )

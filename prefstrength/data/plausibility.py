@@ -65,6 +65,8 @@ def look_at_numbers(fields: dict[str, Any], columns: list[str]) -> None:
     other = available.copy()
     other[rows, chosen] = False
     matters = other & (fields["weights"] > 0)[:, None]
+    # Grades and ranks bound strength by what they say beyond the chosen one.
+    plain = fields.get("answer") is None and fields.get("ranks") is None
     noun = "pairs" if fields["alternatives"] == PAIR else "situations"
     spread = []
     for k, name in enumerate(fields["attributes"]):
@@ -94,7 +96,7 @@ def look_at_numbers(fields: dict[str, Any], columns: list[str]) -> None:
             )
         spread.append(np.where(matters, difference, 0.0))
         least, most = difference[other].min(), difference[other].max()
-        if len(rows) >= SEPARATION_FROM and (least > 0 or most < 0):
+        if plain and len(rows) >= SEPARATION_FROM and (least > 0 or most < 0):
             side, advice = (
                 ("higher", "It may be made from these very choices: use rewards that are not.")
                 if least > 0

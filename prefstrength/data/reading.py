@@ -1,7 +1,7 @@
 """Files into tables: Parquet, JSONL and CSV, and tables of votes into pairs."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import pandas as pd
 
 from prefstrength._shared.words import Rows, listed, nearest, shown
 from prefstrength.data.choices import Choices
-from prefstrength.data.columns import as_frame, check_frame, column
+from prefstrength.data.columns import as_frame, check_frame, column, is_nested
 from prefstrength.data.formats import absent, read_file, read_folder
 from prefstrength.errors import InputError
 
@@ -26,15 +26,29 @@ def read_choices(
     ties: str = "raise",
     identical: str = "raise",
     duplicates: str = "raise",
+    grade: str | None = None,
+    grades: Sequence[Any] | int | None = None,
+    tie: str | None = None,
+    first: str | None = None,
+    chooser_weights: str | None = None,
+    pair: str | None = None,
+    rank: str | None = None,
+    situation: str | None = None,
+    alternative: str | None = None,
 ) -> Choices:
-    r"""Read a file of pairs into :class:`~prefstrength.data.choices.Choices`.
+    r"""Read a file of pairs, or of rankings, into :class:`~prefstrength.data.choices.Choices`.
 
     Parameters
     ----------
     path : path
         Parquet (a file or a folder of files), JSONL or CSV; see :func:`read_pairs`.
-    chooser, groups, attributes, weights, ties, identical, duplicates
+    chooser, groups, attributes, weights, chooser_weights, ties, identical, duplicates
         As in :meth:`Choices.from_pairs <prefstrength.data.choices.Choices.from_pairs>`.
+    grade, grades, tie, first, pair
+        As there, of pairs.
+    rank, situation, alternative : str, optional
+        Of a file of rankings with one row for each alternative, as in
+        :meth:`Choices.from_rankings <prefstrength.data.choices.Choices.from_rankings>`.
 
     Returns
     -------
@@ -54,22 +68,43 @@ def read_choices(
     >>> read_choices(path).differences("reward")
     array([ 1. , -1.5])
     """
+    named = dict(
+        chooser=chooser, groups=groups, attributes=attributes, weights=weights, ties=ties,
+        identical=identical, duplicates=duplicates, grade=grade, grades=grades, tie=tie,
+        first=first, chooser_weights=chooser_weights, pair=pair, rank=rank, situation=situation,
+        alternative=alternative,
+    )  # fmt: skip
     frame = read_pairs(path)
     try:
-        return Choices.from_pairs(
-            frame,
-            chooser,
-            groups,
-            attributes,
-            weights=weights,
-            ties=ties,
-            identical=identical,
-            duplicates=duplicates,
-        )
+        return choices_of(frame, named)
     except InputError as error:
         raise InputError(
             f"{error} (In {Path(path).name}; rows count from 0, without a header.)"
         ) from error
+
+
+def choices_of(frame: pd.DataFrame, named: Mapping[str, Any]) -> Choices:
+    """Choices of a table of pairs; of rankings where ``rank`` or ``situation`` is named.
+
+    Parameters
+    ----------
+    frame : DataFrame
+    named : mapping
+        The keywords of :func:`read_choices`; those that are missing are left out.
+    """
+    rankings: dict[str, Any] = {n: named.get(n) for n in ("rank", "situation", "alternative")}
+    rest = {name: value for name, value in named.items() if name not in rankings}
+    if not any(rankings.values()):
+        return Choices.from_pairs(frame, **rest)
+    shared = ("chooser", "groups", "attributes", "weights", "chooser_weights")
+    wrong = [k for k, value in rest.items() if k not in shared and value not in (None, "raise")]
+    if wrong:
+        raise InputError(
+            f"Rankings should be read without what is about pairs; got {listed(wrong)} beside "
+            "rank, situation or alternative. Leave one of the two out."
+        )
+    whose: dict[str, Any] = {name: rest[name] for name in shared if name in rest}
+    return Choices.from_rankings(frame, **rankings, **whose)
 
 
 def read_pairs(path: str | os.PathLike[str]) -> pd.DataFrame:
@@ -124,11 +159,12 @@ def read_pairs(path: str | os.PathLike[str]) -> pd.DataFrame:
 def pairs_from_votes(
     frame: Any,
     choice: str = "choice",
-    first: str = "a",
-    second: str = "b",
+    first: Any = "a",
+    second: Any = "b",
     *,
-    tie: str | Sequence[str] = ("tie",),
+    tie: Any = ("tie",),
     text: str = "response",
+    endings: tuple[str, str] | None = None,
 ) -> pd.DataFrame:
     """Turn a table of votes between two responses into a table of pairs.
 
@@ -139,19 +175,23 @@ def pairs_from_votes(
         column that says which was preferred. It is never changed.
     choice : str
         Column of votes.
-    first, second : str
-        The two votes, and the endings of the columns.
-    tie : sequence of str
+    first, second : str or int
+        The two votes.
+    tie : str, int or sequence of them
         Votes for neither.
     text : str
         Name of the responses' texts: ``response_a`` and ``response_b`` become ``chosen`` and
         ``rejected``.
+    endings : tuple of str, optional
+        Endings of the columns of the two responses, without the underscore. When left out, the
+        votes themselves if columns end in them, else ``a`` and ``b``.
 
     Returns
     -------
     DataFrame
         ``<name>_chosen`` and ``<name>_rejected`` in place of the two columns, and a boolean
-        column ``tie``. In a tie the first response stands as chosen, which means nothing.
+        column ``tie``. In a tie the first response stands as chosen, which means nothing;
+        ``Choices.from_pairs(pairs, tie="tie")`` keeps ties as answers.
 
     Raises
     ------
@@ -165,11 +205,15 @@ def pairs_from_votes(
     ...                       "choice": ["a", "b", "tie"]})
     >>> pairs_from_votes(votes)[["reward_chosen", "reward_rejected", "tie"]].values.tolist()
     [[1.0, 0.0, False], [5.0, 2.0, False], [3.0, 3.0, True]]
+    >>> codes = votes.assign(choice=[1, 2, 3])
+    >>> pairs_from_votes(codes, first=1, second=2, tie=3).equals(
+    ...     pairs_from_votes(votes).assign(choice=[1, 2, 3]))
+    True
     """
     frame = as_frame(frame)
     check_frame(frame)
     rows = Rows(frame.index)
-    ties = (tie,) if isinstance(tie, str) else tuple(tie)
+    ties = tuple(tie) if is_nested(tie) else (tie,)
     votes = column(frame, choice, "choice")
     missing = votes.isna().to_numpy()
     if missing.any():
@@ -185,10 +229,10 @@ def pairs_from_votes(
         hint = f"Did you mean {close!r}? " if close else ""
         raise InputError(
             f"Column {choice!r} should hold {listed(allowed)}; got {shown(example)} in "
-            f"{rows.where(unknown)}. {hint}Name the votes in first=, second= and tie=, or "
-            "translate them."
+            f"{rows.where(unknown)}. {hint}Name the votes in `first=...`, `second=...` "
+            "and `tie=...`, or translate them."
         )
-    stems = _vote_stems(frame, first, second)
+    endings, stems = _vote_stems(frame, first, second, endings)
     taken = [c for s in stems for c in _pair_names(s, text) if c in frame.columns]
     taken += ["tie"] if "tie" in frame.columns else []
     if taken:
@@ -197,13 +241,13 @@ def pairs_from_votes(
             "already. They would be overwritten. Rename or delete them."
         )
     swap = votes.eq(second).to_numpy(dtype=bool)
-    sides = {f"{stem}_{end}": stem for stem in stems for end in (first, second)}
+    sides = {f"{stem}_{end}": stem for stem in stems for end in endings}
     pairs: dict[Any, pd.Series] = {}
     for name in frame.columns:
         if name not in sides:
             pairs[name] = frame[name]
             continue
-        a, b = (column(frame, f"{sides[name]}_{end}", "votes") for end in (first, second))
+        a, b = (column(frame, f"{sides[name]}_{end}", "votes") for end in endings)
         chosen, rejected = _pair_names(sides[name], text)
         pairs[chosen], pairs[rejected] = a.where(~swap, b), b.where(~swap, a)
     pairs["tie"] = pd.Series(votes.isin(ties).to_numpy(dtype=bool), index=frame.index)
@@ -216,25 +260,33 @@ def _pair_names(stem: str, text: str) -> tuple[str, str]:
     return ("chosen", "rejected") if stem == text else (f"{stem}_chosen", f"{stem}_rejected")
 
 
-def _vote_stems(frame: pd.DataFrame, first: str, second: str) -> list[str]:
+def _vote_stems(
+    frame: pd.DataFrame, first: Any, second: Any, endings: tuple[str, str] | None
+) -> tuple[tuple[str, str], list[str]]:
+    """Endings of the columns that come in twos, and what stands before them."""
+    tried = [endings] if endings is not None else [(str(first), str(second)), ("a", "b")]
     texts = [c for c in frame.columns if isinstance(c, str)]
-    ends = {
-        end: [c[: -len(end) - 1] for c in texts if c.endswith(f"_{end}")] for end in (first, second)
-    }
-    stems = [stem for stem in ends[first] if stem in ends[second]]
-    if not stems:
+    for one, other in tried:
+        ends = {
+            end: [c[: -len(end) - 1] for c in texts if c.endswith(f"_{end}")]
+            for end in (one, other)
+        }
+        stems = [stem for stem in ends[one] if stem in ends[other]]
+        if stems:
+            break
+    else:
+        said = " or ".join(f"'_{one}' and '_{other}'" for one, other in dict.fromkeys(tried))
         raise InputError(
-            f"A table of votes should have columns in twos, ending in '_{first}' and "
-            f"'_{second}'; got none among {listed(frame.columns)}. Give the endings in first= "
-            "and second=, or rename the columns."
+            f"A table of votes should have columns in twos, ending in {said}; got none among "
+            f"{listed(frame.columns)}. Give the endings in `endings=...`, or rename the columns."
         )
-    alone = [f"{s}_{first}" for s in ends[first] if s not in stems]
-    alone += [f"{s}_{second}" for s in ends[second] if s not in stems]
+    alone = [f"{s}_{one}" for s in ends[one] if s not in stems]
+    alone += [f"{s}_{other}" for s in ends[other] if s not in stems]
     if alone:
         close = nearest(alone[0], [c for c in texts if c != alone[0] and c not in stems])
         hint = f"Did you mean {close!r} to go with it? " if close else ""
         raise InputError(
-            f"Columns of votes should come in twos, ending in '_{first}' and '_{second}'; got "
+            f"Columns of votes should come in twos, ending in '_{one}' and '_{other}'; got "
             f"{listed(alone)} without the other. {hint}Add it, or rename the column."
         )
-    return stems
+    return (one, other), stems

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from prefstrength.pipeline.answers import refuse_answers
 from prefstrength.pipeline.compare import compare
 from prefstrength.pipeline.fit import (
     check_errors_arguments,
@@ -78,6 +79,7 @@ def run(
         check_errors_arguments(reading or Reading(), dict(sampler or {}).get("method"))
     if model is not None:
         check_training_arguments(model, steps)
+        refuse_answers(reading or Reading())
     again: dict[str, Any] = {"force": force, "tell": tell}
     score(
         pairs,

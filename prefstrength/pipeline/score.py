@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pandas as pd
 
 import prefstrength as ps
 from prefstrength.errors import InputError
+from prefstrength.pipeline.answers import agreement_of_answers, score_rankings
 from prefstrength.pipeline.reading import Reading, scored_in, summary
 from prefstrength.pipeline.stages import Tell, perform, refuse_foreign, write_json, write_parquet
 from prefstrength.rewards.engine.team import ALONE_AT_WORK, launched
@@ -83,7 +83,7 @@ def score(
         "pairs": pairs.name,
         "reward": reward if isinstance(reward, str) else _one_or_all(reward),
         "seed": seed,
-        **asdict(reading),
+        **reading.settings(),
         # The settings of runs without any stay what they were.
         **({"reward_settings": dict(reward_settings)} if reward_settings else {}),
     }
@@ -92,6 +92,8 @@ def score(
 
     def work(clear: Callable[[], None]) -> pd.DataFrame:
         frame = ps.read_pairs(pairs)
+        if reading.rank is not None:
+            return kept(clear, *score_rankings(frame, reading, settings["reward"]))
         rewards = _rewards(reward, frame.columns, seed, reward_settings, tell)
         if any(each.kind != "columns" for each in rewards):
             # Hours of scoring must not end in a misspelt column: the same door, with made-up
@@ -105,6 +107,11 @@ def score(
             divide=divide,
         )
         data = reading.choices(scored)
+        if data.answer is not None and "agreement" in scored.attrs["reward"]:
+            scored.attrs["reward"]["agreement"] = agreement_of_answers(data)
+        return kept(clear, scored, data)
+
+    def kept(clear: Callable[[], None], scored: pd.DataFrame, data: Any) -> pd.DataFrame:
         if us.rank:
             return scored
         clear()

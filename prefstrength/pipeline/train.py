@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from prefstrength.errors import InputError
+from prefstrength.pipeline.answers import refuse_answers
 from prefstrength.pipeline.compare import learned_in
-from prefstrength.pipeline.reading import scored_in
+from prefstrength.pipeline.reading import reading_of, scored_in
 from prefstrength.pipeline.stages import Tell, perform, require
 
 __all__ = ["train"]
@@ -59,6 +60,7 @@ def train(
             "lognormal."
         )
     check_training_arguments(model, steps)
+    refuse_answers(reading_of(out))
     options = dict(options or {})
     settings = {"model": str(model), "steps": steps, "seed": seed, **options}
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from prefstrength._shared.words import listed
+from prefstrength.data.answers import require_plain
 from prefstrength.data.choices import Choices
 from prefstrength.errors import InputError
 from prefstrength.posterior.fit import Fit
@@ -81,6 +82,7 @@ def observed(source: Fit | Choices, attribute: str, by: str | None = None) -> Ob
 
 def _of_choices(choices: Choices, attribute: str, by: str | None) -> Observed:
     scale = choices.scale(attribute)  # checks the attribute
+    require_plain(choices, "A figure of data")
     values = choices.values[:, :, choices.attributes.index(attribute)]
     rows = np.arange(choices.n_situations)
     other = choices.available.copy()

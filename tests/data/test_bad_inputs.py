@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from prefstrength.choice.responses.graded import Graded
 from prefstrength.data.choices import Choices
 from prefstrength.data.reading import pairs_from_votes, read_choices, read_pairs
 from prefstrength.errors import DataWarning, InputError
@@ -138,7 +139,7 @@ def missing_weights(folder):
 @refused(
     "Attribute 'rewards' should be two columns, 'rewards_chosen' and 'rewards_rejected'; got "
     "neither among 7 columns: 'prompt', 'chosen', 'rejected', 'reward_chosen', "
-    "'reward_rejected', 'annotator', 'region'. Did you mean attributes=['reward']?"
+    "'reward_rejected', 'annotator', 'region'. Did you mean `attributes=['reward']`?"
 )
 def misspelt_attribute(folder):
     return of_pairs(pairs(), attributes=["rewards"])
@@ -147,7 +148,7 @@ def misspelt_attribute(folder):
 @refused(
     "attributes should be names without their endings; got 'reward_chosen', which is one half"
     " of the attribute 'reward'. Both halves are found by the name alone. Pass "
-    "attributes=['reward']."
+    "`attributes=['reward']`."
 )
 def attribute_with_its_ending(folder):
     return of_pairs(pairs(), attributes=["reward_chosen"])
@@ -345,8 +346,8 @@ def some_numbers_as_text(folder):
 @refused(
     "Column 'reward_chosen' should hold numbers; got text such as '1,5' in 2 of 40 rows "
     "(first: 3, 4). The comma or space is a decimal comma or a separator of thousands. Write "
-    "1.5 for one and a half and 1500 for fifteen hundred (pandas.read_csv has decimal= and "
-    "thousands=)."
+    "1.5 for one and a half and 1500 for fifteen hundred (`pandas.read_csv(path, "
+    "decimal=..., thousands=...)`)."
 )
 def comma_in_numbers(folder):
     return of_pairs(with_cells("reward_chosen", {3: "1,5", 4: "12 000"}))
@@ -533,7 +534,7 @@ def messages_written_as_text(folder):
 
 @refused(
     "The responses of a pair should differ; got 'chosen' equal to 'rejected' in 2 of 40 rows "
-    "(first: 7, 30). There was nothing to choose. Pass identical='drop' to leave them out "
+    "(first: 7, 30). There was nothing to choose. Pass `identical='drop'` to leave them out "
     "(counted)."
 )
 def identical_responses(folder):
@@ -543,8 +544,8 @@ def identical_responses(folder):
 @refused(
     "The same two responses should be judged once by one chooser ('annotator'); got repeated "
     "'chosen' and 'rejected' (in either order) in 2 of 42 rows (first: 40, 41). The file may "
-    "hold the row twice, or the judgement was repeated. Pass duplicates='drop' to keep the "
-    "first, or duplicates='keep' to keep all."
+    "hold the row twice, or the judgement was repeated. Pass `duplicates='drop'` to keep the "
+    "first, or `duplicates='keep'` to keep all."
 )
 def repeated_judgement(folder):
     frame = pairs()
@@ -557,8 +558,8 @@ def repeated_judgement(folder):
 @refused(
     "The same two responses should be judged once in the table; got repeated 'chosen' and "
     "'rejected' (in either order) in 2 of 42 rows (first: 40, 41). Without a chooser, several"
-    " people's votes look like one person's. Pass duplicates='drop' to keep the first, or "
-    "duplicates='keep' to keep all."
+    " people's votes look like one person's. Pass `duplicates='drop'` to keep the first, or "
+    "`duplicates='keep'` to keep all."
 )
 def several_votes_without_chooser(folder):
     frame = pairs()
@@ -579,8 +580,8 @@ def empty_response(folder):
 
 @refused(
     "Each row should prefer one response; got a tie (column 'tie') in 4 of 40 rows (first: 4,"
-    " 14, 24). A tie is no choice, but it is information. Pass ties='drop' to leave them out "
-    "(counted), or ties='split' for two situations of half weight."
+    " 14, 24). A tie is no choice, but it is information. Pass `ties='drop'` to leave them out "
+    "(counted), or `ties='split'` for two situations of half weight."
 )
 def ties_undecided(folder):
     return of_pairs(pairs().assign(tie=[i % 10 == 4 for i in range(40)]))
@@ -614,7 +615,7 @@ def tie_unknown(folder):
 
 @refused(
     "The column that marks ties should be called 'tie'; got 'is_tie'. It would be overlooked."
-    " Rename it: frame.rename(columns={'is_tie': 'tie'})."
+    " Rename it: `frame.rename(columns={'is_tie': 'tie'})`."
 )
 def tie_by_another_name(folder):
     return of_pairs(pairs().assign(is_tie=False))
@@ -635,6 +636,222 @@ def tie_among_the_votes(folder):
 )
 def nothing_but_ties(folder):
     return of_pairs(pairs().assign(tie=True), ties="drop")
+
+
+# -- grades, ties and who was shown first ---------------------------------------------------------
+
+SEVEN = [i % 7 - 3 for i in range(40)]
+WORDS = ["worse", "alike", "better"]
+
+
+def graded(cells: dict[int, Any] | None = None, **columns: Any) -> pd.DataFrame:
+    frame = pairs().assign(grade=SEVEN, **columns)
+    return with_cells("grade", cells, frame) if cells else frame
+
+
+@refused(
+    "Column 'grade' should hold the grades -3, -2, -1, 0, 1, 2, 3; got 5 in 2 of 40 rows (first: "
+    "3, 30). Correct these rows, or give the whole scale in `grades=...`."
+)
+def grade_outside_the_scale(folder):
+    return of_pairs(graded({3: 5, 30: 5}), grade="grade", grades=[-3, -2, -1, 0, 1, 2, 3])
+
+
+@refused(
+    "Column 'verdict' should hold the grades 'worse', 'alike', 'better'; got 'beter' in 1 of 40 "
+    "rows (first: 4). Did you mean 'better'? Correct these rows, or give the whole scale in "
+    "`grades=...`."
+)
+def misspelt_grade(folder):
+    words = [WORDS[i % 3] for i in range(40)]
+    frame = with_cells("verdict", {4: "beter"}, pairs().assign(verdict=words))
+    return of_pairs(frame, grade="verdict", grades=WORDS)
+
+
+@refused(
+    "Grades in words (column 'verdict') should have an order; got 'alike', 'better', 'worse' in "
+    "40 rows. Pass `grades=[...]`, the least in favour of the chosen response first, or make the "
+    "column an ordered pandas.Categorical."
+)
+def grades_in_no_order(folder):
+    words = pd.Categorical([WORDS[i % 3] for i in range(40)])
+    return of_pairs(pairs().assign(verdict=words), grade="verdict")
+
+
+@refused(
+    "grades should rise in favour of the chosen response; got 3, 2, 1, 0, -1, -2, -3. Turn the "
+    "list around, or number the grades anew."
+)
+def grades_that_fall(folder):
+    return of_pairs(graded(), grade="grade", grades=[3, 2, 1, 0, -1, -2, -3])
+
+
+@refused(
+    "A scale should have as many grades for the one response as for the other; got -1, 0, 1, 2, "
+    "3. Grades that nobody gave belong to it, too. Name them all."
+)
+def one_sided_scale(folder):
+    return of_pairs(graded(), grade="grade", grades=[-1, 0, 1, 2, 3])
+
+
+@refused(
+    "A scale should have 2 to 20 grades, each once; got 3: 'worse', 'better', 'better'. Name the "
+    "grades of column 'grade' in `grades=...`."
+)
+def grade_named_twice(folder):
+    return of_pairs(graded(), grade="grade", grades=["worse", "better", "better"])
+
+
+@refused(
+    "A scale should have 2 to 20 grades, each once; got 201: -100, -99, -98, -97, -96, -95, -94, "
+    "-93 and 193 more. Name the grades of column 'slider' in `grades=...`."
+)
+def slider_as_grade(folder):
+    return of_pairs(pairs().assign(slider=range(-100, 100, 5)), grade="slider")
+
+
+@refused(
+    "Grades (column 'stars') should say on which side they are; got whole numbers from 1 to 5. "
+    "They may go from one response to the other, or say how much better the chosen one is. Pass "
+    "`grades=5` for 1 to 5 in its favour, or all grades from -5 to 5 as a list."
+)
+def grades_without_a_side(folder):
+    return of_pairs(pairs().assign(stars=[i % 5 + 1 for i in range(40)]), grade="stars")
+
+
+@refused(
+    "Column 'grade' should hold a grade in every row; got nothing in 2 of 40 rows (first: 0, 7). "
+    "No answer is not a tie. Fill these rows in or drop them."
+)
+def missing_grade(folder):
+    return of_pairs(graded({0: None, 7: np.nan}), grade="grade")
+
+
+@refused(
+    "Column 'grade' should hold grades as whole numbers or words; got 1.5 in 1 of 40 rows (first:"
+    " 2). A mean of several people's grades is a measurement. Give each their own row."
+)
+def mean_grade(folder):
+    return of_pairs(graded({2: 1.5}), grade="grade")
+
+
+@refused(
+    "Column 'good' should hold grades as whole numbers or words; got boolean values, such as "
+    "True, in 40 of 40 rows (first: 0, 1, 2). A grade says how much better one response is. Name "
+    "another column."
+)
+def flag_as_grade(folder):
+    return of_pairs(pairs().assign(good=True), grade="good")
+
+
+@refused(
+    "grades should come with the column that holds them; got 5 without a column. Name it: "
+    "`grade=...`."
+)
+def scale_without_grades(folder):
+    return of_pairs(graded(), grades=5)
+
+
+@refused(
+    "A tie (column 'tie') should have the grade in the middle, and no other row (column 'grade');"
+    " got no tie with the grade '0' in 6 of 40 rows (first: 3, 10, 17). One of the two is wrong. "
+    "Correct it, or drop column 'tie'."
+)
+def tie_and_grade_that_disagree(folder):
+    return of_pairs(graded(tie=False), grade="grade")
+
+
+@refused(
+    "A tie (column 'draw') should have the grade in the middle, and no other row (column "
+    "'grade'); got a tie with the grade '-1' in 1 of 40 rows (first: 2). One of the two is wrong."
+    " Correct it, or drop column 'draw'."
+)
+def tie_on_a_scale_without_a_middle(folder):
+    even = [grade or 1 for grade in SEVEN]
+    return of_pairs(
+        pairs().assign(grade=even, draw=[i == 2 for i in range(40)]), grade="grade", tie="draw"
+    )
+
+
+@refused(
+    "ties should be left out where ties are kept as answers (grade or tie); got `ties='drop'`. "
+    "Both cannot be. Drop one of the two."
+)
+def ties_kept_and_dropped(folder):
+    return of_pairs(pairs().assign(tie=False), tie="tie", ties="drop")
+
+
+@refused(
+    "response should be one of the answers that are there, such as Graded(answers=['+3', '+2', "
+    "'+1', '0', '-1', '-2', '-3']); got Graded(answers=['+2', '+1', '0', '-1', '-2']). Leave it "
+    "out, or name the columns of its answers."
+)
+def response_of_fewer_grades(folder):
+    return of_pairs(graded(), grade="grade", response=Graded(5))
+
+
+@refused(
+    "Column 'left' should say which response was shown first, 'chosen' or 'rejected' (or true for"
+    " the chosen one); got 'gpt-4' in 2 of 40 rows (first: 5, 6). It may name a model or a side "
+    "of the screen. Translate it."
+)
+def first_that_names_neither(folder):
+    frame = with_cells("left", {5: "gpt-4", 6: "llama"}, pairs().assign(left="chosen"))
+    return of_pairs(frame, first="left")
+
+
+@refused(
+    "Column 'left' should say which response was shown first, 'chosen' or 'rejected' (or true for"
+    " the chosen one); got nothing in 40 of 40 rows (first: 0, 1, 2). It may name a model or a "
+    "side of the screen. Translate it."
+)
+def first_known_nowhere(folder):
+    return of_pairs(pairs().assign(left=None), first="left")
+
+
+@refused(
+    "Rows of one pair (column 'task') should show the same two responses; got others in 32 of 40 "
+    "rows (first: 8, 9, 10). The column may number prompts. Name one that numbers pairs, or leave"
+    " pair out."
+)
+def prompts_as_pairs(folder):
+    return of_pairs(pairs().assign(task=[i % 8 for i in range(40)]), pair="task")
+
+
+@refused(
+    "Column 'pair' should say which pair a row belongs to; got nothing in 1 of 40 rows (first: "
+    "9). Without it the row cannot be placed. Fill these rows in or drop them."
+)
+def pair_without_id(folder):
+    return of_pairs(with_cells("pair", {9: None}, pairs().assign(pair=range(40))), pair="pair")
+
+
+@refused(
+    "A chooser should have one weight (column 'person'); got several for 'w3' in 1 of 40 rows "
+    "(first: 11). Weights of single choices are `weights=...`. Pass the column there, or correct "
+    "it."
+)
+def weights_that_vary_within_a_chooser(folder):
+    frame = pairs().assign(person=[2.0 if i == 11 else 1.0 for i in range(40)])
+    return of_pairs(frame, chooser="annotator", chooser_weights="person")
+
+
+@refused(
+    "Weights of choosers (column 'person') should come with the chooser's column; got no chooser."
+    " They say how often a person counts. Name `chooser=...`, or pass the column as `weights=...`"
+    " if it is about situations."
+)
+def weights_of_nobody(folder):
+    return of_pairs(pairs().assign(person=1.0), chooser_weights="person")
+
+
+@refused(
+    "The table should have the column 'grad' (grade); got 8 columns: 'prompt', 'chosen', "
+    "'rejected', 'reward_chosen', 'reward_rejected', 'annotator', 'region', 'grade'. Did you mean"
+    " 'grade'?"
+)
+def misspelt_column_of_grades(folder):
+    return of_pairs(graded(), grade="grad")
 
 
 # -- choosers and groups ----------------------------------------------------------------------
@@ -827,8 +1044,8 @@ def nothing_chosen(folder):
 
 @refused(
     "Each situation should have one chosen alternative (column 'taken'); got up to 3 in 1 of "
-    "4 situations (first: t0). They may be ties. Pass ties='drop' to leave them out "
-    "(counted), or ties='split' to share their weight."
+    "4 situations (first: t0). They may be ties. Pass `ties='drop'` to leave them out "
+    "(counted), or `ties='split'` to share their weight."
 )
 def several_chosen(folder):
     return of_long(with_cells("taken", {1: True, 2: True}, trips()))
@@ -862,7 +1079,7 @@ def only_one_alternative(folder):
 @refused(
     "An alternative ('mode') should occur once in a situation ('trip'); got it again in 1 of "
     "13 rows (first: 12). Rows may be doubled, or situations numbered anew for each chooser. "
-    "Make the situations' ids unique, or pass duplicates='drop' to keep the first."
+    "Make the situations' ids unique, or pass `duplicates='drop'` to keep the first."
 )
 def alternative_twice(folder):
     return of_long(pd.concat([trips(), trips().iloc[[7]]], ignore_index=True))
@@ -908,6 +1125,227 @@ def missing_cost(folder):
     return of_long(with_cells("cost", {8: None}, trips()))
 
 
+# -- rankings -------------------------------------------------------------------------------------
+
+
+def places(cells: dict[int, Any] | None = None, **columns: Any) -> pd.DataFrame:
+    frame = trips().drop(columns="taken").assign(place=[1, 2, 3] * 4, **columns)
+    return with_cells("place", cells, frame) if cells else frame
+
+
+def of_places(frame: pd.DataFrame, **call: Any) -> partial:
+    columns = {"situation": "trip", "alternative": "mode", "attributes": "cost", "rank": "place"}
+    return partial(Choices.from_long, frame, **(columns | call))
+
+
+def triples(**columns: Any) -> pd.DataFrame:
+    rewards = [[0.1 * i, 0.5, 1.0 - 0.3 * i] for i in range(4)]
+    return pd.DataFrame({"reward": rewards, "order": [[0, 1, 2]] * 4} | columns)
+
+
+def of_triples(frame: pd.DataFrame, **call: Any) -> partial:
+    return partial(Choices.from_rankings, frame, **({"order": "order"} | call))
+
+
+@refused(
+    "The ranks of a situation (column 'place') should count 1, 2, 3 without a gap; got a number "
+    "left out in 1 of 4 situations (first: t1). A row may be lost, or a rank mistyped. Correct "
+    "it, or leave the rank of what was not ranked empty."
+)
+def ranking_with_a_gap(folder):
+    return of_places(places({5: 4}))
+
+
+@refused(
+    "A situation should rank at least one alternative (column 'place'); got none in 1 of 4 "
+    "situations (first: t2). Nothing was answered there. Drop these situations."
+)
+def ranking_of_nothing(folder):
+    return of_places(places({6: None, 7: np.nan, 8: 0}))
+
+
+@refused(
+    "Ranks in column 'place' should be whole numbers from 1, the best; got 1.5 in 2 of 12 rows "
+    "(first: 0, 1). Those that tie share a rank. Number them anew, as pandas does with "
+    "`frame.rank(method='dense')`."
+)
+def ranks_in_between(folder):
+    return of_places(places({0: 1.5, 1: 1.5}))
+
+
+@refused(
+    "Ranks in column 'place' should be whole numbers from 1, the best; got -1 in 1 of 12 rows "
+    "(first: 3). Those that tie share a rank. Number them anew, as pandas does with "
+    "`frame.rank(method='dense')`."
+)
+def negative_rank(folder):
+    return of_places(places({3: -1}))
+
+
+@refused(
+    "Ranks in column 'place' should be whole numbers from 1, the best; got 'best' in 1 of 12 rows"
+    " (first: 0). Those that tie share a rank. Number them anew, as pandas does with "
+    "`frame.rank(method='dense')`."
+)
+def rank_in_words(folder):
+    return of_places(places({i: "best" if i == 0 else None for i in range(12)}))
+
+
+@refused(
+    "A ranked alternative (column 'place') should be available; got one that is not in 1 of 12 "
+    "rows (first: 6). One of the two is wrong. Correct it, or leave the rank empty."
+)
+def ranked_but_not_available(folder):
+    return of_places(with_cells("open", {6: False}, places()), available="open")
+
+
+@refused(
+    "A long table should have one column of answers, which alternative was chosen or how they "
+    "rank; got 'chosen', 'rank'. Name one: `chosen=...` or `rank=...`."
+)
+def chosen_and_ranked(folder):
+    return of_places(places(taken=[True, False, False] * 4), chosen="taken")
+
+
+@refused(
+    "A long table should have one column of answers, which alternative was chosen or how they "
+    "rank; got none. Name one: `chosen=...` or `rank=...`."
+)
+def long_table_without_answers(folder):
+    return of_places(places(), rank=None)
+
+
+@refused(
+    "ties should be left out where ranks tell who ties; got 'drop'. Equal ranks are answers. "
+    "Leave ties out."
+)
+def ties_of_rankings_dropped(folder):
+    return of_places(places(), ties="drop")
+
+
+@refused(
+    "Column 'score' should hold a finite number in every row; got missing values (NaN) in 1 of 12"
+    " rows (first: 4). Without a score an alternative has no place. Fill these rows in or drop "
+    "them."
+)
+def missing_score(folder):
+    frame = places(score=[50.0 if i != 4 else np.nan for i in range(12)])
+    return partial(
+        Choices.from_rankings, frame, "cost", situation="trip", alternative="mode", score="score"
+    )
+
+
+@refused(
+    "A ranking (column 'order') should name each alternative once; got one twice in 1 of 4 rows "
+    "(first: 2). Where two tie, they stand in a list of their own. Correct these rows or drop "
+    "them."
+)
+def alternative_ranked_twice(folder):
+    return of_triples(triples(order=[[0, 1, 2], [2, 1], [1, 0, 1], [0, [1, 2]]]))
+
+
+@refused(
+    "Column 'order' should name alternatives of its row, such as 0; got 3 in 1 of 4 rows (first: "
+    "1). Without names they are numbered from 0. Correct it, or give their names in "
+    "`alternatives=...`."
+)
+def places_counted_from_one(folder):
+    return of_triples(triples(order=[[0, 1, 2], [1, 2, 3], [1, 0], [0, 1]]))
+
+
+@refused(
+    "Column 'order' should name alternatives of its row, such as 'a'; got 'd' in 1 of 4 rows "
+    "(first: 3). Without names they are numbered from 0. Correct it, or give their names in "
+    "`alternatives=...`."
+)
+def alternative_that_was_not_there(folder):
+    frame = triples(name=[["a", "b", "c"]] * 4, order=[["a", "b"]] * 3 + [["a", "d"]])
+    return of_triples(frame, alternatives="name")
+
+
+@refused(
+    "Column 'name' should list each alternative once; got one again in 1 of 4 rows (first: 0). "
+    "Two responses may have the same text. Give them names of their own, or drop one."
+)
+def two_alternatives_of_one_name(folder):
+    frame = triples(name=[["a", "b", "a"]] + [["a", "b", "c"]] * 3)
+    return of_triples(
+        frame.assign(rank=[[1, 2, 3]] * 4), alternatives="name", rank="rank", order=None
+    )
+
+
+@refused(
+    "Lists of column 'rank' should have an entry for each alternative; got 2 of 3 in 1 of 4 rows "
+    "(first: 1). Something may be lost. Correct these rows or drop them."
+)
+def list_of_ranks_too_short(folder):
+    frame = triples(rank=[[1, 2, 3], [1, 2], [3, 2, 1], [2, 1, 3]])
+    return of_triples(frame, rank="rank", order=None)
+
+
+@refused(
+    "Column 'order' should hold a list in every row, one entry for each alternative; got '[0, 1, "
+    "2]' in 1 of 4 rows (first: 1). CSV cannot hold lists. Save them as JSONL or Parquet; or name"
+    " `situation=...` and `alternative=...` where each alternative has a row, endings of columns "
+    "in `alternatives=[...]` where it has columns."
+)
+def list_written_out_as_text(folder):
+    return of_triples(triples(order=[[0, 1, 2], "[0, 1, 2]", [1, 0], [0, 1]]))
+
+
+@refused(
+    "Rankings should have one kind of answer, order, rank, score or best (and worst); got "
+    "'order', 'score'. Name one column."
+)
+def order_and_score(folder):
+    return of_triples(triples(), score="order")
+
+
+@refused(
+    "worst should come with best; got it with order. Other answers know the last one themselves. "
+    "Leave worst out, or name best."
+)
+def worst_without_best(folder):
+    return of_triples(triples(), worst="order")
+
+
+@refused(
+    "The worst alternative (column 'bad') should be another than the best (column 'good'); got "
+    "one for both in 1 of 4 rows (first: 2). One of the two is wrong. Correct it, or drop these "
+    "rows."
+)
+def best_that_is_the_worst(folder):
+    frame = triples(good=[0, 1, 2, 0], bad=[1, 2, 2, 1])
+    return of_triples(frame, order=None, best="good", worst="bad")
+
+
+@refused(
+    "Column 'good' should name the best alternative in every row; got nothing in 1 of 4 rows "
+    "(first: 3). Nothing was answered there. Drop these rows."
+)
+def missing_best(folder):
+    return of_triples(
+        triples(good=pd.array([0, 1, 2, None], dtype="Int64")), order=None, best="good"
+    )
+
+
+@refused(
+    "A table with one row for each alternative should name situation, alternative, and rank or "
+    "score; got situation='trip', alternative=None and rank. Name them, or leave situation and "
+    "alternative out where a row is a ranking."
+)
+def situation_without_alternative(folder):
+    return partial(Choices.from_rankings, places(), "cost", situation="trip", rank="place")
+
+
+@refused(
+    "alternatives should name at least two endings of columns; got 'reward'. A list in one column"
+    " is named by a text."
+)
+def one_ending(folder):
+    return of_triples(triples(), alternatives=["reward"])
+
+
 # -- votes ------------------------------------------------------------------------------------
 
 
@@ -918,7 +1356,7 @@ def votes(**columns: Any) -> pd.DataFrame:
 
 @refused(
     "Column 'choice' should hold 'a', 'b', 'tie'; got 'B' in 1 of 3 rows (first: 1). Did you "
-    "mean 'b'? Name the votes in first=, second= and tie=, or translate them."
+    "mean 'b'? Name the votes in `first=...`, `second=...` and `tie=...`, or translate them."
 )
 def unknown_vote(folder):
     return partial(pairs_from_votes, votes(choice=["a", "B", "tie"]))
@@ -942,10 +1380,22 @@ def vote_column_without_its_other_half(folder):
 
 @refused(
     "Column 'choice' should hold 'left', 'right', 'tie'; got 'a' in 2 of 3 rows (first: 0, "
-    "1). Name the votes in first=, second= and tie=, or translate them."
+    "1). Name the votes in `first=...`, `second=...` and `tie=...`, or translate them."
 )
 def no_columns_in_twos(folder):
     return partial(pairs_from_votes, votes(), first="left", second="right")
+
+
+@refused(
+    "A table of votes should have columns in twos, ending in '_1' and '_2' or '_a' and '_b'; got "
+    "none among 'reward_left', 'reward_right', 'choice'. Give the endings in `endings=...`, or "
+    "rename the columns."
+)
+def codes_without_columns_in_twos(folder):
+    frame = votes(choice=[1, 2, 3]).rename(
+        columns={"reward_a": "reward_left", "reward_b": "reward_right"}
+    )
+    return partial(pairs_from_votes, frame, first=1, second=2, tie=3)
 
 
 @refused(
@@ -1084,7 +1534,7 @@ def rows_deep_in_json(folder):
 @refused(
     "The columns of pairs.csv should be separated by commas; got semicolons in the first "
     "line: 'reward_chosen;reward_rejected'. Spreadsheets of some countries write these. Save "
-    "it again, or read it with pandas.read_csv(..., sep=';')."
+    "it again, or read it with `pandas.read_csv(path, sep=';')`."
 )
 def semicolons(folder):
     return partial(

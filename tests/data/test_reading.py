@@ -133,6 +133,57 @@ def test_a_file_that_is_not_packed_as_its_name_says(tmp_path):
         read_pairs(tmp_path / "nowhere" / "p.csv")
 
 
+# -- files of answers -------------------------------------------------------------------------
+
+
+def test_files_of_graded_and_tied_pairs(tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "reward_chosen": rng.normal(size=20),
+            "reward_rejected": rng.normal(size=20),
+            "who": [f"w{i % 4}" for i in range(20)],
+            "person": [float(i % 4) for i in range(20)],
+            "grade": np.arange(20) % 5 - 2,
+            "draw": np.arange(20) % 5 == 2,
+            "first": ["chosen", "rejected"] * 10,
+            "pair": np.arange(20),
+        }
+    )
+    frame.to_csv(tmp_path / "pairs.csv", index=False)
+    call = {"chooser": "who", "chooser_weights": "person", "first": "first", "pair": "pair"}
+    for more in (
+        {"grade": "grade"},
+        {"grade": "grade", "grades": [-2, -1, 0, 1, 2]},
+        {"tie": "draw"},
+    ):
+        wanted = Choices.from_pairs(frame, **call, **more)
+        assert read_choices(tmp_path / "pairs.csv", **call, **more).content_hash() == (
+            wanted.content_hash()
+        )
+
+
+def test_files_of_rankings(tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "task": np.repeat([f"t{i}" for i in range(10)], 3),
+            "name": ["a", "b", "c"] * 10,
+            "place": np.concatenate([rng.permutation(3) + 1 for _ in range(10)]),
+            "reward": rng.normal(size=30).round(3),
+            "who": np.repeat(["ann", "ben"], 15),
+        }
+    )
+    frame.to_json(tmp_path / "ranks.jsonl", orient="records", lines=True)
+    call = {"situation": "task", "alternative": "name", "rank": "place", "chooser": "who"}
+    found = read_choices(tmp_path / "ranks.jsonl", **call)
+    assert found.content_hash() == Choices.from_rankings(frame, **call).content_hash()
+    with pytest.raises(InputError, match=r"got 'grade' beside rank.*\(In ranks.jsonl"):
+        read_choices(tmp_path / "ranks.jsonl", **call, grade="place")
+    with pytest.raises(InputError, match="one kind of answer"):
+        read_choices(tmp_path / "ranks.jsonl", situation="task", alternative="name")
+
+
 # -- votes ------------------------------------------------------------------------------------
 
 
@@ -194,6 +245,42 @@ def test_other_words_for_the_votes():
     want = pairs_from_votes(votes())
     pd.testing.assert_frame_equal(
         got.drop(columns="choice"), want.drop(columns="choice"), check_like=True
+    )
+
+
+@pytest.mark.parametrize(
+    "codes",
+    [
+        {"first": 1, "second": 2, "tie": 3},
+        {"first": 1.0, "second": 2.0, "tie": 3.0},
+        {"first": "A>B", "second": "B>A", "tie": ["A=B"]},
+        {"first": True, "second": False, "tie": "both"},
+    ],
+    ids=str,
+)
+def test_codes_of_votes_are_no_endings(codes):
+    ties = codes["tie"][0] if isinstance(codes["tie"], list) else codes["tie"]
+    code = {"a": codes["first"], "b": codes["second"], "tie": ties}
+    table = votes().assign(choice=votes()["choice"].map(code))
+    got = pairs_from_votes(table, **codes)
+    want = pairs_from_votes(votes())
+    pd.testing.assert_frame_equal(got.drop(columns="choice"), want.drop(columns="choice"))
+    other = table.rename(columns=lambda c: c.replace("_a", "_one").replace("_b", "_two"))
+    got = pairs_from_votes(other, **codes, endings=("one", "two"))
+    pd.testing.assert_frame_equal(got.drop(columns="choice"), want.drop(columns="choice"))
+
+
+def test_ties_of_votes_are_answers_on_request():
+    table = votes()
+    choices = Choices.from_pairs(pairs_from_votes(table), "annotator", tie="tie")
+    counts = table["choice"].value_counts()
+    decided = int(counts["a"] + counts["b"])
+    assert choices.answer_counts() == {"first": decided, "tie": int(counts["tie"]), "second": 0}
+    first = Choices.from_pairs(
+        pairs_from_votes(table).assign(first=table["choice"] != "b"), first="first", ties="drop"
+    )
+    np.testing.assert_array_equal(
+        first.shown_first, np.where(table["choice"][table["choice"] != "tie"] == "a", 1, -1)
     )
 
 

@@ -8,11 +8,11 @@ be told beside utilities are a few numbers that all choosers share (cut points, 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from prefstrength.choice.arrays import Array, Library
 
-__all__ = ["PairResponse", "Response", "Shared"]
+__all__ = ["PairResponse", "Response", "SetResponse", "Shared"]
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,13 @@ class Shared:
     meaning: str
 
 
-class Response(ABC):
+class Response:
     """The kind of answer that was observed; use one of the leaves."""
 
-    #: Answers in the order of their codes, in words.
-    answers: tuple[str, ...]
+    #: Answers in the order of their codes, in words; none where the answer is the alternatives.
+    answers: tuple[str, ...] = ()
+    #: Which array of :class:`prefstrength.Choices` holds them: chosen, answer or ranks.
+    answers_in: ClassVar[str]
 
     @property
     def name(self) -> str:
@@ -57,13 +59,34 @@ class Response(ABC):
         """Numbers that all choosers share."""
         return ()
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What it was made with, as JSON: ``type(response)(**settings)`` is the same again."""
+        return {}
 
-class PairResponse(Response):
+    def __eq__(self, other: object) -> bool:
+        return (
+            type(self) is type(other)
+            and isinstance(other, Response)
+            and self.settings == other.settings
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.name, repr(self.settings)))
+
+    def __repr__(self) -> str:
+        given = ", ".join(f"{name}={value!r}" for name, value in self.settings.items())
+        return f"{self.name}({given})"
+
+
+class PairResponse(Response, ABC):
     r"""A response to two alternatives that hangs on the difference v of their utilities alone.
 
     Swapping the two turns v into -v and the answers around: the answer with code k becomes the one
     with code ``len(answers) - 1 - k``.
     """
+
+    answers_in = "answer"
 
     @abstractmethod
     def log_probabilities(
@@ -83,4 +106,30 @@ class PairResponse(Response):
         -------
         tuple of Array
             In the order of :attr:`answers`, the most in favour of the first alternative first.
+        """
+
+
+class SetResponse(Response, ABC):
+    """A response to any number of alternatives, of which the answer names one or puts in order."""
+
+    @abstractmethod
+    def log_likelihood(
+        self, lib: Library, utilities: Array, answers: Array, shared: Mapping[str, Any]
+    ) -> Array:
+        """Log probability of the answers that were observed.
+
+        Parameters
+        ----------
+        lib : Library
+        utilities : Array, shape (..., situation, alternative)
+            In natural-log units; -inf where an alternative is not available.
+        answers : array of int
+            The array that :attr:`answers_in` names.
+        shared : mapping
+            Values of :attr:`shared` by name.
+
+        Returns
+        -------
+        Array, shape (..., situation)
+            ``-inf`` for an answer with an alternative that is not available.
         """

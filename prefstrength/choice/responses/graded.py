@@ -54,9 +54,16 @@ class Graded(PairResponse):
     def shared(self) -> tuple[Shared, ...]:
         """Distances between neighbouring cut points above 0, so that they are in order."""
         return tuple(
-            Shared(f"cut_{k}", "HalfNormal", (2.0,), 0.0, f"distance of cut point {k} from the last")
+            Shared(
+                f"cut_{k}", "HalfNormal", (2.0,), 0.0, f"distance of cut point {k} from the last"
+            )
             for k in range(1, 1 + (len(self.answers) - 1) // 2)
         )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The grades."""
+        return {"answers": list(self.answers)}
 
     def cuts(self, shared: Mapping[str, Any]) -> list[Any]:
         """Cut points in rising order, ``len(answers) - 1`` of them."""

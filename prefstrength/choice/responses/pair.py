@@ -19,6 +19,7 @@ class Pair(PairResponse):
     """
 
     answers = ("first", "second")
+    answers_in = "chosen"
 
     def log_probabilities(
         self, lib: Library, v: Array, shared: Mapping[str, Any]

@@ -24,6 +24,13 @@ class Ties(PairResponse):
     ----------
     .. [1] R. R. Davidson (1970), On extending the Bradley-Terry model to accommodate ties in paired
        comparison experiments, JASA 65(329).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from prefstrength.choice.arrays import NUMPY
+    >>> np.exp(Ties().log_probabilities(NUMPY, np.array(0.0), {"tie": 2.0})).round(2).tolist()
+    [0.25, 0.5, 0.25]
     """
 
     answers = ("first", "tie", "second")
@@ -54,9 +61,19 @@ class RaoKupper(Graded):
 
     References
     ----------
-    .. [1] P. V. Rao, L. L. Kupper (1967), Ties in paired-comparison experiments: a generalization of
-       the Bradley-Terry model, JASA 62(317).
+    .. [1] P. V. Rao, L. L. Kupper (1967), Ties in paired-comparison experiments: a generalization
+       of the Bradley-Terry model, JASA 62(317).
+
+    Examples
+    --------
+    >>> RaoKupper().answers
+    ('first', 'tie', 'second')
     """
 
     def __init__(self) -> None:
         super().__init__(("first", "tie", "second"))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}

@@ -109,6 +109,66 @@ Ties = Annotated[
         rich_help_panel=_DATA,
     ),
 ]
+Grade = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="Column that says how much better the chosen response is: whole numbers that rise in "
+        "its favour (-3 to 3), or words in the order of --grades. The middle of an odd number of "
+        "grades is a tie.",
+        rich_help_panel=_DATA,
+    ),
+]
+Grades = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B,...",
+        help="All grades in order, the least in favour of the chosen response first, separated by "
+        "commas; a number L alone stands for 1 to L.",
+        rich_help_panel=_DATA,
+    ),
+]
+Tie = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="Column of ties (true or false) that are to be answers of their own.",
+        rich_help_panel=_DATA,
+    ),
+]
+First = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="Column that says which response was shown first, chosen or rejected.",
+        rich_help_panel=_DATA,
+    ),
+]
+Rank = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="Column of ranks, 1 for the best, of a file of rankings with one row for each "
+        "response and its reward in a column reward; with --situation and --alternative.",
+        rich_help_panel=_DATA,
+    ),
+]
+Situation = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="With --rank: which ranking a row belongs to.",
+        rich_help_panel=_DATA,
+    ),
+]
+Alternative = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="With --rank: which response a row describes.",
+        rich_help_panel=_DATA,
+    ),
+]
 Identical = Annotated[
     Literal["raise", "drop"],
     typer.Option(help="Pairs of identical responses.", rich_help_panel=_DATA),

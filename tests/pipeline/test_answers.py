@@ -1,0 +1,173 @@
+"""Grades, ties, rankings and who was shown first on the command line."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import prefstrength as ps
+from prefstrength import pipeline
+from prefstrength.pipeline.cli import app
+
+N = 60
+
+
+def call(*arguments: object) -> Any:
+    return CliRunner().invoke(
+        app, [str(argument) for argument in arguments], env={"COLUMNS": "200"}
+    )
+
+
+@pytest.fixture
+def frame() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    grade = np.arange(N) % 5 - 2
+    return pd.DataFrame(
+        {
+            "reward_chosen": rng.normal(size=N).round(4),
+            "reward_rejected": rng.normal(size=N).round(4),
+            "annotator": [f"w{i % 6}" for i in range(N)],
+            "grade": grade,
+            "verdict": np.array(["far worse", "worse", "alike", "better", "far better"])[grade + 2],
+            "draw": grade == 0,
+            "left": ["chosen", "rejected", None] * 20,
+        }
+    )
+
+
+@pytest.fixture
+def pairs(frame: pd.DataFrame, tmp_path: Path) -> Path:
+    frame.to_csv(tmp_path / "pairs.csv", index=False)
+    return tmp_path / "pairs.csv"
+
+
+@pytest.mark.parametrize(
+    ("options", "keywords"),
+    [
+        (("--grade", "grade"), {"grade": "grade"}),
+        (("--grade", "grade", "--grades", "-2,-1,0,1,2"), {"grade": "grade"}),
+        (
+            ("--grade", "verdict", "--grades", "far worse, worse, alike, better, far better"),
+            {
+                "grade": "verdict",
+                "grades": ["far worse", "worse", "alike", "better", "far better"],
+            },
+        ),
+        (("--tie", "draw", "--first", "left"), {"tie": "draw", "first": "left"}),
+    ],
+    ids=["signs", "scale", "words", "ties"],
+)
+def test_pairs_keep_their_answers(frame, pairs, tmp_path, options, keywords):
+    out = tmp_path / "out"
+    done = call("score", pairs, "--out", out, "--chooser", "annotator", *options)
+    assert done.exit_code == 0, done.output
+    wanted = ps.Choices.from_pairs(frame, "annotator", **keywords)
+    found = pipeline.choices(out)
+    assert found.response == wanted.response
+    np.testing.assert_array_equal(found.answer, wanted.answer)
+    if "first" in keywords:
+        np.testing.assert_array_equal(found.shown_first, wanted.shown_first)
+    about = json.loads((out / "choices.json").read_text())
+    assert about["answers"] == wanted.answer_counts()
+    x = wanted.differences("reward") * np.where(wanted.chosen == 0, 1, -1)
+    decided = 2 * wanted.answer != len(wanted.response.answers) - 1
+    assert about["reward"]["agreement"] == pytest.approx((x[decided] > 0).mean())
+    kept = call("score", pairs, "--out", out, "--chooser", "annotator", *options)
+    assert kept.exit_code == 0
+    assert "kept from before" in kept.output
+
+
+def test_a_scale_as_a_number(frame, tmp_path):
+    path = tmp_path / "stars.csv"
+    frame.assign(grade=frame["grade"] + 3).to_csv(path, index=False)
+    refused = call("score", path, "--out", tmp_path / "out", "--grade", "grade")
+    assert refused.exit_code == 2
+    assert "should say on which side they are" in refused.output
+    done = call("score", path, "--out", tmp_path / "out", "--grade", "grade", "--grades", "5")
+    assert done.exit_code == 0, done.output
+    assert pipeline.choices(tmp_path / "out").response.answers == ("5", "4", "3", "2", "1")
+
+
+def test_settings_without_answers_stay_what_they_were(pairs, tmp_path):
+    call("score", pairs, "--out", tmp_path / "out", "--chooser", "annotator")
+    (record,) = (tmp_path / "out").rglob("score.json")
+    names = set(json.loads(record.read_text())["settings"])
+    assert names == {
+        "pairs", "reward", "seed", "chooser", "groups", "attributes", "weights", "ties",
+        "identical", "duplicates",
+    }  # fmt: skip
+    assert "answers" not in json.loads((tmp_path / "out" / "choices.json").read_text())
+
+
+@pytest.fixture
+def rankings(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(1)
+    frame = pd.DataFrame(
+        {
+            "task": np.repeat([f"t{i}" for i in range(30)], 3),
+            "model": ["a", "b", "c"] * 30,
+            "place": np.concatenate([rng.permutation(3) + 1 for _ in range(30)]),
+            "reward": rng.normal(0, 5, 90).round(3),
+            "annotator": np.repeat([f"w{i % 6}" for i in range(30)], 3),
+        }
+    )
+    frame.to_json(tmp_path / "ranks.jsonl", orient="records", lines=True)
+    return tmp_path / "ranks.jsonl"
+
+
+LAYOUT = ("--rank", "place", "--situation", "task", "--alternative", "model")
+
+
+def test_rankings_keep_their_ranks(rankings, tmp_path):
+    out = tmp_path / "out"
+    done = call("score", rankings, "--out", out, "--chooser", "annotator", *LAYOUT)
+    assert done.exit_code == 0, done.output
+    assert "Ranking (all places: 30, some places: 0, with ties: 0)" in done.output
+    found = pipeline.choices(out)
+    frame = pd.read_json(rankings, lines=True)
+    wanted = ps.Choices.from_rankings(
+        frame, situation="task", alternative="model", rank="place", chooser="annotator"
+    )
+    np.testing.assert_array_equal(found.ranks, wanted.ranks)
+    value = wanted.values[:, :, 0]
+    x = value[:, [0, 0, 1]] - value[:, [1, 2, 2]]
+    unit = np.sqrt((x**2).mean())
+    np.testing.assert_allclose(found.values, wanted.values / unit, rtol=1e-12)
+    about = json.loads((out / "choices.json").read_text())["reward"]
+    assert about["unit"] == pytest.approx(unit)
+    pairs = wanted.as_pairs(reduce=True).differences("reward")
+    assert about["agreement"] == pytest.approx((pairs > 0).mean())
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ((*LAYOUT, "--reward", "text"), "should bring the rewards of their responses"),
+        ((*LAYOUT, "--tie", "place"), "got 'tie' beside rank"),
+        (("--rank", "place"), "where each alternative has a row"),
+    ],
+)
+def test_rankings_that_cannot_be_read(rankings, tmp_path, options, said):
+    refused = call("score", rankings, "--out", tmp_path / "out", *options)
+    assert refused.exit_code == 2
+    assert said in refused.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_training_says_that_it_would_overlook_answers(frame, tmp_path):
+    pytest.importorskip("trl")
+    texts = frame.assign(
+        prompt="what", chosen=[f"a{i}" for i in range(N)], rejected=[f"b{i}" for i in range(N)]
+    )
+    texts.to_csv(tmp_path / "texts.csv", index=False)
+    refused = call(
+        "run", tmp_path / "texts.csv", "--out", tmp_path / "out", "--grade", "grade",
+        "--model", "someone/model",
+    )  # fmt: skip
+    assert refused.exit_code == 2
+    assert "which one was chosen; got --grade, which it would overlook" in refused.output
+    assert not (tmp_path / "out").exists()
