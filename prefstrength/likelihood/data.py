@@ -52,7 +52,7 @@ class LikelihoodData:
         unit = choices.chooser if choices.chooser is not None else np.arange(choices.n_situations)
         units = choices.n_choosers if panel else choices.n_situations
         shown_first, own = choices.shown_first, choices.chooser_weights
-        answers = next(a for a in (choices.ranks, choices.answer, choices.chosen) if a is not None)
+        answers = getattr(choices, choices.response.answers_in)
         return cls(
             values=np.asarray(choices.values)[:, :, columns],
             chosen=np.asarray(choices.chosen),
