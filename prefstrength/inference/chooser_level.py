@@ -16,7 +16,7 @@ from prefstrength.likelihood.strength import StrengthLikelihood
 __all__ = ["chooser_level"]
 
 # Posterior draws over which choosers' conditionals are averaged; fewer where each costs tables.
-_DRAWS, _DEAR = 200, 60
+_DRAWS, _DEAR = 120, 60
 # Draws of choosers on quadrature nodes.
 _SAMPLES = 400
 
@@ -44,7 +44,7 @@ def chooser_level(
     name = population.first
     blends, shared = blends_of(population, name, draws), shared_of(population, draws)
     if likelihood.separable:
-        found = chooser_posteriors(likelihood, blends, shared)
+        found = chooser_posteriors(likelihood, blends, shared, rng)
     else:
         found = shared_draw_posteriors(likelihood, blends, shared, *data.shares_of_cells(), rng)
     out: dict[str, Any] = {

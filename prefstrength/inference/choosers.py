@@ -19,8 +19,8 @@ __all__ = ["ChooserPosterior", "chooser_posteriors", "shared_draw_posteriors"]
 
 #: Quantiles kept of every chooser.
 QUANTILES = 200
-# Nodes of a mixing distribution: its middle, in steps that a chooser's likelihood may narrow.
-_Z = np.arange(-7.0, 7.2, 0.2)
+# How far nodes of a mixing distribution reach, in its sds, and their widest and narrowest step.
+_REACH, _STEP, _FINEST = 7.0, 0.4, 0.02
 _POINTS = 8
 _BLOCK = 20_000_000
 
@@ -42,7 +42,10 @@ class ChooserPosterior:
 
 
 def chooser_posteriors(
-    likelihood: StrengthLikelihood, blends: Sequence[Blend], shared: Shared
+    likelihood: StrengthLikelihood,
+    blends: Sequence[Blend],
+    shared: Shared,
+    rng: np.random.Generator,
 ) -> ChooserPosterior:
     """Posterior of every chooser, averaged over the given draws.
 
@@ -60,11 +63,19 @@ def chooser_posteriors(
     kind = np.zeros((parts, units))
     for c, blend in enumerate(blends):
         rows = np.flatnonzero(likelihood.cell == c)
-        block = max(1, _BLOCK // (blend.size * len(_Z) * parts))
-        for start in range(0, len(rows), block):
-            some = rows[start : start + block]
+        # Those of whom most is known ask for the finest nodes.
+        rows = rows[np.argsort(likelihood.information[rows])]
+        start = 0
+        while start < len(rows):
+            step = _step(blend, likelihood, float(likelihood.information[rows[start]]) * 2 + 1)
+            nodes = blend.size * (2 * _REACH / step) * parts
+            stop = start + max(1, int(_BLOCK / nodes))
+            most = float(likelihood.information[rows[start]]) * 2 + 1
+            known = np.searchsorted(likelihood.information[rows], most, side="right")
+            some = rows[start : min(stop, max(int(known), start + 1))]
             own = likelihood.unit[some]
-            quantiles[:, own], kind[:, own] = _of_rows(likelihood, some, blend, shared)
+            quantiles[:, own], kind[:, own] = _of_rows(likelihood, some, blend, shared, step, rng)
+            start += len(some)
     return ChooserPosterior(quantiles, kind)
 
 
@@ -89,7 +100,7 @@ def shared_draw_posteriors(
         at = np.array([m])
         values = {name: float(np.broadcast_to(v, points)[m]) for name, v in shared.items()}
         tables, here = likelihood.tables(values), [blend.take(at) for blend in blends]
-        z = _Z if any(part is not None for part in here[0].parts) else np.zeros(1)
+        z = np.arange(-_REACH, _REACH, _step(blends[0], likelihood, float(likelihood.of_unit.max())))
         log = np.full((parts, likelihood.units, len(z)), -np.inf)
         strength = np.zeros((parts, len(here), len(z)))
         for k in range(parts):
@@ -118,9 +129,26 @@ def shared_draw_posteriors(
     return ChooserPosterior(drawn, kind)
 
 
+def _step(blend: Blend, likelihood: StrengthLikelihood, information: float) -> float:
+    """Step in z at which a chooser of that information is resolved."""
+    widths = [
+        float(np.quantile(part.spread_in(likelihood.grid), 0.9))
+        for part in blend.parts
+        if part is not None
+    ]
+    wanted = 0.8 / np.sqrt(1 + information * max(widths, default=0.0) ** 2)
+    return float(np.clip(wanted, _FINEST, _STEP))
+
+
 def _of_rows(
-    likelihood: StrengthLikelihood, rows: np.ndarray, blend: Blend, shared: Shared
+    likelihood: StrengthLikelihood,
+    rows: np.ndarray,
+    blend: Blend,
+    shared: Shared,
+    step: float,
+    rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
+    z = np.arange(-_REACH, _REACH + step / 2, step)
     atoms, weights, kinds = [], [], []
     for which, values in runs(shared, blend.size):
         tables = likelihood.tables(values)
@@ -132,7 +160,7 @@ def _of_rows(
                 strength = np.zeros((here.size, 1))
                 log = np.broadcast_to(log_zero[:, None, None], (len(rows), here.size, 1))
             else:
-                strength, log_weight = _nodes(part)
+                strength, log_weight = _nodes(part, z, step * (rng.random(here.size) - 0.5))
                 place = likelihood.grid.position(strength).ravel()
                 log = tables.log[rows] @ interpolation(place, tables.log.shape[1], _POINTS)
                 log = log.reshape(len(rows), *strength.shape) + log_weight
@@ -154,8 +182,9 @@ def _of_rows(
     return strength[np.minimum(place, len(strength) - 1)], kind
 
 
-def _nodes(laws: Laws) -> tuple[np.ndarray, np.ndarray]:
-    """Strengths (law, node) and their log weights (node,)."""
+def _nodes(laws: Laws, z: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Strengths (law, node) and their log weights, at draws z moved a little for each law."""
     if laws.dispersion is None:
         return laws.location[:, None], np.zeros(1)
-    return laws.at(_Z), -(_Z**2) / 2
+    own = z + shift[:, None]
+    return laws.at_own(own), -(own**2) / 2

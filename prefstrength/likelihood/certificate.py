@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from scipy import special
 
+from prefstrength.choice.arrays import NUMPY
 from prefstrength.likelihood.data import LikelihoodData
-from prefstrength.likelihood.laws import Blend
+from prefstrength.likelihood.laws import Blend, Laws
 from prefstrength.likelihood.sources import Reading, SituationSource
 from prefstrength.likelihood.strength import Shared, StrengthLikelihood
 
@@ -21,7 +22,7 @@ __all__ = ["certified_error", "exact_units", "telling_units"]
 _COARSE = np.arange(-40.0, 40.25, 0.25)
 _REACHES = 40.0
 # Evaluations of a choice that a certificate may cost, and the fewest units it looks at.
-_BUDGET, _FEWEST = 4e6, 8
+_BUDGET, _FEWEST = 3e6, 8
 _SPECIAL = 3
 
 
@@ -60,7 +61,7 @@ def telling_units(data: LikelihoodData, points: int, seed: int = 0) -> tuple[np.
     orders = [np.argsort(order)[::-1][:_SPECIAL] for order in (sizes, largest)]
     first = np.unique(np.concatenate([*orders, np.argsort(largest)[:_SPECIAL]]))
     typical = max(1.0, float(np.median(sizes)))
-    count = int(np.clip(_BUDGET / (points * 800 * typical) - len(first), _FEWEST, 48))
+    count = int(np.clip(_BUDGET / (points * 800 * typical) - len(first), _FEWEST, 32))
     rest = np.setdiff1d(np.arange(data.units), first)
     rng = np.random.default_rng(seed)
     return np.r_[first, rng.choice(rest, min(count, len(rest)), replace=False)], len(first)
@@ -98,65 +99,73 @@ def exact_units(
     units: np.ndarray,
 ) -> np.ndarray:
     """Log marginal likelihood of units, directly (point, unit)."""
-    out = np.empty((blends[0].size, len(units)))
-    for m in range(blends[0].size):
-        values = {name: float(np.broadcast_to(v, blends[0].size)[m]) for name, v in shared.items()}
-        here = [blend.take(np.array([m])) for blend in blends]
-        for u, unit in enumerate(units):
-            mine = np.flatnonzero(data.unit == unit)
-            own = _Unit(data, reading, mine, values)
-            parts = [_part(own, here, k) for k in range(len(here[0].parts))]
-            out[m, u] = special.logsumexp(np.array(parts) + here[0].log_share[:, 0])
+    points = blends[0].size
+    values = {name: np.broadcast_to(value, points) for name, value in shared.items()}
+    out = np.empty((points, len(units)))
+    for u, unit in enumerate(units):
+        own = _Unit(data, reading, np.flatnonzero(data.unit == unit))
+        parts = [own.integrated([b.parts[k] for b in blends], values) for k in range(len(blends[0].parts))]
+        out[:, u] = special.logsumexp(np.array(parts) + blends[0].log_share, axis=0)
     return out
 
 
-def _part(own: "_Unit", blends: Sequence[Blend], k: int) -> float:
-    laws = [blend.parts[k] for blend in blends]
-    if laws[0] is None:
-        return float(own.log(np.zeros((len(laws), 1)))[0])
-    if laws[0].dispersion is None:
-        return float(own.log(np.stack([law.location for law in laws]))[0])
-
-    def log_integrand(z: np.ndarray) -> np.ndarray:
-        return own.log(np.stack([law.at(z)[0] for law in laws])) - z**2 / 2  # type: ignore[union-attr]
-
-    values = log_integrand(_COARSE)
-    there = _COARSE[values > values.max() - _REACHES]
-    near = np.flatnonzero(values > values.max() - 10.0)
-    around = values[max(near[0] - 1, 0) : near[-1] + 2]
-    curved = -np.diff(around, 2).min(initial=0.0) / 0.25**2
-    step = min(0.05, 0.3 / np.sqrt(max(curved, 1.0)))
-    z = np.arange(there[0] - 0.25, there[-1] + 0.25, step)
-    return float(special.logsumexp(log_integrand(z)) + np.log(step / np.sqrt(2 * np.pi)))
-
-
 class _Unit:
-    """One unit's choices, at strengths in every cell."""
+    """One unit's choices, evaluated one by one."""
 
-    def __init__(
-        self, data: LikelihoodData, reading: Reading, mine: np.ndarray, shared: Mapping[str, Any]
-    ) -> None:
-        self.cells = data.cell[mine]
+    def __init__(self, data: LikelihoodData, reading: Reading, mine: np.ndarray) -> None:
+        self.cells, self.truth = data.cell[mine], data.truth
+        self.difference = data.differences()[mine] if data.truth is not None else np.zeros(0)
         self.weight = data.weight[mine] if data.panel else np.ones(len(mine))
-        self.data, self.shared, self.mine = data, shared, mine
         self.source = SituationSource(
             data.values[mine][:, :, 0], data.values[mine][:, :, 1:], data.available[mine],
             data.answers[mine], data.shown_first[mine], self.weight, np.arange(len(mine)),
             len(mine), reading, data.scales[0],
         )  # fmt: skip
 
-    def log(self, strength: np.ndarray) -> np.ndarray:
-        """Log probability of all of the unit's choices at strengths (cell, point)."""
+    def integrated(self, laws: Sequence[Laws | None], shared: Shared) -> np.ndarray:
+        """Log-likelihood averaged over mixing distributions, one for each cell (point,)."""
+        points = next((law.size for law in laws if law is not None), 1)
+        if laws[0] is None or laws[0].dispersion is None:
+            alone = np.stack([np.zeros(points) if x is None else x.location for x in laws])
+            return self._log(alone[:, :, None], shared)[:, 0]
+
+        def log_integrand(z: np.ndarray) -> np.ndarray:
+            strength = np.stack([law.at(z) for law in laws if law is not None])
+            return self._log(strength, shared) - z**2 / 2
+
+        values = log_integrand(_COARSE)
+        there = (values > values.max(axis=1, keepdims=True) - _REACHES).any(axis=0)
+        ends = _COARSE[there][[0, -1]]
+        # The second difference where the integrand lies says how narrow it is.
+        curved = -np.diff(values, 2, axis=1) / 0.25**2
+        near = (values > values.max(axis=1, keepdims=True) - 10.0)[:, 1:-1]
+        most = float(np.where(near, curved, 0.0).max(initial=1.0))
+        step = min(0.1, 0.4 / np.sqrt(most))
+        z = np.arange(ends[0] - 0.25, ends[1] + 0.25, step)
+        return np.asarray(
+            special.logsumexp(log_integrand(z), axis=1) + np.log(step / np.sqrt(2 * np.pi))
+        )
+
+    def _log(self, strength: np.ndarray, shared: Shared) -> np.ndarray:
+        """Log probability of all choices at strengths (cell, point, node), (point, node)."""
+        out = np.zeros(strength.shape[1:])
+        if not shared:
+            return self._at(strength.reshape(len(strength), -1), {}).reshape(out.shape)
+        for m in range(len(out)):
+            out[m] = self._at(strength[:, m], {name: float(v[m]) for name, v in shared.items()})
+        return out
+
+    def _at(self, strength: np.ndarray, shared: Mapping[str, Any]) -> np.ndarray:
+        """The same at strengths (cell, node), (node,)."""
         total = np.zeros(strength.shape[1])
         for c in np.unique(self.cells):
             rows = np.flatnonzero(self.cells == c)
-            if self.data.truth is not None:
-                at = self.mine[rows]
-                x = self.data.differences()[at]
-                each = self.data.truth.log_probability(x, self.data.cell[at], strength[c])
+            if self.truth is not None:
+                each = self.truth.log_probability(
+                    self.difference[rows], self.cells[rows], strength[c]
+                ).T
             else:
-                each = self.source(strength[c], self.shared, rows)
-            total += self.weight[rows] @ each if self.data.truth is not None else each.sum(axis=0)
+                with np.errstate(divide="ignore"):
+                    each = self.source.log_probability(NUMPY, strength[c], shared, rows)
+            total += each @ self.weight[rows]
         return total
-
-

@@ -169,7 +169,7 @@ class StrengthLikelihood:
     # -- choosers in several cells -----------------------------------------------------------------
 
     @cached_property
-    def _of_unit(self) -> np.ndarray:
+    def of_unit(self) -> np.ndarray:
         """Information of every unit, of its rows together."""
         return np.bincount(self.unit, self.information, self.units)
 
@@ -188,7 +188,7 @@ class StrengthLikelihood:
         out = np.empty((laws[0].size, self.units))
         most = np.max([law.spread_in(self.grid) for law in laws], axis=0)
         for m in range(laws[0].size):
-            step = min(0.5, 0.8 / np.sqrt(1 + self._of_unit.max() * most[m] ** 2))
+            step = min(0.5, 0.8 / np.sqrt(1 + self.of_unit.max() * most[m] ** 2))
             step = max(step, 2 * _REACH / _MOST_NODES)
             z = np.arange(-_REACH, _REACH + step / 2, step)
             total = np.zeros((self.units, len(z)))
