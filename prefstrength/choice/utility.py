@@ -77,7 +77,9 @@ class Spline(Utility):
     @property
     def shared(self) -> tuple[Shared, ...]:
         return tuple(
-            Shared(f"slope_{k}", "Normal", (0.0, 0.5), 0.0, f"log slope of stretch {k} over the first")
+            Shared(
+                f"slope_{k}", "Normal", (0.0, 0.5), 0.0, f"log slope of stretch {k} over the first"
+            )
             for k in range(2, len(self.knots))
         )
 
@@ -93,8 +95,10 @@ class Spline(Utility):
             at = (size - low) / width
             at = xp.where(at > 1, 1.0, xp.where(at < 0, 0.0, at))
             # Cubic Hermite polynomial of the stretch, constant before and after it.
-            out = out + rise * at**2 * (3 - 2 * at) + width * (
-                slope[k] * at * (1 - at) ** 2 - slope[k + 1] * at**2 * (1 - at)
+            out = (
+                out
+                + rise * at**2 * (3 - 2 * at)
+                + width * (slope[k] * at * (1 - at) ** 2 - slope[k + 1] * at**2 * (1 - at))
             )
             height = height + rise
             if high == 1.0:

@@ -100,7 +100,9 @@ def shared_draw_posteriors(
         at = np.array([m])
         values = {name: float(np.broadcast_to(v, points)[m]) for name, v in shared.items()}
         tables, here = likelihood.tables(values), [blend.take(at) for blend in blends]
-        z = np.arange(-_REACH, _REACH, _step(blends[0], likelihood, float(likelihood.of_unit.max())))
+        z = np.arange(
+            -_REACH, _REACH, _step(blends[0], likelihood, float(likelihood.of_unit.max()))
+        )
         log = np.full((parts, likelihood.units, len(z)), -np.inf)
         strength = np.zeros((parts, len(here), len(z)))
         for k in range(parts):
@@ -123,7 +125,9 @@ def shared_draw_posteriors(
         weight /= weight.sum(axis=(0, 2), keepdims=True)
         kind += weight.sum(axis=2) / points
         flat = np.cumsum(weight.transpose(1, 0, 2).reshape(likelihood.units, -1), axis=1)
-        pick = (flat < rng.random(likelihood.units)[:, None]).sum(axis=1).clip(max=flat.shape[1] - 1)
+        pick = (
+            (flat < rng.random(likelihood.units)[:, None]).sum(axis=1).clip(max=flat.shape[1] - 1)
+        )
         own = strength[pick[unit] // len(z), cell, pick[unit] % len(z)]
         drawn[m] = np.bincount(unit, own * share, likelihood.units)
     return ChooserPosterior(drawn, kind)

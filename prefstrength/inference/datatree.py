@@ -12,12 +12,7 @@ from prefstrength.inference.chooser_level import chooser_level
 from prefstrength.inference.named_draws import flat_draws
 from prefstrength.inference.pointwise import pointwise
 from prefstrength.inference.population import Population
-from prefstrength.inference.predictive import (
-    agreement,
-    observed_answers,
-    predict_agreement,
-    shown_situations,
-)
+from prefstrength.inference.predictive import agreement, shown_situations, simulate_answers
 from prefstrength.inference.prior_draws import prior_draws
 from prefstrength.inference.sampled import Sampled
 from prefstrength.likelihood.compressed import CompressedData
@@ -74,13 +69,14 @@ def assemble(
         )
     shown = shown_situations(shown_data, rng)
     situations = [labels[i] for i in shown]
-    observed = agreement(shown_data, shown, observed_answers(shown_data, shown))
+    observed = agreement(shown_data, shown, shown_data.answers[shown])
     groups["observed_data"] = xr.Dataset(
         {"agreement": ("situation", observed)}, coords={"situation": situations}
     )
     for name, draws in (("posterior_predictive", variables), ("prior_predictive", prior)):
         flat = flat_draws(draws, _PREDICTIVE_DRAWS)
-        found = predict_agreement(population, reading, shown_data, shown, flat, rng)
+        answers = simulate_answers(population, reading, shown_data, shown, flat, rng)
+        found = agreement(shown_data, shown, answers)
         chains = next(iter(draws.values())).shape[0]
         chains = chains if len(found) % chains == 0 else 1
         groups[name] = _with_coordinates(

@@ -19,9 +19,7 @@ _NODES = (12, 16, 20, SIDE)
 _WANTED = 0.001
 
 
-def prepare_groups(
-    population: Population, likelihood: StrengthLikelihood
-) -> tuple[Problem, Mode]:
+def prepare_groups(population: Population, likelihood: StrengthLikelihood) -> tuple[Problem, Mode]:
     """Problem on surfaces over where each cell's likelihood lies, and the posterior's mode."""
     (name,) = population.kinds
     table = table_of_cells(population, likelihood, _LOOK, _DROP)

@@ -70,7 +70,5 @@ def kinds_of(mixing: Mixing) -> Kinds:
     if isinstance(mixing, FiniteMixture):
         inner = [kinds_of(part) for part in mixing.components]
         families = tuple(family for part in inner for family in part.families)
-        return Kinds(
-            families, any(part.zero for part in inner), any(part.lapse for part in inner)
-        )
+        return Kinds(families, any(part.zero for part in inner), any(part.lapse for part in inner))
     return Kinds((type(mixing),))

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from prefstrength.choice.kernel import log_probability
+from prefstrength.choice.mixing.normal import Normal
 from prefstrength.choice.responses.base import PairResponse
 from prefstrength.inference.mode import Mode
 from prefstrength.inference.nuts import nuts_sample
@@ -17,6 +19,7 @@ from prefstrength.likelihood.cells import CellLaws
 from prefstrength.likelihood.data import LikelihoodData
 from prefstrength.likelihood.mixed import JAX
 from prefstrength.likelihood.sources import Reading, with_lapse
+from prefstrength.likelihood.true_differences import TINY
 
 __all__ = ["CHOOSER_SAMPLES", "every_kth", "latent_sample", "tastes"]
 
@@ -61,13 +64,11 @@ class LatentChoosers:
     @classmethod
     def of(cls, data: LikelihoodData, reading: Reading, population: Population) -> "LatentChoosers":
         """With every draw at 0."""
-        own = sum(
-            family.varies for kinds in population.kinds.values() for family in kinds.families
-        )
+        own = sum(family.varies for kinds in population.kinds.values() for family in kinds.families)
         draws = own + (reading.position == "chooser")
         pairs = int(data.pair.max()) + 1 if reading.pair_effects else 0
         # With errors in the rewards the true differences are integrated out, given each strength.
-        errors = None if data.truth is None else data.truth.in_jax(data.differences(), data.cell)
+        errors = None if data.truth is None else _measured(data)
         arrays = {
             name: jnp.asarray(getattr(data, name))
             for name in ("values", "answers", "available", "shown_first", "weight", "cell", "unit")
@@ -153,6 +154,21 @@ class LatentChoosers:
         if "lapse" in shared:
             out = with_lapse(JAX, out, shared["lapse"], len(found))
         return out
+
+
+def _measured(data: LikelihoodData) -> Any:
+    """Log probability of the answers as a function of one strength for each, and a pytree."""
+    assert data.truth is not None
+    log_share, mean, sd = (jnp.asarray(v) for v in data.truth.given(data.differences(), data.cell))
+    # A component without a share adds nothing: not -inf, whose gradient is NaN.
+    return jax.tree_util.Partial(_log_measured, jnp.maximum(log_share, -1e4), mean, sd + TINY)
+
+
+def _log_measured(
+    log_share: jax.Array, mean: jax.Array, sd: jax.Array, beta: jax.Array
+) -> jax.Array:
+    parts = log_probability(JAX, jnp.broadcast_to(beta, mean.shape), Normal(mu=mean, sigma=sd))
+    return jax.scipy.special.logsumexp(log_share + parts, axis=0)
 
 
 def latent_sample(

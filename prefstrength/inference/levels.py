@@ -242,10 +242,14 @@ class Levels:
         with np.errstate(divide="ignore"):
             log_table = np.log(np.maximum(table, 1e-300))
         for c in range(table.shape[0]):
-            first, weight = stencil((location[some, c] - across[c, 0]) / _step(across[c]), 8, len(across[c]))
+            first, weight = stencil(
+                (location[some, c] - across[c, 0]) / _step(across[c]), 8, len(across[c])
+            )
             value = np.einsum("mk,mkj->mj", weight, log_table[c][first[:, None] + np.arange(8)])
             if spread is not None:
-                first, weight = stencil((spread[:, c] - along[c, 0]) / _step(along[c]), 8, len(along[c]))
+                first, weight = stencil(
+                    (spread[:, c] - along[c, 0]) / _step(along[c]), 8, len(along[c])
+                )
                 index = first[:, None] + np.arange(8)
                 value = (np.take_along_axis(value, index, axis=1) * weight).sum(axis=1)
             else:

@@ -26,24 +26,34 @@ def flat_draws(variables: Draws, keep: int | None = None) -> dict[str, np.ndarra
 def laws_of_draws(
     population: Population, name: str, draws: Draws
 ) -> list[tuple[np.ndarray, np.ndarray | None]]:
-    """Location and dispersion (draw, cell) of every kind of choosers of an attribute."""
+    """Location and dispersion (draw, cell) of every kind of choosers of an attribute.
+
+    From the parameters of the mixing distributions where these have names, else from base and
+    shifts.
+    """
     kinds = population.kinds[name]
     many, cells = len(kinds.families), len(population.cells)
+    family = kinds.families[0]
+    names = [f"{name}_{parameter}" for parameter in family().parameters]
+    if len(set(kinds.families)) == 1 and all(each in draws for each in names):
+        count = len(draws[names[0]])
+        values = [draws[each].reshape(count, many, cells) for each in names]
+        both = family(*values).location_dispersion()
+        return [(both[0][:, k], both[1][:, k] if family.varies else None) for k in range(many)]
     location = draws[f"{name}_location"]
     count = len(location)
-    spread = draws.get(f"{name}_dispersion")
     location = np.broadcast_to(location.reshape(count, -1, 1), (count, many, cells))
-    log = None
-    if spread is not None:
+    log = np.zeros(location.shape)
+    if kinds.varies:
         with np.errstate(divide="ignore"):
-            log = np.broadcast_to(np.log(spread).reshape(count, -1, 1), (count, many, cells))
+            log = log + np.log(draws[f"{name}_dispersion"]).reshape(count, -1, 1)
     for column, factor in enumerate(population.factors):
         codes = population.cells[:, column]
         location = location + draws[f"{name}_location_{factor}"][:, None, codes]
-        if log is not None:
+        if kinds.varies:
             log = log + draws[f"{name}_dispersion_{factor}"][:, None, codes]
     return [
-        (location[:, k], np.exp(log[:, k]) if family.varies and log is not None else None)
+        (location[:, k], np.exp(log[:, k]) if family.varies else None)
         for k, family in enumerate(kinds.families)
     ]
 

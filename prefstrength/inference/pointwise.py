@@ -29,9 +29,7 @@ class Pointwise:
     draws: np.ndarray
 
 
-def pointwise(
-    population: Population, data: LikelihoodData, sampled: Sampled
-) -> Pointwise | None:
+def pointwise(population: Population, data: LikelihoodData, sampled: Sampled) -> Pointwise | None:
     """Pointwise log-likelihood, every k-th draw; ``None`` where it cannot be had.
 
     Where all choosers share further numbers, every unit has a polynomial of its own, fitted at the

@@ -6,17 +6,17 @@ import numpy as np
 
 from prefstrength.choice.arrays import NUMPY, Array
 from prefstrength.choice.responses.base import PairResponse
-from prefstrength.choice.responses.pair import Pair
 from prefstrength.inference.named_draws import blends_of, shared_of
 from prefstrength.inference.population import Population
 from prefstrength.likelihood.data import LikelihoodData
 from prefstrength.likelihood.laws import Blend
 from prefstrength.likelihood.sources import Reading, with_lapse
 
-__all__ = ["agreement", "predict_agreement", "shown_situations"]
+__all__ = ["agreement", "favourites", "shown_situations", "simulate_answers"]
 
 # Situations that predictions are kept of.
 _MOST_SITUATIONS = 2_000
+
 
 def shown_situations(data: LikelihoodData, rng: np.random.Generator) -> np.ndarray:
     """Situations to predict: those in which one alternative has the highest attribute."""
@@ -27,26 +27,36 @@ def shown_situations(data: LikelihoodData, rng: np.random.Generator) -> np.ndarr
         decided = np.sort(rng.choice(decided, _MOST_SITUATIONS, replace=False))
     return decided
 
-def agreement(data: LikelihoodData, rows: np.ndarray, answers: np.ndarray) -> np.ndarray:
-    """Whether answers (…, situation) favour the alternative with the highest attribute.
 
-    Half where an answer favours neither.
+def agreement(data: LikelihoodData, rows: np.ndarray, answers: np.ndarray) -> np.ndarray:
+    """Whether answers favour the alternative with the highest (first) attribute.
+
+    Parameters
+    ----------
+    answers : numpy.ndarray, shape (…, situation) or (…, situation, alternative)
+        As the response takes them.
+
+    Returns
+    -------
+    numpy.ndarray, shape (…, situation)
+        1, 0, or half where an answer favours neither.
     """
     attribute = np.where(data.available[rows], data.values[rows][:, :, 0], -np.inf)
     best = np.argmax(attribute, axis=1)
-    if isinstance(data.response, PairResponse) and not isinstance(data.response, Pair):
+    if data.response.answers_in == "answer":
         last = len(data.response.answers) - 1
         return np.where(2 * answers == last, 0.5, (2 * answers > last) == (best == 1))
-    return (answers == best).astype(np.int64)
+    return (favourites(data, answers) == best).astype(np.int64)
 
-def observed_answers(data: LikelihoodData, rows: np.ndarray) -> np.ndarray:
-    """Answers as :func:`agreement` takes them: codes, or the chosen or first alternative."""
-    own = data.answers[rows]
-    if own.ndim == 2:  # ranks
-        return np.argmin(np.where(own > 0, own, own.max() + 1), axis=1)
-    return own
 
-def predict_agreement(
+def favourites(data: LikelihoodData, answers: np.ndarray) -> np.ndarray:
+    """The alternative that was chosen, or ranked first."""
+    if data.response.answers_in == "ranks":
+        return np.argmin(np.where(answers > 0, answers, np.iinfo(answers.dtype).max), axis=-1)
+    return answers
+
+
+def simulate_answers(
     population: Population,
     reading: Reading,
     data: LikelihoodData,
@@ -54,7 +64,7 @@ def predict_agreement(
     draws: Mapping[str, np.ndarray],
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Simulated agreement (draw, situation) under flat draws of the population level."""
+    """Answers of new choosers under flat draws of the population level, (draw, situation, …)."""
     shared = shared_of(population, draws)
     count = len(next(iter(draws.values())))
     _, unit = np.unique(data.unit[rows], return_inverse=True)
@@ -69,15 +79,17 @@ def predict_agreement(
         for name in population.kinds
     ]
     if isinstance(reading.response, PairResponse):
-        answers = _of_pairs(reading, data, rows, values, strengths, shared, unit, rng)
-    else:
-        utility = sum(
-            (b[:, :, None] * values[:, :, :, a] for a, b in enumerate(strengths)),
-            np.zeros(values.shape[:3]),
-        )
-        utility = utility + rng.gumbel(size=utility.shape)
-        answers = np.argmax(np.where(data.available[rows], utility, -np.inf), axis=2)
-    return agreement(data, rows, answers)
+        return _of_pairs(reading, data, rows, values, strengths, shared, unit, rng)
+    utility = rng.gumbel(size=values.shape[:3])
+    for a, strength in enumerate(strengths):
+        utility = utility + strength[:, :, None] * values[:, :, :, a]
+    utility = np.where(data.available[rows], utility, -np.inf)
+    if data.response.answers_in != "ranks":
+        return np.argmax(utility, axis=2)
+    place = np.argsort(np.argsort(-utility, axis=2), axis=2) + 1
+    ranked = (data.answers[rows] > 0).sum(axis=1)[:, None]
+    return np.where(place <= ranked, place, 0)
+
 
 def _of_pairs(
     reading: Reading,
@@ -97,6 +109,9 @@ def _of_pairs(
     v = coefficients[0] * np.sign(x) * bent
     for a, coefficient in enumerate(coefficients[1:], 1):
         v = v + coefficient * (values[:, :, 0, a] - values[:, :, 1, a])
+    if reading.pair_effects:
+        effect = rng.standard_normal((len(v), int(data.pair.max(initial=0)) + 1))
+        v = v + column["pair_sd"] * effect[:, data.pair[rows]]
     if reading.position is not None:
         own = column["position"]
         if reading.position == "chooser":
@@ -112,6 +127,7 @@ def _of_pairs(
     total = np.cumsum(np.exp(found), axis=0)
     uniform = rng.random(v.shape)
     return np.asarray((total[:-1] < uniform).sum(axis=0))
+
 
 def draw_strengths(
     blends: Sequence[Blend], cell: np.ndarray, unit: np.ndarray, rng: np.random.Generator
@@ -129,4 +145,3 @@ def draw_strengths(
                 here = part.at_own(z[:, unit[mine]])
                 out[:, mine] = np.where(kind[:, unit[mine]] == k, here, out[:, mine])
     return out
-

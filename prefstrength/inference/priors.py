@@ -81,6 +81,20 @@ class Prior:
             return np.abs(a * z)
         return a + b * z if self.family == "Normal" else np.exp(a + b * z)
 
+    @property
+    def variance(self) -> float:
+        """Variance."""
+        if self.given is not None:
+            return float(np.asarray(self.given.variance))
+        a, b = (*self.arguments, 0.0)[:2]
+        if self.family == "Normal":
+            return b**2
+        if self.family == "HalfNormal":
+            return a**2 * (1 - 2 / math.pi)
+        if self.family == "LogNormal":
+            return math.expm1(b**2) * math.exp(2 * a + b**2)
+        return a * b / ((a + b) ** 2 * (a + b + 1))
+
     def quantile(self, q: float) -> float:
         """Quantile; of a user's distribution the sample one."""
         if self.given is not None:
@@ -94,7 +108,7 @@ class Prior:
         return value if self.family == "Normal" else math.exp(value)
 
     def __str__(self) -> str:
-        arguments = ", ".join(f"{a:.3g}" for a in self.arguments)
+        arguments = ", ".join(f"{round(a, 9) + 0.0:.2g}" for a in self.arguments)
         return f"{self.family}({arguments})"
 
 

@@ -12,6 +12,7 @@ from prefstrength.inference.single import Single
 from prefstrength.inference.target_sampling import sample_target
 from prefstrength.likelihood.build_strength import strength_likelihood
 from prefstrength.likelihood.certificate import certified_error
+from prefstrength.likelihood.compressed import CompressedData
 from prefstrength.likelihood.data import LikelihoodData, NotIntegrableError
 from prefstrength.likelihood.sources import Reading
 from prefstrength.likelihood.strength import StrengthLikelihood
@@ -52,7 +53,10 @@ def sample(
     flat = flat_draws(found.variables, _CERTIFIED)
     blends = blends_of(population, population.first, flat)
     shared = shared_of(population, flat)
-    error = certified_error(likelihood, data, reading, blends, shared)
+    if isinstance(data, CompressedData):
+        error = data.certified_error(likelihood, blends)
+    else:
+        error = certified_error(likelihood, data, reading, blends, shared)
     total = found.error + error
     if total > TOLERANCE:
         warn(
@@ -78,7 +82,10 @@ def scalar_likelihood(
     prior = population.prior()
     at = {each.name: prior[each.name].quantile(0.5) for each in population.shared}
     at |= {f"{name}_value": 0.0 for name in population.kinds if name != first}
-    return strength_likelihood(data, reading, population.kinds[first].positive, at)
+    positive = population.kinds[first].positive
+    if isinstance(data, CompressedData) and data.panel:
+        return data.likelihood(reading, positive)
+    return strength_likelihood(data, reading, positive, at)
 
 
 def _scalar(population: Population, likelihood: StrengthLikelihood, options: Options) -> Sampled:
@@ -111,9 +118,7 @@ def _of_single(
         drawn = single.laplace(count, options.seed)
     else:
         drawn = sample_target(single.target, count, options.seed)
-    reason = weights_said(
-        options.method, drawn.pareto_k, drawn.effective, single.target.size
-    )
+    reason = weights_said(options.method, drawn.pareto_k, drawn.effective, single.target.size)
     if options.method == "auto" and not holds(drawn.pareto_k, drawn.effective):
         return None
     variables = single.variables(single.target.values(drawn.v))
@@ -188,6 +193,11 @@ def _with_choosers(
     from prefstrength.inference.traced import sample_choosers
 
     method = options.method
+    if isinstance(data, CompressedData):
+        raise InputError(
+            f'method="{method}" needs the choices themselves; got compressed choices, of which '
+            "sums are left. Use another method, or fit Choices."
+        )
     if method == "auto":
         most = data.units * len(population.random) <= _CHOOSER_DRAWS
         method = "latent" if most else "svi"

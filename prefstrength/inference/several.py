@@ -84,5 +84,3 @@ def _largest_dispersions(
         relative = float(np.clip(max(sizes, default=1.0), 0.3, 6.0))
         out.append((relative, relative * unit))
     return out
-
-

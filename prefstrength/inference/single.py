@@ -159,8 +159,7 @@ class Single:
 
         def shown(what: str) -> np.ndarray:
             columns = [
-                values.get(f"{what} {k}", np.zeros(len(values["location 0"])))
-                for k in range(many)
+                values.get(f"{what} {k}", np.zeros(len(values["location 0"]))) for k in range(many)
             ]
             return np.stack(columns, axis=1) if many > 1 else columns[0]
 

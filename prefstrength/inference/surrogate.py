@@ -103,9 +103,7 @@ class Surrogate:
         return out
 
 
-def design(
-    ball: Ball, degree: int, slow: int, rng: np.random.Generator
-) -> np.ndarray:
+def design(ball: Ball, degree: int, slow: int, rng: np.random.Generator) -> np.ndarray:
     """Points to evaluate, (point, parameter), in runs that share the first ``slow`` coordinates.
 
     A change of the first coordinates costs tables anew, one of the others next to nothing.

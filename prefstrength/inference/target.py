@@ -65,15 +65,13 @@ class Target:
     def values(self, v: np.ndarray) -> dict[str, np.ndarray]:
         """Parameters by name at round coordinates (point, parameter)."""
         return {
-            each.name: each.coordinate.parameter(v[:, i])
-            for i, each in enumerate(self.parameters)
+            each.name: each.coordinate.parameter(v[:, i]) for i, each in enumerate(self.parameters)
         }
 
     def values_of_smooth(self, w: np.ndarray) -> dict[str, np.ndarray]:
         """Parameters by name at smooth coordinates (point, parameter)."""
         return {
-            each.name: each.coordinate.of_smooth(w[:, i])
-            for i, each in enumerate(self.parameters)
+            each.name: each.coordinate.of_smooth(w[:, i]) for i, each in enumerate(self.parameters)
         }
 
     def smooth(self, values: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -24,6 +24,8 @@ _ROUND, _ENOUGH = 6000, 4000.0
 _EXACT_ROUND, _EXACT_ENOUGH = 2500, 2000.0
 _FREEDOM, _WIDE_SHARE, _WIDE = 8.0, 0.2, 3.0
 _CHECKED = 24
+# Weights of at most so many times their mean have no tail worth smoothing.
+_BOUNDED = 10.0
 _MOST_BALLS = 4
 
 
@@ -84,12 +86,14 @@ def _around(ball: Ball, w: np.ndarray) -> Ball:
     centre = w.mean(axis=0)
     covariance = np.cov(w.T).reshape(len(centre), -1)
     # never narrower than a fraction of before, so that it settles
-    return replace(ball, centre=centre, factor=np.linalg.cholesky(1.1 * covariance + 1e-12 * np.eye(len(centre))))
+    return replace(
+        ball,
+        centre=centre,
+        factor=np.linalg.cholesky(1.1 * covariance + 1e-12 * np.eye(len(centre))),
+    )
 
 
-def _misfit(
-    target: Target, surrogate: Surrogate, v: np.ndarray, rng: np.random.Generator
-) -> float:
+def _misfit(target: Target, surrogate: Surrogate, v: np.ndarray, rng: np.random.Generator) -> float:
     """Largest difference from the likelihood itself at some draws, a constant apart."""
     some = v[rng.permutation(len(v))[:_CHECKED]]
     values = target.values(some)
@@ -188,6 +192,9 @@ def smoothed(log_weight: np.ndarray) -> tuple[np.ndarray, float]:
     """Pareto-smoothed normalised weights and k (Vehtari and others 2024), without ArviZ."""
     log_weight = log_weight - np.max(log_weight)
     n = len(log_weight)
+    plain = np.exp(log_weight - special.logsumexp(log_weight))
+    if n * plain.max() < _BOUNDED:
+        return plain, 0.0  # no tail: among weights that are nearly alike k says nothing
     tail = int(np.ceil(min(0.2 * n, 3 * np.sqrt(n))))
     order = np.argsort(log_weight)
     largest = order[-tail:]
@@ -199,7 +206,9 @@ def smoothed(log_weight: np.ndarray) -> tuple[np.ndarray, float]:
         k, sigma = _pareto(excess)
         if np.isfinite(k):
             p = (np.arange(tail) + 0.5) / tail
-            quantile = sigma * (np.expm1(-k * np.log1p(-p)) / k if abs(k) > 1e-12 else -np.log1p(-p))
+            quantile = sigma * (
+                np.expm1(-k * np.log1p(-p)) / k if abs(k) > 1e-12 else -np.log1p(-p)
+            )
             out[largest] = np.minimum(np.log(quantile + np.exp(cut)), 0.0)
     weight = np.exp(out - special.logsumexp(out))
     return weight, float(k)
@@ -243,7 +252,11 @@ class _Student:
         squared = (np.linalg.solve(self.factor, (at - self.centre).T) ** 2).sum(0)
 
         def tail(width):
-            return -(_FREEDOM + size) / 2 * np.log1p(squared / (_FREEDOM * width**2)) - size * np.log(width)
+            return -(_FREEDOM + size) / 2 * np.log1p(
+                squared / (_FREEDOM * width**2)
+            ) - size * np.log(width)
 
-        both = special.logsumexp([tail(1.0), tail(_WIDE)], axis=0, b=[[1 - _WIDE_SHARE], [_WIDE_SHARE]])
+        both = special.logsumexp(
+            [tail(1.0), tail(_WIDE)], axis=0, b=[[1 - _WIDE_SHARE], [_WIDE_SHARE]]
+        )
         return both - np.log(np.diag(self.factor)).sum()

@@ -96,9 +96,7 @@ def sample_choosers(
                 population, data, options.draws, options.chains, options.seed, options.progress
             )
     how = "latent choosers, nothing integrated"
-    return Sampled(
-        variables, statistics, method, reason, how, 0.0, likelihood, extra=extra
-    )
+    return Sampled(variables, statistics, method, reason, how, 0.0, likelihood, extra=extra)
 
 
 def _drawn(problem: Problem, mode: Mode, options: Options) -> tuple[dict[str, Any], np.ndarray]:
@@ -146,5 +144,3 @@ def _sampled(
         likelihood=likelihood,
         **fields,
     )
-
-

@@ -61,9 +61,7 @@ def strength_likelihood(
     spread = np.where(data.available, values, np.nan)
     size = np.nanmax(spread, axis=1) - np.nanmin(spread, axis=1)
     grid = grid or Grid(_median(size, data.weight), positive)
-    return StrengthLikelihood(
-        source_, grid, keys // cells, keys % cells, times, at, data.panel
-    )
+    return StrengthLikelihood(source_, grid, keys // cells, keys % cells, times, at, data.panel)
 
 
 def _median(size: np.ndarray, weight: np.ndarray) -> float:

@@ -104,7 +104,10 @@ def exact_units(
     out = np.empty((points, len(units)))
     for u, unit in enumerate(units):
         own = _Unit(data, reading, np.flatnonzero(data.unit == unit))
-        parts = [own.integrated([b.parts[k] for b in blends], values) for k in range(len(blends[0].parts))]
+        parts = [
+            own.integrated([blend.parts[k] for blend in blends], points, values)
+            for k in range(len(blends[0].parts))
+        ]
         out[:, u] = special.logsumexp(np.array(parts) + blends[0].log_share, axis=0)
     return out
 
@@ -122,9 +125,10 @@ class _Unit:
             len(mine), reading, data.scales[0],
         )  # fmt: skip
 
-    def integrated(self, laws: Sequence[Laws | None], shared: Shared) -> np.ndarray:
+    def integrated(
+        self, laws: Sequence[Laws | None], points: int, shared: Shared
+    ) -> np.ndarray:
         """Log-likelihood averaged over mixing distributions, one for each cell (point,)."""
-        points = next((law.size for law in laws if law is not None), 1)
         if laws[0] is None or laws[0].dispersion is None:
             alone = np.stack([np.zeros(points) if x is None else x.location for x in laws])
             return self._log(alone[:, :, None], shared)[:, 0]

@@ -1,28 +1,32 @@
 """Compressed choices as the data of a likelihood, with a certificate of their own."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from dataclasses import fields as dataclass_fields
 from typing import Any
 
 import numpy as np
 
+from prefstrength.choice.arrays import NUMPY
 from prefstrength.choice.kernel import log_probability
+from prefstrength.choice.mixing.base import Mixing
 from prefstrength.data.choices import Choices
 from prefstrength.data.compressed import panels
 from prefstrength.data.compressed.grid import Binned, gauss_rule, lobatto_rule
 from prefstrength.data.compressed.sums_of_pairs import CompressedChoices
-from prefstrength.likelihood.batch import NUMPY
-from prefstrength.likelihood.cells import CellLaws, coefficient_at
+from prefstrength.likelihood.certificate import exact_units
 from prefstrength.likelihood.data import LikelihoodData
-from prefstrength.likelihood.exact import exact_panels
-from prefstrength.likelihood.pairs import PairSketch
-from prefstrength.likelihood.panels import PanelRows
+from prefstrength.likelihood.grid import Grid
+from prefstrength.likelihood.laws import Blend
+from prefstrength.likelihood.sources import Reading
+from prefstrength.likelihood.strength import StrengthLikelihood
 
 __all__ = ["CompressedData"]
 
 # Bins for which the error of binning is looked at, and points that are compared with nodes.
 _MOST_ENTRIES, _MOST_POINTS = 20_000, 60_000
-_SPECIAL = 4
+# Least strength, over one over the scale, of which a log is taken.
+_SMALLEST = 1e-12
 
 
 @dataclass(frozen=True)
@@ -51,42 +55,18 @@ class CompressedData(LikelihoodData):
             x, weight, entry = gauss_rule(binned)
             unit, units, size = np.arange(len(x)), len(x), len(x)
             cell = binned.cell[entry]
-        return cls(
-            values=np.stack([x, np.zeros(size)], axis=1)[:, :, None],
-            chosen=np.zeros(size, np.int64),
-            available=np.ones((size, 2), bool),
-            weight=weight,
-            cell=np.asarray(cell),
-            unit=unit,
-            units=units,
-            panel=choices.binned is None,
-            scales=(choices.scale(choices.columns.attribute),),
-            compressed=choices,
-            cell_of=cell_of,
-        )
-
-    def panel_rows(self, positive: bool, degree: int) -> PanelRows:
-        """Rows of a panel table; the degree is at most the one that was summed."""
-        choices = self.compressed
-        assert choices.state is not None
-        assert choices.scale_of_tables is not None
-        cells = int(self.cell.max()) + 1
-        keys, row = np.unique(self.unit * cells + self.cell, return_inverse=True)
-        state = choices.state
-        if len(keys) < len(state):  # cells that the model does not tell apart
-            state = np.zeros((len(keys), state.shape[1]))
-            np.add.at(state, row, choices.state)
-        chooser = keys // cells
-        return PanelRows(
-            table=panels.coefficients_of(
-                state, choices.scale_of_tables, positive, min(degree, panels.DEGREE)
-            ),
-            chooser=chooser,
-            cell=keys % cells,
-            information=np.bincount(chooser, panels.moment(state, "information"), self.units),
-            scale=choices.scale_of_tables,
-            positive=positive,
-        )
+        plain = LikelihoodData.of_pairs(x, unit[:size], np.asarray(cell)[:size], weight[:size])
+        fields = {field.name: getattr(plain, field.name) for field in dataclass_fields(plain)}
+        fields |= {
+            "weight": weight,
+            "cell": np.asarray(cell),
+            "unit": unit,
+            "units": units,
+            "panel": choices.binned is None,
+            "unit_weight": np.ones(units),
+            "scales": (choices.scale(choices.columns.attribute),),
+        }
+        return cls(**fields, compressed=choices, cell_of=cell_of)
 
     # -- what a fit shows ----------------------------------------------------------------------
 
@@ -122,80 +102,101 @@ class CompressedData(LikelihoodData):
         left_out = {} if self.panel else {"log_likelihood": "pairs were summed, not kept"}
         return {"sampled": len(self.compressed.sample_cells), "left_out": left_out}
 
-    # -- certificate ---------------------------------------------------------------------------
+    # -- likelihood ----------------------------------------------------------------------------
 
-    def summary_error(self, summary: Any, laws: list[tuple[CellLaws, ...]]) -> float:
-        """Error of a summary's total log-likelihood in nats, the worst of the laws.
+    def likelihood(self, reading: Reading, positive: bool) -> StrengthLikelihood:
+        """Tables of choosers from the sums that were kept of them; with choosers alone."""
+        choices = self.compressed
+        assert choices.state is not None
+        assert choices.scale_of_tables is not None
+        cells = int(self.cell.max()) + 1
+        keys, row = np.unique(self.unit * cells + self.cell, return_inverse=True)
+        state = choices.state
+        if len(keys) < len(state):  # cells that the model does not tell apart
+            state = np.zeros((len(keys), state.shape[1]))
+            np.add.at(state, row, choices.state)
+        scale = choices.scale_of_tables
+        source = CompressedSource(
+            panels.coefficients_of(state, scale, positive), scale, positive, reading
+        )
+        times = np.ones(self.units)
+        return StrengthLikelihood(
+            source, Grid(scale, positive), keys // cells, keys % cells, times, {}, True
+        )
 
-        Parameters
-        ----------
-        summary : PairSummary or PanelSummary
-            Made of these data.
+    def certified_error(self, likelihood: StrengthLikelihood, blends: Sequence[Blend]) -> float:
+        """Error of the total log-likelihood in nats, the worst of the given points.
 
         Notes
         -----
         Without choosers three parts are added: what the bins may hide (:func:`lobatto_rule`),
-        the nodes against the points they replace, and sampled pairs, compressed alike, against
-        direct evaluation. With choosers: the choosers of whom every row was kept against direct
-        evaluation, their mean error standing for all; and the tables of the largest choosers on
-        more nodes in double precision.
+        the nodes against the points they replace, and sampled pairs, binned alike, against
+        direct evaluation. With choosers: those of whom every row was kept against direct
+        evaluation, their mean error standing for all.
         """
-        plain = [_plain(law) for (law,) in laws]
         if self.panel:
-            return max(self._panel_error(summary, law) for law in plain)
+            return self._panel_error(likelihood, blends)
         choices = self.compressed
         assert choices.binned is not None
-        binned = choices.binned.recoded(self.cell_of)
-        hidden, at_points = _Hidden.of(binned), _AtPoints.of(self)
-        sampled = _Sampled.of(self, summary)
-        return max(
-            hidden.error(law) + at_points.error(summary, law) + sampled.error(law) for law in plain
-        )
+        hidden = _Hidden.of(choices.binned.recoded(self.cell_of))
+        sampled, found = _Sampled.of(self), likelihood.by_cell(blends)
+        at_points = _AtPoints.of(self)
+        worst = 0.0
+        for m in range(blends[0].size):
+            laws = [blend.take(np.array([m])).mixing(0) for blend in blends]
+            own = hidden.error(laws) + at_points.error(found[m], laws) + sampled.error(laws)
+            worst = max(worst, own)
+        return worst
 
-    def _panel_error(self, summary: Any, law: CellLaws) -> float:
-        choices = self.compressed
-        location = law.location[None]
-        dispersion = None if law.dispersion is None else law.dispersion[None]
-        found = summary.by_chooser(location, dispersion)[0]
-
-        rows = choices.whole
+    def _panel_error(self, likelihood: StrengthLikelihood, blends: Sequence[Blend]) -> float:
+        rows = self.compressed.whole
         whole, unit = np.unique(rows["chooser"], return_inverse=True)
-        part = LikelihoodData(
-            values=np.stack([rows["x"], np.zeros(len(rows))], axis=1)[:, :, None],
-            chosen=np.zeros(len(rows), np.int64),
-            available=np.ones((len(rows), 2), bool),
-            weight=rows["weight"],
-            cell=self.cell_of[rows["cell"]],
-            unit=unit,
-            units=len(whole),
-            panel=True,
+        if not len(whole):
+            return 0.0
+        part = replace(
+            LikelihoodData.of_pairs(rows["x"], unit, self.cell_of[rows["cell"]], rows["weight"]),
             scales=self.scales,
         )
-        error = np.abs(found[whole] - exact_panels(part, (law,)))
-
-        counts = choices.situation_counts()
-        special = np.setdiff1d(np.argsort(counts)[::-1][:_SPECIAL], whole)
-        # Of the same sums, so that the rows themselves are not needed.
-        finest = self.panel_rows(law.family.positive, panels.DEGREE)
-        own = [abs(found[c] - _from_rows(finest, int(c), law)) for c in special]
-        rest = self.units - len(special)
-        return float(error.mean() * rest + np.sum(own))
+        exact = exact_units(part, likelihood.reading, blends, {}, np.arange(len(whole)))
+        found = likelihood.by_unit(blends)[:, whole]
+        return float((np.abs(found - exact).mean(axis=1) * self.units).max())
 
 
-def _plain(law: CellLaws) -> CellLaws:
-    """The law with NumPy arrays."""
-    dispersion = None if law.dispersion is None else np.asarray(law.dispersion)
-    return CellLaws(law.family, np.asarray(law.location), dispersion)
+@dataclass(frozen=True)
+class CompressedSource:
+    """Log-likelihoods of choosers from sums over their situations.
+
+    Parameters
+    ----------
+    series : numpy.ndarray, shape (row, coefficient)
+        See :func:`prefstrength.data.compressed.panels.coefficients_of`.
+    scale : float
+    positive : bool
+    reading : Reading
+        Plain.
+    """
+
+    series: np.ndarray
+    scale: float
+    positive: bool
+    reading: Reading
+
+    def __call__(
+        self, strength: np.ndarray, shared: Mapping[str, Any], rows: np.ndarray | None
+    ) -> np.ndarray:
+        """Log-likelihood of some rows, or all, at strengths; shape (row, strength)."""
+        series = self.series if rows is None else self.series[rows]
+        # The series are in the log of a positive strength.
+        at = np.maximum(strength, _SMALLEST / self.scale) if self.positive else strength
+        return panels.evaluate(series, self.scale, self.positive, at)
 
 
-def _log_p(x: np.ndarray, cell: np.ndarray, law: CellLaws) -> np.ndarray:
-    return np.asarray(log_probability(NUMPY, x, law.mixing(cell)))
-
-
-def _total(summary: Any, law: CellLaws) -> np.ndarray:
-    """Log-likelihood of each cell."""
-    dispersion = None if law.dispersion is None else np.asarray(law.dispersion)[None]
-    return summary.by_cell(np.asarray(law.location)[None], dispersion)[0]
+def _log_p(x: np.ndarray, cell: np.ndarray, laws: Sequence[Mixing]) -> np.ndarray:
+    out = np.empty(len(x))
+    for c, law in enumerate(laws):
+        mine = cell == c
+        out[mine] = log_probability(NUMPY, x[mine], law)
+    return out
 
 
 @dataclass(frozen=True)
@@ -220,8 +221,8 @@ class _Hidden:
         entry = np.concatenate([entry, other])
         return cls(np.r_[x, y], np.r_[w, -v], binned.cell[entry], entry, factor)
 
-    def error(self, law: CellLaws) -> float:
-        each = np.bincount(self.entry, self.weight * _log_p(self.x, self.cell, law))
+    def error(self, laws: Sequence[Mixing]) -> float:
+        each = np.bincount(self.entry, self.weight * _log_p(self.x, self.cell, laws))
         return self.factor * float(np.abs(each).sum())
 
 
@@ -245,11 +246,10 @@ class _AtPoints:
         x = data.values[mine, 0, 0]
         return cls(x, data.weight[mine], data.cell[mine], chosen, len(cells) / len(chosen))
 
-    def error(self, summary: Any, law: CellLaws) -> float:
-        direct = np.bincount(
-            self.cell, self.weight * _log_p(self.x, self.cell, law), len(law.location)
-        )
-        difference = (_total(summary, law) - direct)[self.cells]
+    def error(self, found: np.ndarray, laws: Sequence[Mixing]) -> float:
+        """Of what was found for every cell (cell,)."""
+        direct = np.bincount(self.cell, self.weight * _log_p(self.x, self.cell, laws), len(laws))
+        difference = (found - direct)[self.cells]
         if self.factor == 1:
             return abs(float(difference.sum()))
         return self.factor * float(np.abs(difference).sum())
@@ -257,58 +257,27 @@ class _AtPoints:
 
 @dataclass(frozen=True)
 class _Sampled:
-    """Sampled pairs, compressed as all the data were."""
+    """Sampled pairs, binned as all the data were."""
 
     x: np.ndarray
     weight: np.ndarray
     cell: np.ndarray
-    sketch: PairSketch
+    points: tuple[np.ndarray, np.ndarray, np.ndarray]
     factor: float
 
     @classmethod
-    def of(cls, data: CompressedData, summary: Any) -> "_Sampled":
+    def of(cls, data: CompressedData) -> "_Sampled":
         rows = data.compressed.sample
         cell = data.cell_of[rows["cell"]]
         cells, bits = int(data.cell_of.max()) + 1, data.compressed.bits
         sides = np.ascontiguousarray(rows["x"]), np.zeros(len(rows))
         weight = np.ascontiguousarray(rows["weight"])
         binned, _ = Binned.of(*sides, weight, cell, cells, bits)
-        x, weight, entry = gauss_rule(binned)
-        sketch = PairSketch.build(
-            x, binned.cell[entry], weight, data.scales[0], nodes=summary.nodes
-        )
+        x, own, entry = gauss_rule(binned)
         factor = data.weight.sum() / rows["weight"].sum()
-        return cls(rows["x"], rows["weight"], cell, sketch, float(factor))
+        return cls(rows["x"], rows["weight"], cell, (x, own, binned.cell[entry]), float(factor))
 
-    def error(self, law: CellLaws) -> float:
-        sketch = self.sketch
-        x, cell, weight = (np.asarray(v) for v in (sketch.x, sketch.cell, sketch.weight))
-        direct = self.weight @ _log_p(self.x, self.cell, law)
-        return self.factor * abs(float(weight @ _log_p(x, cell, law) - direct))
-
-
-def _from_rows(rows: PanelRows, chooser: int, law: CellLaws) -> float:
-    """Log-likelihood of one chooser from its sums, on nodes that surely are enough."""
-    mine = rows.chooser == chooser
-    table, cell = rows.table[mine], rows.cell[mine]
-
-    def log_integrand(z: np.ndarray) -> np.ndarray:
-        total = np.zeros(len(z))
-        for row, c in zip(table, cell, strict=True):
-            spread = None if law.dispersion is None else law.dispersion[c]
-            beta = coefficient_at(law.family, z, law.location[c], spread)
-            total += panels.evaluate(row[None], rows.scale, rows.positive, beta)[0]
-        return total
-
-    if not law.family.varies:
-        return float(log_integrand(np.zeros(1))[0])
-    coarse = np.arange(-36.0, 36.25, 0.25)
-    values = log_integrand(coarse) - coarse**2 / 2
-    there = coarse[values > values.max() - 40.0]
-    spread = float(np.max(np.asarray(law.dispersion))) * (1.0 if rows.positive else rows.scale)
-    step = 0.1 / np.sqrt(1 + rows.information[chooser] * spread**2)
-    z = np.arange(there[0] - 0.25, there[-1] + 0.25, step)
-    values = log_integrand(z) - z**2 / 2
-    return float(
-        values.max() + np.log(np.exp(values - values.max()).sum() * step / np.sqrt(2 * np.pi))
-    )
+    def error(self, laws: Sequence[Mixing]) -> float:
+        x, weight, cell = self.points
+        direct = self.weight @ _log_p(self.x, self.cell, laws)
+        return self.factor * abs(float(weight @ _log_p(x, cell, laws) - direct))

@@ -94,9 +94,7 @@ class Counts:
         """Count observations; ``by_cell`` keeps answers of different cells apart as kinds."""
         down = observations.difference < 0
         size = np.abs(observations.difference)
-        answer = np.where(
-            down, observations.answers - 1 - observations.answer, observations.answer
-        )
+        answer = np.where(down, observations.answers - 1 - observations.answer, observations.answer)
         shown_first = np.where(down, -observations.shown_first, observations.shown_first)
         own = observations.cell if by_cell else np.zeros_like(observations.cell)
         kind, code = _kinds(np.stack([answer, shown_first + 1, own], axis=1))
@@ -113,8 +111,9 @@ class Counts:
             matrix = sparse.csr_array((len(keys), len(kind) * len(node)))
             for part, weight in _blocks(size, observations.weight):
                 column = code[part, None] * len(node) + place[part, None] + np.arange(_POINTS)
-                index = np.repeat(row[part], _POINTS), np.minimum(
-                    column.ravel(), matrix.shape[1] - 1
+                index = (
+                    np.repeat(row[part], _POINTS),
+                    np.minimum(column.ravel(), matrix.shape[1] - 1),
                 )
                 matrix = matrix + sparse.csr_array((weight.ravel(), index), shape=matrix.shape)
             return cls(node, kind, matrix, unit, cell, times, True)

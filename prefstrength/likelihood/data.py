@@ -68,8 +68,32 @@ class LikelihoodData:
             shown_first=np.zeros(choices.n_situations, np.int64)
             if shown_first is None
             else np.asarray(shown_first),
-            unit_weight=np.ones(units) if own is None else np.asarray(own),
+            unit_weight=np.ones(units) if own is None or not panel else np.asarray(own),
             pair=np.zeros(0, np.int64) if choices.pair is None else np.asarray(choices.pair),
+        )
+
+    @classmethod
+    def of_pairs(
+        cls, difference: np.ndarray, unit: np.ndarray, cell: np.ndarray, weight: np.ndarray
+    ) -> "LikelihoodData":
+        """Plain pairs of known choosers, by differences chosen minus rejected; of scale 1."""
+        size = len(difference)
+        units = int(unit.max(initial=-1)) + 1
+        return LikelihoodData(
+            values=np.stack([difference, np.zeros(size)], axis=1)[:, :, None],
+            chosen=np.zeros(size, np.int64),
+            available=np.ones((size, 2), bool),
+            weight=weight,
+            cell=cell,
+            unit=unit,
+            units=units,
+            panel=True,
+            scales=(1.0,),
+            response=Pair(),
+            answers=np.zeros(size, np.int64),
+            shown_first=np.zeros(size, np.int64),
+            unit_weight=np.ones(units),
+            pair=np.zeros(0, np.int64),
         )
 
     def measured_with(self, sd: float, name: str) -> "LikelihoodData":

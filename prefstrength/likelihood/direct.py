@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from prefstrength.choice.logit import log_choice
+from prefstrength.choice.mixing.base import Mixing
 from prefstrength.likelihood.cells import CellLaws
 from prefstrength.likelihood.certificate import telling_units
 from prefstrength.likelihood.data import LikelihoodData, NotIntegrableError

@@ -99,6 +99,13 @@ class Blend:
         """One mixing distribution alone."""
         return cls((laws,), np.zeros((1, laws.size)))
 
+    def mixing(self, which: int) -> Mixing:
+        """One of them, of one kind of choosers, as a known mixing distribution."""
+        (part,) = self.parts
+        assert part is not None
+        spread = None if part.dispersion is None else float(part.dispersion[which])
+        return part.family.from_location_dispersion(float(part.location[which]), spread)
+
     @property
     def size(self) -> int:
         """Number of blends."""

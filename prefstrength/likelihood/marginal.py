@@ -47,7 +47,11 @@ def weights(grid: Grid, laws: Laws) -> tuple[np.ndarray, np.ndarray]:
     at_zero : numpy.ndarray, shape (law,)
     on_grid : numpy.ndarray, shape (law, node)
     """
-    below = grid.t[0] - grid.step * np.arange(1, 1 + int(_BELOW / grid.step)) if grid.positive else grid.t[:0]
+    below = (
+        grid.t[0] - grid.step * np.arange(1, 1 + int(_BELOW / grid.step))
+        if grid.positive
+        else grid.t[:0]
+    )
     t = np.r_[below[::-1], grid.t]
     strength = grid.strength_at(t)
     density = laws.density(strength) * grid.slope_at(t) * grid.step

@@ -62,9 +62,7 @@ class Reading:
         if self.position is not None:
             more.append(Shared("position", "Normal", (0.0, 1.0), 0.0, "log odds of standing first"))
         if self.position == "chooser":
-            more.append(
-                Shared("position_sd", "HalfNormal", (1.0,), 0.0, "its sd over choosers")
-            )
+            more.append(Shared("position_sd", "HalfNormal", (1.0,), 0.0, "its sd over choosers"))
         if self.pair_effects:
             more.append(Shared("pair_sd", "HalfNormal", (1.0,), 0.0, "sd of the effects of pairs"))
         return tuple(more)

@@ -46,7 +46,7 @@ class TracedTables:
     times: jax.Array  # (unit,)
     low: jax.Array  # first node of the grid
     scale: jax.Array  # of the grid
-    z: jax.Array  # (node of z,)
+    nodes: jax.Array  # standard normal draws (node,)
     source: "_Static" = field(metadata={"static": True})
     units: int = field(metadata={"static": True})
     positive: bool = field(metadata={"static": True})
@@ -82,7 +82,7 @@ class TracedTables:
             times=jnp.asarray(likelihood.times, float),
             low=jnp.asarray(grid.t[0]),
             scale=jnp.asarray(grid.scale),
-            z=jnp.arange(-_REACH, _REACH + step / 2, step),
+            nodes=jnp.arange(-_REACH, _REACH + step / 2, step),
             source=_Static(source, grid, shared, likelihood.reading.fixed),
             units=likelihood.units,
             positive=grid.positive,
@@ -92,7 +92,7 @@ class TracedTables:
     @property
     def how(self) -> str:
         """The likelihood in words."""
-        return f"tables of {self.units} units, {len(self.z)} nodes of strength"
+        return f"tables of {self.units} units, {len(self.nodes)} nodes of strength"
 
     def total(self, level: Any) -> jax.Array:
         """Log-likelihood of all data under one draw of the population level."""
@@ -115,14 +115,14 @@ class TracedTables:
         return jax.scipy.special.logsumexp(jnp.stack(found) + log_share[:, None], axis=0)
 
     def _one_kind(self, log: jax.Array, laws: CellLaws) -> jax.Array:
-        strength = laws.at(self.z) if laws.dispersion is not None else laws.location[:, None]
+        strength = laws.at(self.nodes) if laws.dispersion is not None else laws.location[:, None]
         there = self._between(log, strength)  # (cell, row of it, z)
         spread = there.reshape(-1, there.shape[2])
         unit = jnp.append(self.unit, self.units)[self.rows].reshape(-1)  # the padding's is one more
         total = jax.ops.segment_sum(spread, unit, self.units + 1)[:-1]
         if laws.dispersion is None:
             return total[:, 0]
-        log_weight = -(self.z**2) / 2 + np.log(self.step / np.sqrt(2 * np.pi))
+        log_weight = -(self.nodes**2) / 2 + np.log(self.step / np.sqrt(2 * np.pi))
         return jax.scipy.special.logsumexp(total + log_weight, axis=1)
 
     def _between(self, log: jax.Array, strength: jax.Array) -> jax.Array:
@@ -184,5 +184,3 @@ def _matrix(source: PairSource | SituationSource) -> Any:
     if np.prod(matrix.shape) <= _DENSE:
         return jnp.asarray(matrix.toarray())
     return jax_sparse.BCOO.from_scipy_sparse(matrix.tocoo())
-
-

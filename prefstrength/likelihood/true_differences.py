@@ -17,23 +17,17 @@ so that a chooser of strength b chooses as observed with probability
 Normal law at a utility difference of b (:mod:`prefstrength.choice.kernel`).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy import special
-from scipy.interpolate import make_interp_spline
 
-from prefstrength.choice.arrays import Library
+from prefstrength.choice.arrays import NUMPY, Library
 from prefstrength.choice.kernel import log_probability
 from prefstrength.choice.mixing.normal import Normal
 from prefstrength.errors import InputError
-from prefstrength.likelihood.batch import NUMPY
-from prefstrength.likelihood.mixed import JAX
 
-__all__ = ["TrueDifferences"]
+__all__ = ["TINY", "TrueDifferences"]
 
 # Components tried; the Bayesian information criterion chooses.
 _MOST_COMPONENTS = 3
@@ -42,8 +36,6 @@ _FEWEST = 100
 # The law is fitted to this many classes of differences of like size at most.
 _CLASSES = 500
 _ITERATIONS, _SETTLED = 1000, 1e-9
-# Step of the spline in the standardised difference, and a margin at its ends.
-_STEP, _MARGIN = 0.1, 1.0
 # Numbers in the largest temporary array of an evaluation without splines.
 _BLOCK = 20_000
 
@@ -160,76 +152,17 @@ class TrueDifferences:
             out[part] = _mixed(NUMPY, *of_each, beta)
         return out
 
-    def in_jax(self, difference: np.ndarray, cell: np.ndarray) -> Callable[[jax.Array], jax.Array]:
-        """The same as a JAX function of one strength for each pair, and a pytree."""
-        log_share, mean, sd = (jnp.asarray(v) for v in self.given(difference, cell))
-        # A component without a share adds nothing: not -inf, whose gradient is NaN.
-        return jax.tree_util.Partial(_in_jax, jnp.maximum(log_share, -1e4), mean, sd)
 
-    def at_every(
-        self, difference: np.ndarray, cell: np.ndarray, beta: np.ndarray
-    ) -> "list[np.ndarray]":
-        """For each strength the log probability of every choice (pair,), interpolated.
-
-        A component's probability depends on the strength times its sd and on the standardised
-        difference alone: for each strength it is a smooth function of one number, and a spline.
-        """
-        components = []
-        for c in range(len(self.shares)):
-            mine = np.flatnonzero(cell == c)
-            if not len(mine):
-                continue
-            log_share, mean, sd = self.given(difference[mine], cell[mine])
-            for k in np.flatnonzero(self.shares[c] > 0):
-                components.append((mine, log_share[k], mean[k], float(sd[k, 0])))
-        out = [np.full(len(difference), -np.inf) for _ in beta]
-        for mine, share, centre, width in components:
-            for values, each in zip(out, _curves(centre, width, beta), strict=True):
-                values[mine] = np.logaddexp(values[mine], share + each)
-        return out
-
-
-def _in_jax(log_share: jax.Array, mean: jax.Array, sd: jax.Array, beta: jax.Array) -> jax.Array:
-    law = Normal(mu=mean, sigma=sd + _TINY)
-    parts = log_probability(JAX, jnp.broadcast_to(beta, mean.shape), law)
-    return jax.scipy.special.logsumexp(log_share + parts, axis=0)
-
-
-# The kernel divides by the sd; where a component's is 0 this stands for it.
-_TINY = 1e-12
+#: The kernel divides by the sd; where a component's is 0 this stands for it.
+TINY = 1e-12
 
 
 def _mixed(
     lib: Library, log_share: np.ndarray, mean: np.ndarray, sd: np.ndarray, beta: np.ndarray
 ) -> np.ndarray:
-    law = Normal(mu=mean[:, :, None], sigma=sd[:, :, None] + _TINY)
+    law = Normal(mu=mean[:, :, None], sigma=sd[:, :, None] + TINY)
     parts = log_probability(lib, np.broadcast_to(beta, (*mean.shape, len(beta))), law)
     return special.logsumexp(log_share[:, :, None] + parts, axis=0)
-
-
-def _curves(mean: np.ndarray, sd: float, beta: np.ndarray) -> "list[np.ndarray]":
-    """Log E[σ(βx)], x ~ Normal(mean, sd²), for every strength, each (pair,)."""
-    if not sd > 0:
-        return [np.full(len(mean), -np.log(2.0)) for _ in beta]
-    place = mean / sd
-    low, high = place.min() - _MARGIN, place.max() + _MARGIN
-    nodes = int(np.ceil((high - low) / _STEP)) + 1
-    direct = nodes >= len(mean)
-    at = place if direct else np.linspace(low, high, nodes)
-    out = []
-    size = max(1, 200_000 // len(at))
-    for start in range(0, len(beta), size):
-        some = beta[start : start + size]
-        law = Normal(mu=sd * at[:, None], sigma=np.array(sd))
-        values = log_probability(NUMPY, np.broadcast_to(some, (len(at), len(some))), law)
-        if direct:
-            out.extend(values.T)
-            continue
-        spline = make_interp_spline(at, values, k=5)
-        for column in range(len(some)):
-            one = type(spline)(spline.t, np.ascontiguousarray(spline.c[:, column]), 5)
-            out.append(one(place))
-    return out
 
 
 # -- fitting -------------------------------------------------------------------------------------

@@ -109,9 +109,7 @@ def fit(
     work = Work.of(model, choices)
     population, data = work.population, work.data
     _warn_of_error_alone(population, choices, data)
-    found = sample(
-        population, data, work.reading, method, seed, draws, warmup, chains, progress
-    )
+    found = sample(population, data, work.reading, method, seed, draws, warmup, chains, progress)
     tree = assemble(population, work.reading, choices, data, found, seed)
     options = {"seed": seed, "draws": draws, "chains": chains}
     options["warmup"] = warmup if found.statistics else 0
@@ -170,7 +168,9 @@ class Work:
         return cls(population, reading, data)
 
 
-def traced_likelihood(model: Model, choices: Choices | CompressedChoices, widest: float = 3.0) -> Any:
+def traced_likelihood(
+    model: Model, choices: Choices | CompressedChoices, widest: float = 3.0
+) -> Any:
     """Log-likelihood in JAX for :meth:`MixedLogit.numpyro_model`, from the tables of every fit.
 
     Parameters

@@ -194,9 +194,7 @@ class MixedLogit:
             )
         others = [name for name in self._in_order() if name != self._in_order()[0]]
         fixed = tuple(others) if not self.groups and self._one_random() else ()
-        return Reading(
-            response, utility, self._lapses, self.position, self.pair_effects, fixed
-        )
+        return Reading(response, utility, self._lapses, self.position, self.pair_effects, fixed)
 
     def _one_random(self) -> bool:
         return sum(kinds_of(mixing).random for mixing in self.coefficients.values()) <= 1

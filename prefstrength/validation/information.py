@@ -18,13 +18,14 @@ from scipy import special
 from prefstrength.choice.mixing.base import Mixing
 from prefstrength.errors import InputError
 from prefstrength.likelihood.cells import coefficient_at
-from prefstrength.likelihood.nodes import normal_nodes
 
 __all__ = ["chooser_information", "information"]
 
 # Simulated choosers: as many as this many evaluations allow, within limits.
 _EVALUATIONS = 1.5e7
 _CHOOSERS = (2_000, 20_000)
+# How far nodes reach, in sds.
+_REACH = 7.0
 
 
 def chooser_information(
@@ -88,7 +89,8 @@ def information(
     relative = dispersion if family.positive else dispersion * spread
     # As the likelihood places its nodes: 0.2 is the information a choice holds at its best.
     step = min(0.25, 1.1 / np.sqrt(1 + 0.2 * most * relative**2), 0.8 / relative)
-    z, log_weight = normal_nodes(step)
+    z = np.arange(-np.ceil(_REACH / step), np.ceil(_REACH / step) + 1) * step
+    log_weight = -(z**2) / 2 + np.log(step / np.sqrt(2 * np.pi))
     beta, slopes = _coefficients(family, z, location, dispersion)
     out = np.empty((len(situations), 2, 2))
     for place in (i for i, number in enumerate(situations) if number == 1):
@@ -136,9 +138,9 @@ def _one_choice(
     beta: np.ndarray, slopes: np.ndarray, log_weight: np.ndarray, spread: float
 ) -> np.ndarray:
     """Information of a single choice, E_x[∇p ∇p' / (p (1 - p))]."""
-    z, log_mass = normal_nodes(0.02)
-    z, log_mass = z[z > 0], log_mass[z > 0]  # p(1 - p) is even in x, and x = 0 says nothing
-    x, mass = spread * z, 2 * np.exp(log_mass)
+    step = 0.02
+    z = np.arange(step, _REACH + step / 2, step)  # p(1 - p) is even in x, and x = 0 says nothing
+    x, mass = spread * z, 2 * np.exp(-(z**2) / 2) * step / np.sqrt(2 * np.pi)
     u = x[:, None] * beta
     low = special.expit(-u) @ np.exp(log_weight)
     density = special.expit(u) * special.expit(-u) * x[:, None] * np.exp(log_weight)

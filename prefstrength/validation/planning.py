@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import jax
 import numpy as np
-import numpyro.distributions as dist
 import pandas as pd
 from scipy import special
 from scipy.interpolate import PchipInterpolator
@@ -24,7 +22,9 @@ from prefstrength.choice.mixing.families import family_named
 from prefstrength.choice.mixing.log_normal import LogNormal
 from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.errors import InputError
+from prefstrength.inference.kinds import Kinds
 from prefstrength.inference.population import Population
+from prefstrength.inference.priors import Prior, prior_of
 from prefstrength.likelihood.cells import law
 from prefstrength.models.mixed_logit import MixedLogit
 from prefstrength.posterior.fit import Fit
@@ -68,19 +68,17 @@ class _Design:
         return np.diag([self.over_grid[0, 0, 0], 0.0])
 
     @cached_property
-    def prior(self) -> tuple[dist.Distribution, dist.Distribution]:
+    def prior(self) -> tuple[Prior, Prior]:
         """Priors of location and dispersion."""
         table = _prior(self.family, self.spread, self.priors)
         return table["reward_location"], table["reward_dispersion"]
 
     @cached_property
     def prior_precision(self) -> np.ndarray:
-        with jax.enable_x64(True):
-            return np.array([1 / float(np.asarray(prior.variance)) for prior in self.prior])
+        return np.array([1 / prior.variance for prior in self.prior])
 
     def _log_prior(self, dispersion: np.ndarray) -> np.ndarray:
-        with jax.enable_x64(True):
-            return np.asarray(self.prior[1].log_prob(dispersion))
+        return self.prior[1].log_density(dispersion)
 
     @cached_property
     def _curves(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -448,11 +446,9 @@ def _assumed(assumed: Any, spread: float, priors: Mapping[str, Any] | None) -> l
         given = assumed.priors if priors is None else priors
         own = {k.replace(name, "reward", 1): v for k, v in (given or {}).items()}
         table = _prior(family, spread, own)
-        with jax.enable_x64(True):
-            location, dispersion = (
-                float(np.asarray(table[f"reward_{part}"].icdf(0.5)))
-                for part in ("location", "dispersion")
-            )
+        location, dispersion = (
+            table[f"reward_{part}"].quantile(0.5) for part in ("location", "dispersion")
+        )
         return [(_label(law(family, location, dispersion)), family, location, dispersion, own)]
     laws = [assumed] if isinstance(assumed, Mixing) else list(assumed)
     out: list[_Assumed] = []
@@ -476,15 +472,15 @@ def _label(mixing: Mixing) -> str:
 
 def _prior(
     family: type[Mixing], spread: float, priors: Mapping[str, Any] | None
-) -> dict[str, dist.Distribution]:
+) -> dict[str, Prior]:
     """Priors of a model with one coefficient on differences of the given spread."""
     table = Population(
-        families={"reward": family},
+        kinds={"reward": Kinds((family,))},
         scales={"reward": spread},
         factors={},
         cells=np.zeros((1, 0), dtype=np.int64),
         centring={},
-        priors=dict(priors or {}),
+        priors={name: prior_of(given) for name, given in (priors or {}).items()},
     ).prior()
     unknown = set(table) - {"reward_location", "reward_dispersion"}
     if unknown:

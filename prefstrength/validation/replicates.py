@@ -5,31 +5,31 @@ an interrupted run goes on where it stopped, and more simulations continue fewer
 """
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
-import jax
 import numpy as np
-import numpyro
-import numpyro.distributions as dist
 
 from prefstrength.choice.mixing.base import Mixing
+from prefstrength.choice.mixing.expressions import expression
 from prefstrength.data.choices import Choices
 from prefstrength.data.factor import Factor
 from prefstrength.errors import InputError, SamplingWarning
 from prefstrength.inference.datatree import cell_labels
+from prefstrength.inference.named_draws import blends_of, shared_of
 from prefstrength.inference.population import Population, cell_codes
-from prefstrength.inference.prepare import Prepared
-from prefstrength.inference.problem import laws_of
-from prefstrength.likelihood.build import Likelihood, build_likelihood
-from prefstrength.likelihood.cells import coefficient_at
+from prefstrength.inference.predictive import simulate_answers
+from prefstrength.inference.prior_draws import prior_draws
+from prefstrength.inference.priors import Prior
+from prefstrength.inference.sampling import sample, scalar_likelihood
+from prefstrength.inference.several_results import log_likelihoods
 from prefstrength.likelihood.data import LikelihoodData
-from prefstrength.likelihood.panel_summary import PanelSummary
-from prefstrength.likelihood.summaries import summarise
-from prefstrength.models.fitting import sample_population
+from prefstrength.likelihood.direct import DirectLikelihood, direct_likelihood
+from prefstrength.likelihood.sources import Reading
+from prefstrength.likelihood.strength import StrengthLikelihood
 from prefstrength.models.mixed_logit import MixedLogit
 
 __all__ = ["LOG_LIKELIHOOD", "Replicates", "Sampler"]
@@ -39,7 +39,7 @@ Sampler = Callable[[MixedLogit, Choices, int], Mapping[str, np.ndarray]]
 
 #: The name under which the log-likelihood of all data is ranked.
 LOG_LIKELIHOOD = "log_likelihood"
-CHUNK, _CHAINS = 5, 4
+CHUNK, _CHAINS, _WARMUP = 5, 4, 300
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,28 +102,34 @@ class Replicates:
 
     @cached_property
     def population(self) -> Population:
-        """Population level, the same in all simulations."""
+        """Population level, the same in all simulations.
+
+        The scale of a prior depends on which of three or more alternatives was chosen; it is that
+        of the design.
+        """
         return self.model.population(self.choices)
 
     @cached_property
-    def pinned(self) -> MixedLogit:
-        """The model with its priors held at those of the design.
-
-        The scale of a prior depends on which of three or more alternatives was chosen.
-        """
-        if self.choices.is_pairs:
-            return self.model
-        return replace(self.model, priors=self.population.prior())
+    def reading(self) -> Reading:
+        """How answers are read."""
+        return self.model.reading(self.choices)
 
     @cached_property
-    def codes(self) -> np.ndarray:
-        """Cell of every situation."""
-        return cell_codes(self.choices, self.model.groups)[1]
+    def pinned(self) -> MixedLogit:
+        """The model with its priors held at those of the design, for a sampler of the user's."""
+        if self.choices.is_pairs:
+            return self.model
+        own = {name: prior.numpyro() for name, prior in self.population.prior().items()}
+        return replace(self.model, priors=own)
+
+    def data(self, choices: Choices) -> LikelihoodData:
+        """What the likelihood needs of choices in this design."""
+        _, codes = cell_codes(choices, self.model.groups)
+        return LikelihoodData.of(choices, tuple(self.population.kinds), codes)
 
     def spec(self) -> dict[str, Any]:
         """Settings that decide the numbers, and the versions that they were made with."""
-        families = {name: family.__name__ for name, family in self.population.families.items()}
-        of = ", ".join(f"{name} ~ {family}" for name, family in families.items())
+        of = ", ".join(f"{n} ~ {expression(m)}" for n, m in self.model.coefficients.items())
         groups = f"; groups {', '.join(self.model.groups)}" if self.model.groups else ""
         choices = self.choices
         choosers = f" of {choices.n_choosers} choosers" if choices.n_choosers else ", no choosers"
@@ -148,54 +154,48 @@ class Replicates:
 
     def simulate(self, index: int) -> tuple[dict[str, np.ndarray], Choices]:
         """True values by variable, and choices made with them."""
-        with jax.enable_x64(True):
-            rng = np.random.default_rng([self.seed, index])
-            key = int(rng.integers(2**31))
-            truth = self._prior_draw(key) if self.truth is None else self.truth
-            return truth, self._choose(truth, rng)
-
-    @cached_property
-    def _prior_draw(self) -> Callable[[int], dict[str, np.ndarray]]:
-        @jax.jit
-        def one(key: jax.Array) -> dict[str, jax.Array]:
-            with numpyro.handlers.seed(rng_seed=key), numpyro.handlers.trace() as sites:
-                self.population.sample()
-            return {name: site["value"] for name, site in sites.items()}
-
-        return lambda key: {n: np.asarray(v) for n, v in one(jax.random.PRNGKey(key)).items()}
+        rng = np.random.default_rng([self.seed, index])
+        if self.truth is None:
+            drawn = prior_draws(self.population, rng, 1)
+            truth = {name: value[0, 0] for name, value in drawn.items()}
+        else:
+            truth = self.truth
+        return truth, self._choose(truth, rng)
 
     def _choose(self, truth: dict[str, np.ndarray], rng: np.random.Generator) -> Choices:
-        """Every chooser draws coefficients, and chooses among the alternatives of the design."""
-        choices, families = self.choices, self.population.families
-        n = choices.n_situations
-        unit = np.arange(n) if choices.chooser is None else choices.chooser
-        utility = rng.gumbel(size=(n, choices.n_alternatives))
-        for (name, family), law in zip(families.items(), laws_of(families, truth), strict=True):
-            z = rng.standard_normal(unit.max() + 1)[unit]
-            location = np.asarray(law.location)[self.codes]
-            spread = None if law.dispersion is None else np.asarray(law.dispersion)[self.codes]
-            values = choices.values[:, :, choices.attributes.index(name)]
-            utility += coefficient_at(family, z, location, spread)[:, None] * values
-        chosen = np.argmax(np.where(choices.available, utility, -np.inf), axis=1)
-        if not choices.is_pairs:
-            return replace(choices, chosen=chosen)
-        turned = np.where(chosen[:, None, None] == 0, choices.values, choices.values[:, ::-1])
-        return replace(choices, values=turned)
+        """Every chooser draws coefficients, and answers as in the design."""
+        choices = self.choices
+        rows = np.arange(choices.n_situations)
+        one = {name: np.asarray(value)[None] for name, value in truth.items()}
+        (answers,) = simulate_answers(
+            self.population, self.reading, self.data(choices), rows, one, rng
+        )
+        if not choices.is_pairs or choices.response.answers_in != "chosen":
+            field = choices.response.answers_in
+            plain = {"chosen": answers} if field == "chosen" else {field: answers, "chosen": None}
+            return replace(choices, **plain)
+        turned = np.where(answers[:, None, None] == 0, choices.values, choices.values[:, ::-1])
+        first = choices.shown_first
+        if first is not None:
+            first = np.where(answers == 0, first, -first)
+        return replace(choices, values=turned, shown_first=first)
 
     def records(self, index: int) -> list[dict[str, Any]]:
         """Simulate, fit, compare: one record for each variable."""
         truth, choices = self.simulate(index)
         seed = int(np.random.default_rng([self.seed, index, 1]).integers(2**31))
-        with jax.enable_x64(True), warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore", SamplingWarning)  # the method of each is recorded
             if self.sampler is None:
-                found = sample_population(
-                    self.pinned, choices, seed=seed, draws=-(-self.draws // _CHAINS), chains=_CHAINS
-                )
-                prepared, method = found.prepared, found.method
+                draws = -(-self.draws // _CHAINS)
+                found = sample(
+                    self.population, self.data(choices), self.reading, "auto", seed, draws,
+                    _WARMUP, _CHAINS, False,
+                )  # fmt: skip
+                likelihood, method = found.likelihood, found.method
                 drawn = {n: v.reshape(-1, *v.shape[2:]) for n, v in found.variables.items()}
             else:
-                prepared, method = None, "sampler"
+                likelihood, method = None, "sampler"
                 given = self.sampler(self.pinned, choices, seed)
                 drawn = {n: np.asarray(v, dtype=float) for n, v in given.items()}
             count = len(next(iter(drawn.values()), ()))
@@ -208,7 +208,7 @@ class Replicates:
             scalars = self._scalars(truth, drawn)
             if self.likelihood:
                 both = self._at_truth_and_draws(truth, drawn, kept)
-                values = self._log_likelihood(choices, both, prepared)
+                values = self._log_likelihood(choices, both, likelihood)
                 scalars.append((LOG_LIKELIHOOD, float(values[0]), values[1:]))
         out = []
         for variable, true, values in scalars:
@@ -254,86 +254,84 @@ class Replicates:
 
     def _labels(self, truth: Mapping[str, np.ndarray]) -> dict[str, list[str]]:
         """Labels of each variable's numbers; the parameters first, then what they are made of."""
-        population, groups = self.population, self.model.groups
+        population = self.population
         cells = [" | ".join(cell.values()) for cell in cell_labels(population, self.choices)]
-        shown = [
-            f"{name}_{parameter}"
-            for name, family in population.families.items()
-            for parameter in family().parameters
-        ]
+        levels = {f"{name}_level": f.levels for name, f in self.choices.groups.items()}
+        shown = {each.name: each.dims for each in population.variables() if each.name in truth}
+        named = set(self._named())
         out = {}
-        for name in [*shown, *(n for n in truth if n not in shown and "_raw_" not in n)]:
-            size = np.asarray(truth[name]).size
-            if name in shown and groups:
-                out[name] = [f"{name}[{cell}]" for cell in cells]
-            elif size > 1:
-                factor = max((g for g in groups if name.endswith(f"_{g}")), key=len)
-                out[name] = [f"{name}[{level}]" for level in self.choices.groups[factor].levels]
-            else:
-                out[name] = [name]
+        for name in [*(n for n in shown if n in named), *(n for n in shown if n not in named)]:
+            labels = [name]
+            for dim in shown[name]:
+                if dim == "group":
+                    own: Sequence[str] = cells
+                elif dim == "component":
+                    own = [str(k + 1) for k in range(np.shape(truth[name])[0])]
+                else:
+                    own = levels[dim]
+                labels = [f"{label}[{each}]" for label in labels for each in own]
+            out[name] = labels
         return out
+
+    def _named(self) -> list[str]:
+        """Parameters of the mixing distributions, by their own names."""
+        return [
+            f"{name}_{parameter}"
+            for name, kinds in self.population.kinds.items()
+            for parameter in kinds.families[0]().parameters
+        ]
 
     def _at_truth_and_draws(
         self, truth: Mapping[str, np.ndarray], drawn: Mapping[str, np.ndarray], kept: np.ndarray
     ) -> dict[str, np.ndarray]:
-        """Parameters of the laws (law, cell): the true ones, then those of the thinned draws."""
-        names = [f"{n}_{p}" for n, f in self.population.families.items() for p in f().parameters]
-        missing = [name for name in names if name not in drawn]
+        """Values of every variable: the true ones, then those of the thinned draws."""
+        missing = [name for name in self._named() if name in truth and name not in drawn]
         if missing:
-            raise InputError(f"Expected the sampler to return draws of {names}; got no {missing}.")
-        return {
-            name: np.concatenate(
-                [truth[name].reshape(1, -1), drawn[name][kept].reshape(len(kept), -1)]
+            raise InputError(
+                f"Expected the sampler to return draws of {self._named()}; got no {missing}."
             )
-            for name in names
+        return {
+            name: np.concatenate([np.asarray(truth[name])[None], drawn[name][kept]])
+            for name in truth
+            if name in drawn
         }
 
     def _log_likelihood(
-        self, choices: Choices, both: dict[str, np.ndarray], prepared: Prepared | None
+        self, choices: Choices, both: dict[str, np.ndarray], likelihood: Any
     ) -> np.ndarray:
         """Log-likelihood of all data under each law, also of laws that the posterior excludes."""
-        families = self.population.families
-        data = LikelihoodData.of(choices, tuple(self.model.coefficients), self.codes)
-        if not data.scalar:
-            likelihood = prepared.problem.likelihood if prepared else None
-            return np.asarray(
-                self._totals(both, likelihood or build_likelihood(data, tuple(families.values())))
-            )
-        [law] = laws_of(families, both)
-        location = np.asarray(law.location)
-        if law.dispersion is None:
-            spread, widest = None, 1.0
-        else:
-            spread = np.asarray(law.dispersion)
-            widest = float(spread.max())
-        summary = prepared.summary if prepared else None
-        if summary is None:
-            summary = summarise(data, law.family, widest)
-        elif isinstance(summary, PanelSummary) and widest > summary.dispersion:
-            summary = replace(summary, dispersion=widest)
+        population, data = self.population, self.data(choices)
+        if likelihood is None:
+            likelihood = scalar_likelihood(population, data, self.reading)
         with np.errstate(over="ignore"):  # under a law that the data exclude many times over
-            return summary.total(location, spread)
+            if isinstance(likelihood, StrengthLikelihood):
+                blends = blends_of(population, population.first, both)
+                return likelihood.totals(blends, shared_of(population, both))
+            return log_likelihoods(likelihood or self._quadrature(data), population, both).sum(1)
 
-    @cached_property
-    def _totals(self) -> Callable[[dict[str, np.ndarray], Likelihood], jax.Array]:
-        families = self.population.families
-
-        @jax.jit
-        def totals(laws: dict[str, jax.Array], likelihood: Likelihood) -> jax.Array:
-            return jax.lax.map(lambda one: likelihood.total(laws_of(families, one)), laws)
-
-        return totals
+    def _quadrature(self, data: LikelihoodData) -> DirectLikelihood:
+        families = tuple(kinds.families[0] for kinds in self.population.kinds.values())
+        return direct_likelihood(data, families)
 
 
-def _exactly(prior: dist.Distribution) -> str:
+def _exactly(prior: Prior) -> str:
     """A prior with all its digits."""
-    shown = {n: np.asarray(getattr(prior, n), float).tolist() for n in prior.arg_constraints}
-    return f"{type(prior).__name__}({', '.join(f'{n}={v!r}' for n, v in shown.items())})"
+    if prior.given is None:
+        return f"{prior.family}({', '.join(map(repr, prior.arguments))})"
+    given = prior.given
+    shown = {n: np.asarray(getattr(given, n), float).tolist() for n in given.arg_constraints}
+    return f"{prior.family}({', '.join(f'{n}={v!r}' for n, v in shown.items())})"
 
 
 def _known(population: Population, truth: Mixing | Mapping[str, Any]) -> dict[str, np.ndarray]:
     """A known truth as values by variable, one for each cell where there are groups."""
-    families = population.families
+    kinds = population.kinds
+    if not all(each.simple for each in kinds.values()) or population.shared:
+        raise InputError(
+            "A known truth is given for models of one kind of choosers who share nothing else; got "
+            "another. Leave truth out: it is then drawn from the prior."
+        )
+    families = {name: each.families[0] for name, each in kinds.items()}
     wanted = {f"{name}_{p}": name for name, family in families.items() for p in family().parameters}
     if isinstance(truth, Mixing):
         truth.require_known()
@@ -374,8 +372,11 @@ def _design(choices: Choices) -> Choices:
     if (times == 0).any():
         choices = choices.subset(times > 0)
     rows = np.repeat(np.arange(choices.n_situations), np.asarray(choices.weights).astype(int))
+    whole = {"answer": choices.answer, "ranks": choices.ranks, "pair": choices.pair}
+    whole["shown_first"] = choices.shown_first
     design = replace(
         choices,
+        **{name: None if own is None else own[rows] for name, own in whole.items()},
         values=choices.values[rows],
         chosen=choices.chosen[rows],
         available=choices.available[rows],

@@ -9,7 +9,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from prefstrength._shared.words import Rows, listed
-from prefstrength.choice.mixing.families import MIXINGS
+from prefstrength.choice.mixing.expressions import mixing_of
 from prefstrength.data.choices import Choices
 from prefstrength.data.columns import column, numbers
 from prefstrength.data.factor import Factor
@@ -223,7 +223,7 @@ def _of(fit: Fit) -> tuple[Choices, MixedLogit]:
         choosers=tuple(str(v) for v in np.asarray(constant["chooser"])) if panel else (),
         groups=groups,
     )
-    laws = {name: MIXINGS[family]() for name, family in fit.spec["coefficients"].items()}
+    laws = {name: mixing_of(each) for name, each in fit.spec["coefficients"].items()}
     model = MixedLogit(laws, groups=fit.groups)
     if dict(model.prior_table(choices).to_numpy()) != fit.spec["priors"]:
         raise InputError(
