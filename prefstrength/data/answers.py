@@ -18,8 +18,6 @@ class _Answered(Protocol):
     def answer(self) -> np.ndarray | None: ...
     @property
     def ranks(self) -> np.ndarray | None: ...
-    @property
-    def chooser_weights(self) -> np.ndarray: ...
 
 
 def better_by_answer(
@@ -71,7 +69,7 @@ def _counts_of_rankings(ranks: np.ndarray, available: np.ndarray) -> dict[str, i
 
 
 def require_plain(choices: _Answered, what: str) -> None:
-    """Refuse choices that say more than which alternative was chosen, and weights of choosers.
+    """Refuse choices that say more than which alternative was chosen.
 
     Parameters
     ----------
@@ -90,10 +88,4 @@ def require_plain(choices: _Answered, what: str) -> None:
             f"{what} should get plain choices, of which it knows one chosen alternative in each "
             f"situation; got {kind}. More was said than it would hear. Reduce them to what it "
             "knows: `choices.as_pairs(reduce=True)`."
-        )
-    if not (choices.chooser_weights == 1).all():
-        raise InputError(
-            f"{what} should get choosers that count alike; got weights of choosers from "
-            f"{choices.chooser_weights.min():.4g} to {choices.chooser_weights.max():.4g}, which it "
-            "would overlook. Leave chooser_weights out."
         )

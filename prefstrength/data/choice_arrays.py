@@ -54,7 +54,7 @@ class ChoiceArrays:
     ranks: np.ndarray | None = None
     shown_first: np.ndarray | None = None
     pair: np.ndarray | None = None
-    chooser_weights: np.ndarray = None  # type: ignore[assignment]
+    chooser_weights: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         values = frozen(self.values, np.float64, 3, "values")
@@ -75,10 +75,10 @@ class ChoiceArrays:
             "alternatives": tuple(self.alternatives) or tuple(str(j) for j in range(m)),
             "notes": tuple(self.notes),
         }
-        own = self.chooser_weights
-        set_["chooser_weights"] = frozen(
-            np.ones(len(self.choosers)) if own is None else own, np.float64, 1, "chooser_weights"
-        )
+        if self.chooser_weights is not None:
+            own = frozen(self.chooser_weights, np.float64, 1, "chooser_weights")
+            alike = len(own) == len(self.choosers) and bool((own == 1).all())
+            set_["chooser_weights"] = None if alike else own
         for name, axes in _CODES.items():
             if getattr(self, name) is not None:
                 set_[name] = frozen(getattr(self, name), np.int64, axes, name)
@@ -315,15 +315,10 @@ class ChoiceArrays:
         digest = hashlib.sha256()
         for part in fields(self):
             value = getattr(self, part.name)
-            if part.name not in _LATER or not self._is_as_before(part.name, value):
+            plain = part.name == "response" and self.response.answers_in == "chosen"
+            if not plain and (value is not None or part.name not in _LATER):
                 feed(digest, part.name, value)
         return digest.hexdigest()
-
-    def _is_as_before(self, name: str, value: Any) -> bool:
-        """Whether a later field says nothing that choices without it do not say."""
-        if name == "response":
-            return self.response.answers_in == "chosen"
-        return value is None or (name == "chooser_weights" and bool((value == 1).all()))
 
     # -- shown -------------------------------------------------------------------------------
 

@@ -65,7 +65,7 @@ class Choices(ChoiceArrays):
     pair : array_like of int, shape (situation,), optional
         Equal in situations that show the same two responses.
     chooser_weights : array_like, shape (chooser,), optional
-        How often each chooser counts, with all they chose; 1 when left out.
+        How often each chooser counts, with all they chose; ``None`` where all count alike.
 
     Raises
     ------

@@ -25,6 +25,8 @@ def check(choices: ChoiceTable) -> None:
     for name in ("answer", "chosen", "chooser", "shown_first", "pair"):
         if (array := getattr(choices, name)) is not None:
             sizes[name] = (array.shape, (n,))
+    if choices.chooser_weights is not None:
+        sizes["chooser_weights"] = (choices.chooser_weights.shape, (choices.n_choosers,))
     if choices.ranks is not None:
         sizes["ranks"] = (choices.ranks.shape, (n, m))
     sizes |= {
@@ -32,7 +34,6 @@ def check(choices: ChoiceTable) -> None:
         "weights": (choices.weights.shape, (n,)),
         "attributes": ((len(choices.attributes),), (k,)),
         "alternatives": ((len(choices.alternatives),), (m,)),
-        "chooser_weights": (choices.chooser_weights.shape, (choices.n_choosers,)),
     }
     if choices.situations is not None:
         sizes["situations"] = ((len(choices.situations),), (n,))
@@ -77,7 +78,7 @@ def check(choices: ChoiceTable) -> None:
             f"{choices.where(bad) if bad.any() else 'zeros only'}. Correct them."
         )
     own = choices.chooser_weights
-    if (~np.isfinite(own) | (own < 0)).any() or (choices.n_choosers and not own.any()):
+    if own is not None and ((~np.isfinite(own) | (own < 0)).any() or not own.any()):
         raise InputError(
             "chooser_weights should be finite, zero or more, and not all zero; got "
             f"{listed(own.tolist(), most=3)}. Correct them."

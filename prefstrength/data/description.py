@@ -53,7 +53,7 @@ def describe(choices: ChoiceTable) -> list[tuple[str, list[str]]]:
         w = choices.weights
         out.append(("weights", [f"{w.min():.4g} to {w.max():.4g}, sum {w.sum():,.6g}"]))
     own = choices.chooser_weights
-    if (own != 1).any():
+    if own is not None:
         text = f"{own.min():.4g} to {own.max():.4g}, sum {own.sum():,.6g}"
         out.append(("their weights", [text]))
     dropped = [

@@ -65,8 +65,6 @@ def look_at_numbers(fields: dict[str, Any], columns: list[str]) -> None:
     other = available.copy()
     other[rows, chosen] = False
     matters = other & (fields["weights"] > 0)[:, None]
-    # Grades and ranks bound strength by what they say beyond the chosen one.
-    plain = fields.get("answer") is None and fields.get("ranks") is None
     noun = "pairs" if fields["alternatives"] == PAIR else "situations"
     spread = []
     for k, name in enumerate(fields["attributes"]):
@@ -95,15 +93,21 @@ def look_at_numbers(fields: dict[str, Any], columns: list[str]) -> None:
                 "column may be a copy of the other. Check where the scores come from."
             )
         spread.append(np.where(matters, difference, 0.0))
-        least, most = difference[other].min(), difference[other].max()
+        if fields.get("ranks") is not None:
+            least, most = _extremes_of_rankings(x, fields["ranks"], available)
+        else:
+            least, most = difference[other].min(), difference[other].max()
+        # How much better one is bounds strength, and so does a tie.
+        plain = fields.get("answer") is None
         if plain and len(rows) >= SEPARATION_FROM and (least > 0 or most < 0):
             side, advice = (
                 ("higher", "It may be made from these very choices: use rewards that are not.")
                 if least > 0
                 else ("lower", "Lower may mean better here: change the sign if so.")
             )
+            which = "chosen" if fields.get("ranks") is None else "higher ranked"
             warn(
-                f"Attribute {name!r} is {side} for the chosen alternative in all {len(rows):,} "
+                f"Attribute {name!r} is {side} for the {which} alternative in all {len(rows):,} "
                 f"{noun}; strength then has no upper bound. {advice}"
             )
     if len(spread) > 1:
@@ -118,3 +122,19 @@ def look_at_numbers(fields: dict[str, Any], columns: list[str]) -> None:
                         f"{len(rows):,} {noun}; their tastes cannot be told apart. "
                         "Leave one of them out."
                     )
+
+
+def _extremes_of_rankings(
+    x: np.ndarray, ranks: np.ndarray, available: np.ndarray
+) -> tuple[float, float]:
+    """Smallest and largest difference of an attribute between what ranks higher and lower."""
+    least, most = np.inf, -np.inf
+    place = np.where(ranks > 0, ranks, ranks.max() + 1)
+    for rank in range(1, int(ranks.max()) + 1):
+        here, below = (place == rank) & available, (place > rank) & available
+        both = here.any(axis=1) & below.any(axis=1)
+        high, low = np.where(here, x, np.nan)[both], np.where(below, x, np.nan)[both]
+        if both.any():
+            least = min(least, (np.nanmin(high, axis=1) - np.nanmax(low, axis=1)).min())
+            most = max(most, (np.nanmax(high, axis=1) - np.nanmin(low, axis=1)).max())
+    return (float(least), float(most)) if most > -np.inf else (0.0, 0.0)

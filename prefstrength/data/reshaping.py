@@ -45,7 +45,8 @@ def _of_rows(choices: ChoiceTable, rows: np.ndarray) -> dict[str, Any]:
     if choices.chooser is not None:
         own = choices.chooser[rows]
         fields["chooser"], fields["choosers"] = used_levels(own, choices.choosers)
-        fields["chooser_weights"] = choices.chooser_weights[np.unique(own)]
+        if choices.chooser_weights is not None:
+            fields["chooser_weights"] = choices.chooser_weights[np.unique(own)]
     if choices.pair is not None:
         fields["pair"] = np.unique(choices.pair[rows], return_inverse=True)[1]
     if choices.situations is not None:
@@ -190,8 +191,7 @@ def long_table(choices: ChoiceTable) -> pd.DataFrame:
         table["shown_first"][known_first == 0] = pd.NA
     if choices.pair is not None:
         table["pair"] = choices.pair[i]
-    if (choices.chooser_weights != 1).any():
-        assert choices.chooser is not None
+    if choices.chooser_weights is not None and choices.chooser is not None:
         table["chooser_weight"] = choices.chooser_weights[choices.chooser[i]]
     return pd.DataFrame(table)
 
@@ -203,6 +203,6 @@ def _known_columns(choices: ChoiceTable) -> tuple[str, ...]:
         "answer": choices.answer is not None,
         "shown_first": choices.shown_first is not None,
         "pair": choices.pair is not None,
-        "chooser_weight": bool((choices.chooser_weights != 1).any()),
+        "chooser_weight": choices.chooser_weights is not None,
     }
     return (*LONG_COLUMNS, *(name for name, there in more.items() if there))

@@ -86,9 +86,10 @@ def test_plain_choices_know_their_response():
     assert pairs.response == Pair()
     assert Choices(pairs.values, [0, 1], ["reward"]).response == Multinomial()
     assert Choices(np.ones((2, 3, 1)), [0, 1], ["reward"]).response == Multinomial()
-    assert pairs.chooser_weights.shape == (0,)
-    panel = Choices(pairs.values, [0, 0], ["reward"], chooser=[0, 1], choosers="ab")
-    assert panel.chooser_weights.tolist() == [1, 1]
+    assert pairs.chooser_weights is None
+    panel = {"chooser": [0, 1], "choosers": "ab"}
+    alike = Choices(pairs.values, [0, 0], ["reward"], chooser_weights=[1.0, 1.0], **panel)
+    assert alike.chooser_weights is None
 
 
 def test_the_chosen_one_is_the_better_by_the_answer():
@@ -219,7 +220,7 @@ def test_the_long_table_of_graded_pairs():
 
 @every_kind
 def test_nothing_becomes_pairs_unless_asked(kind):
-    with pytest.raises(InputError, match=r"Pairs should hold all that was said; .* reduce=True"):
+    with pytest.raises(InputError, match=r"Pairs should hold all that was said; .*reduce=True"):
         KINDS[kind]().as_pairs()
 
 
@@ -268,29 +269,11 @@ def test_rankings_as_pairs():
 
 
 @every_kind
-def test_models_and_figures_say_that_they_cannot_use_them(kind):
-    from prefstrength.choice.mixing.log_normal import LogNormal
-    from prefstrength.models.mixed_logit import MixedLogit
+def test_figures_say_that_they_cannot_use_them(kind):
     from prefstrength.plots.data import plot_data
 
-    choices = KINDS[kind]()
-    model = MixedLogit({"reward": LogNormal()})
-    for use in (
-        lambda: model.fit(choices),
-        lambda: model.numpyro_model(choices),
-        lambda: plot_data(choices),
-    ):
-        with pytest.raises(InputError, match=r"should get plain choices, .*reduce=True"):
-            use()
-
-
-def test_models_say_that_they_would_overlook_weights_of_choosers():
-    from prefstrength.choice.mixing.log_normal import LogNormal
-    from prefstrength.models.mixed_logit import MixedLogit
-
-    choices = graded().as_pairs(reduce=True)
-    with pytest.raises(InputError, match="got weights of choosers from 0 to 2"):
-        MixedLogit({"reward": LogNormal()}).prior_table(choices)
+    with pytest.raises(InputError, match=r"should get plain choices, .*reduce=True"):
+        plot_data(KINDS[kind]())
 
 
 # -- the constructor ------------------------------------------------------------------------------

@@ -1191,6 +1191,15 @@ def rank_in_words(folder):
     return of_places(places({i: "best" if i == 0 else None for i in range(12)}))
 
 
+@warned(
+    "Attribute 'cost' is lower for the higher ranked alternative in all 20 situations; strength "
+    "then has no upper bound. Lower may mean better here: change the sign if so."
+)
+def ranks_made_of_the_attribute(folder):
+    frame = pd.concat([places().assign(trip=lambda t, k=k: t["trip"] + str(k)) for k in range(5)])
+    return of_places(frame)
+
+
 @refused(
     "A ranked alternative (column 'place') should be available; got one that is not in 1 of 12 "
     "rows (first: 6). One of the two is wrong. Correct it, or leave the rank empty."

@@ -146,6 +146,11 @@ def test_scores_become_rankings_with_ties():
     assert choices.answer_counts()["some places"] == 0
 
 
+def test_rankings_without_any_order_warn_of_nothing():
+    frame = pd.DataFrame({"reward": [[0.1, 2.0, 1.0]] * 25, "rank": [[1, 1, 1]] * 25})
+    assert Choices.from_rankings(frame, rank="rank").answer_counts()["with ties"] == 25
+
+
 # -- one row for each ranking ---------------------------------------------------------------------
 
 

@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from prefstrength.choice.responses.graded import Graded
+from prefstrength.data.choices import Choices
 from prefstrength.data.sources import load_pairs
 from prefstrength.data.sources.hub import hash_columns, transcript
 from prefstrength.errors import DataWarning, InputError
@@ -318,6 +320,10 @@ def test_helpsteer3_sign_is_the_choice_and_zero_a_tie(tmp_path):
         "rows without a preference": 1,
     }
     assert "annotator" not in pairs
+    scored = pairs.assign(reward_chosen=[1.0, 2.0, 3.0], reward_rejected=0.0)
+    choices = Choices.from_pairs(scored, grade="stated_strength", pair="pair_id", duplicates="keep")
+    assert choices.response == Graded(7)
+    assert choices.answer.tolist() == [0, 1, 3]
 
 
 def test_helpsteer3_scale(tmp_path):
