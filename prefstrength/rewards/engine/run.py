@@ -402,9 +402,7 @@ class _Loop:
         """
         order = sorted(range(len(self.keys)), key=lambda i: -self.letters[i])
         drawn = {order[k] for k in spread(len(order))} & missing
-        if not drawn and not (
-            known.size and known.filter(like="score_alone").notna().any(axis=None)
-        ):
+        if not drawn and not (known.size and known.filter(like="_alone").notna().any(axis=None)):
             left = [i for i in order if i in missing]
             drawn = {left[k] for k in spread(len(left))}
         return drawn
