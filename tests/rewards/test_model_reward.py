@@ -244,3 +244,56 @@ def test_an_installed_package_brings_its_rewards(tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     scored = ps.read_pairs(tmp_path / "out" / "pairs.parquet")
     np.testing.assert_allclose(scored["reward_raw_chosen"], pairs["chosen"].str.len() ** 0.5)
+
+
+# -- texts are read once ---------------------------------------------------------------------------
+
+
+def test_the_texts_are_read_once_whoever_asks(folder, tmp_path, monkeypatch):
+    """The choices twice, before and after, and each of two rewards from texts."""
+    from prefstrength.data import from_pairs
+    from prefstrength.rewards.engine import responses
+
+    read, seen = responses.read_texts, []
+
+    def count(frame, rows):
+        seen.append(len(frame))
+        return read(frame, rows)
+
+    monkeypatch.setattr(responses, "read_texts", count)
+    monkeypatch.setattr(from_pairs, "read_texts", count)
+    pairs = make_pairs(40)
+    pairs.to_parquet(tmp_path / "pairs.parquet")
+    result = call("score", tmp_path / "pairs.parquet", "--out", tmp_path / "out", "--quiet",
+                  "--reward", f"hf:{folder}", "--reward", "text")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert seen == [40]
+    score(pairs, [HFReward(folder), HFReward(folder, template="plain")], progress=False)
+    assert seen == [40, 40]
+    pairs.loc["r0", "chosen"] = "w1 w2 w3"  # read again, because it is another table now
+    assert score(pairs, HFReward(folder), progress=False).attrs["reward"]["responses"] == 80
+    assert seen == [40, 40, 40]
+
+
+def test_blank_texts_are_refused_or_warned_of_not_both(folder, tmp_path):
+    pairs = make_pairs(40).assign(reward_chosen=1.5, reward_rejected=0.5)
+    pairs.loc["r3", "chosen"] = " "
+    pairs.to_parquet(tmp_path / "pairs.parquet")
+    command = ("score", tmp_path / "pairs.parquet", "--out", tmp_path / "out", "--quiet")
+    for reward in ("text", f"hf:{folder}"):
+        result = call(*command, "--reward", reward)
+        assert result.exit_code == 2
+        assert "got nothing but blanks in 1 of 40 rows (first: 3)" in result.stderr
+        assert "they are kept" not in result.stderr
+    result = call(*command, "--reward", "columns")
+    assert result.exit_code == 0, result.output
+    assert result.stderr.count("has an empty text in 1 of 40 rows (first: 3); they are kept") == 1
+
+
+def test_ties_are_found_in_one_way():
+    pairs = make_pairs(4).assign(a=[1.0, 2, 3, 4], b=0.0, tie=["no", "yes", "no", "no"])
+    said = "should be true or false .true: a tie.; got 'no' in 4 of 4 rows .first: r0, r1, r2"
+    with pytest.raises(InputError, match=said):
+        score(pairs, ps.ColumnReward("a", "b"))
+    with pytest.raises(InputError, match=said):
+        ps.Choices.from_pairs(pairs.assign(reward_chosen=1.0, reward_rejected=0.0))

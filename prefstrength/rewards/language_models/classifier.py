@@ -150,11 +150,10 @@ class ClassifierSource(TextSource):
 
     def check_openings(self, openings: Sequence[list[int]]) -> dict[str, Any]:
         """Look for texts that end with the padding token."""
+        model = self.checkpoint.config.get_text_config().pad_token_id
+        named_by = "the tokenizer alone" if model is None else None
         if self.named_pad is not None:
-            named_by: str | None = "pad_token_id="
-        else:
-            model = self.checkpoint.config.get_text_config().pad_token_id
-            named_by = "the tokenizer alone" if model is None else None
+            named_by = "pad_token_id="
         pad = self.pad_token_id
         found = check_padding(openings, pad, named_by=named_by, owner=self.owner)
         return {"padding_token": found}
