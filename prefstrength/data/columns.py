@@ -310,6 +310,13 @@ def flags(
     )
 
 
+def tied(frame: pd.DataFrame) -> np.ndarray:
+    """Mask of the rows without a preference: the column ``tie``, and none where it is absent."""
+    if "tie" not in frame.columns:
+        return np.zeros(len(frame), dtype=bool)
+    return flags(column(frame, "tie", "tie"), "tie", Rows(frame.index), "a tie")
+
+
 def categories(
     values: pd.Series, name: str, rows: Rows, role: str
 ) -> tuple[np.ndarray, tuple[str, ...]]:

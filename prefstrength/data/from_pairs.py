@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from prefstrength._shared.words import Rows, listed, nearest, shown
-from prefstrength.data.columns import as_frame, check_frame, column, flags, numbers, option
+from prefstrength.data.columns import as_frame, check_frame, column, numbers, option, tied
 from prefstrength.data.factor import Dropped
 from prefstrength.data.from_columns import (
     drop,
@@ -23,7 +23,7 @@ from prefstrength.data.from_columns import (
     shared_fields,
 )
 from prefstrength.data.plausibility import PAIR, look_at_groups, look_at_numbers
-from prefstrength.data.texts import Texts, read_texts
+from prefstrength.data.texts import Texts, check_format, read_texts
 from prefstrength.errors import InputError
 
 _VOTE_COLUMNS = ("choice", "winner", "vote", "preference", "label")
@@ -39,8 +39,12 @@ def pairs_fields(
     ties: str,
     identical: str,
     duplicates: str,
+    texts: Texts | None = None,
 ) -> dict[str, Any]:
-    """Return the fields of Choices for a table of pairs; see ``Choices.from_pairs``."""
+    """Return the fields of Choices for a table of pairs; see ``Choices.from_pairs``.
+
+    ``texts`` are those of the table, where somebody has read and checked them before.
+    """
     ties = option(ties, ("raise", "drop", "split"), "ties")
     identical = option(identical, ("raise", "drop"), "identical")
     duplicates = option(duplicates, ("raise", "drop", "keep"), "duplicates")
@@ -55,7 +59,8 @@ def pairs_fields(
     keep = everything.copy()
     dropped: list[Dropped] = []
 
-    tie = _ties(frame, rows)
+    _refuse_other_ties(frame, rows)
+    tie = tied(frame)
     if tie.any() and ties == "raise":
         raise InputError(
             "Each row should prefer one response; got a tie (column 'tie') in "
@@ -65,9 +70,10 @@ def pairs_fields(
     if ties == "drop":
         drop(dropped, keep, tie, "ties", rows)
 
-    texts = read_texts(frame, rows)
+    if texts is None and (texts := read_texts(frame, rows)) is not None:
+        check_format(texts)
     if texts is not None:
-        same = (texts.chosen == texts.rejected) & keep
+        same = (texts.places["chosen"] == texts.places["rejected"]) & keep
         if same.any() and identical == "raise":
             raise InputError(
                 "The responses of a pair should differ; got 'chosen' equal to 'rejected' in "
@@ -171,9 +177,10 @@ def _attribute_hint(frame: pd.DataFrame, name: str, stems: list[str]) -> str:
     return "Check the spelling, or rename the columns."
 
 
-def _ties(frame: pd.DataFrame, rows: Rows) -> np.ndarray:
+def _refuse_other_ties(frame: pd.DataFrame, rows: Rows) -> None:
+    """Refuse ties that are marked in another way than by the column ``tie``."""
     if "tie" in frame.columns:
-        return flags(column(frame, "tie", "tie"), "tie", rows, "a tie")
+        return
     for name in frame.columns:
         if isinstance(name, str) and (name.casefold() in _TIE_COLUMNS):
             raise InputError(
@@ -194,17 +201,16 @@ def _ties(frame: pd.DataFrame, rows: Rows) -> np.ndarray:
                     "no column 'tie'. They would count as choices. "
                     f"Add it: frame['tie'] = frame[{name!r}] == {shown(values[tied].iloc[0])}."
                 )
-    return np.zeros(len(frame), dtype=bool)
 
 
 def _repeated(texts: Texts, people: np.ndarray | None, at: np.ndarray) -> np.ndarray:
     """Mark the rows at ``at`` whose chooser judged the same two texts in an earlier one."""
     parts = {
-        "low": np.minimum(texts.chosen, texts.rejected)[at],
-        "high": np.maximum(texts.chosen, texts.rejected)[at],
+        "low": np.minimum(texts.places["chosen"], texts.places["rejected"])[at],
+        "high": np.maximum(texts.places["chosen"], texts.places["rejected"])[at],
     }
-    if texts.prompt is not None:
-        parts["prompt"] = texts.prompt[at]
+    if "prompt" in texts.places:
+        parts["prompt"] = texts.places["prompt"][at]
     if people is not None:
         parts["chooser"] = people
     return pd.DataFrame(parts).duplicated().to_numpy()

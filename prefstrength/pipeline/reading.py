@@ -8,6 +8,8 @@ from typing import Any
 import pandas as pd
 
 import prefstrength as ps
+from prefstrength.data.from_pairs import pairs_fields
+from prefstrength.data.texts import Texts
 from prefstrength.pipeline.stages import read_json, record_path, require
 
 __all__ = ["Reading", "choices"]
@@ -50,11 +52,14 @@ class Reading:
             value = getattr(self, name)
             object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
 
-    def choices(self, frame: pd.DataFrame) -> Any:
-        """Return the :class:`~prefstrength.data.choices.Choices` of ``frame``, reward first."""
+    def choices(self, frame: pd.DataFrame, texts: Texts | None = None) -> Any:
+        """Return the :class:`~prefstrength.data.choices.Choices` of ``frame``, reward first.
+
+        ``texts`` are those of the frame, where they were read and checked before.
+        """
         settings = asdict(self)
         settings["attributes"] = ("reward", *self.attributes)
-        return ps.Choices.from_pairs(frame, **settings)
+        return ps.Choices(**pairs_fields(frame, **settings, texts=texts))
 
 
 def choices(out: str | os.PathLike[str]) -> Any:

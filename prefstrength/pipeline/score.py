@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 
 import prefstrength as ps
+from prefstrength.data.texts import Texts, check_format
 from prefstrength.errors import InputError
 from prefstrength.pipeline.reading import Reading, scored_in, summary
 from prefstrength.pipeline.stages import Tell, perform, refuse_foreign, write_json, write_parquet
+from prefstrength.rewards.engine.responses import read_once, refuse_blank, texts_of
 from prefstrength.rewards.engine.team import ALONE_AT_WORK, launched
 from prefstrength.rewards.named import NamedReward, named_rewards
 
@@ -93,20 +95,24 @@ def score(
     def work(clear: Callable[[], None]) -> pd.DataFrame:
         frame = ps.read_pairs(pairs)
         rewards = _rewards(reward, frame.columns, seed, reward_settings, tell)
-        if any(each.kind != "columns" for each in rewards):
-            # Hours of scoring must not end in a misspelt column: the same door, with made-up
-            # rewards that pass its checks of rewards.
-            reading.choices(_with_made_up_rewards(frame, _attributes(rewards)))
-        scored = ps.score(
-            frame,
-            _one_or_all([each.reward for each in rewards]),
-            cache=out / "scores" if any(each.from_model for each in rewards) else None,
-            progress=progress,
-            divide=divide,
-        )
-        data = reading.choices(scored)
+        with read_once():
+            texts = _texts(frame, rewards)
+            if any(each.kind != "columns" for each in rewards):
+                # Hours of scoring must not end in a misspelt column: the same door, with made-up
+                # rewards that pass its checks of rewards.
+                reading.choices(_with_made_up_rewards(frame, _attributes(rewards)), texts)
+            scored = ps.score(
+                frame,
+                _one_or_all([each.reward for each in rewards]),
+                cache=out / "scores" if any(each.from_model for each in rewards) else None,
+                progress=progress,
+                divide=divide,
+            )
+        data = reading.choices(scored, texts)
         if us.rank:
             return scored
+        if tell is not None:
+            tell("score", "choices", data)
         clear()
         write_parquet(out / "pairs.parquet", scored)
         write_json(out / "choices.json", summary(data, scored))
@@ -189,6 +195,16 @@ def _rewards(
 def _one_or_all(several: Sequence[Any]) -> Any:
     """What there is, where there is one; else a list."""
     return several[0] if len(several) == 1 else list(several)
+
+
+def _texts(frame: pd.DataFrame, rewards: Sequence[NamedReward]) -> Texts | None:
+    """Texts of the pairs, if there are any, as all that comes may read them."""
+    texts = texts_of(frame)
+    if texts is not None:
+        if any(each.reads_texts for each in rewards):
+            refuse_blank(texts)  # where the choices alone would warn
+        check_format(texts)
+    return texts
 
 
 def _attributes(rewards: Sequence[NamedReward]) -> tuple[str, ...]:

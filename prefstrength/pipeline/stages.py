@@ -47,8 +47,8 @@ _OURS = frozenset(
 # Cheap, made from the others, and nothing that a person would want to keep two of.
 _DERIVED = frozenset({"compare", "report"})
 
-#: Told of every stage: its name, ``"starts"``, ``"done"``, ``"kept"``, ``"skipped"`` or ``"note"``,
-#: and the seconds it took, the reason, or what there is to know.
+#: Told of every stage: its name, ``"starts"``, ``"done"``, ``"kept"``, ``"skipped"``, ``"note"`` or
+#: ``"choices"``, and the seconds it took, the reason, what there is to know, or the choices.
 Tell = Callable[[str, str, Any], None]
 
 

@@ -135,7 +135,7 @@ def training_pairs(frame: pd.DataFrame, group: str | None = None) -> Any:
 
     With a column of groups, a level of it for each as well.
     """
-    from prefstrength.rewards.score import ties
+    from prefstrength.data.columns import tied
 
     missing = [name for name in ("prompt", "chosen", "rejected") if name not in frame.columns]
     if missing:
@@ -151,7 +151,7 @@ def training_pairs(frame: pd.DataFrame, group: str | None = None) -> Any:
         )
     texts = frame[["prompt", "chosen", "rejected"]]
     keep = np.array([a != b for a, b in zip(texts["chosen"], texts["rejected"], strict=True)])
-    keep &= ~ties(frame)
+    keep &= ~tied(frame)
     if not keep.any():
         raise InputError(
             f"Training expects pairs with a preference; got {len(frame)} rows that are all ties "

@@ -202,25 +202,13 @@ def registered_rewards() -> pd.DataFrame:
     >>> table.loc[table["loads"] == True, "name"].iloc[0]
     'Skywork/Skywork-Reward-V2-Qwen3-0.6B'
     """
-    return pd.DataFrame(
-        [
-            {
-                "name": entry.name,
-                "base": entry.base,
-                "template": entry.settings["template"],
-                "dtype": entry.settings.get("dtype"),
-                "max_length": entry.max_length,
-                "bos": entry.bos,
-                "heads": ", ".join(entry.heads),
-                "licence": entry.licence,
-                "remote_code": entry.remote_code,
-                "loads": entry.loads,
-                "note": entry.note,
-                "sources": "; ".join(entry.sources),
-            }
-            for entry in _ENTRIES
-        ]
-    )
+    table = pd.DataFrame([vars(entry) | entry.settings for entry in _ENTRIES])
+    for name, between in (("heads", ", "), ("sources", "; ")):
+        table[name] = table[name].map(between.join)
+    return table[
+        ["name", "base", "template", "dtype", "max_length", "bos", "heads", "licence"]
+        + ["remote_code", "loads", "note", "sources"]
+    ]
 
 
 def settings_of(name: str, *, trust_remote_code: bool) -> dict[str, Any]:

@@ -21,9 +21,9 @@ from prefstrength.mixdpo.evaluation import generate, win_rates  # noqa: E402
 from prefstrength.mixdpo.evaluation.win_metrics import PENALTY_SD, win_metrics  # noqa: E402
 from prefstrength.mixdpo.tiny import make_tiny_model  # noqa: E402
 from prefstrength.rewards import ColumnReward, HFReward, TextReward  # noqa: E402
+from tests.helpers.word_models import SPECIAL, make_model, make_tokenizer, save  # noqa: E402
 from tests.mixdpo.test_trainer import lora, one_thread, pytestmark  # noqa: E402
 from tests.mixdpo.test_trainer import model_path as shy_model  # noqa: E402
-from tests.rewards.test_hf import SPECIAL, make_model, make_tokenizer, save  # noqa: E402
 
 __all__ = ["one_thread", "pytestmark", "shy_model"]  # fixtures of a common tiny world
 

@@ -150,7 +150,8 @@ def score(
     )
     if silent:
         return
-    typer.echo(repr(pipeline.choices(out)))
+    found = context.obj.choices
+    typer.echo(repr(pipeline.choices(out) if found is None else found))
     say_reward(out)
 
 

@@ -34,12 +34,16 @@ class _Progress:
         self.finished: list[str] = []
         self.debug = False
         self.scoring = False
+        self.choices: Any = None
         self.speaks = True
         self.noted: set[str] = set()
 
     def __call__(self, stage: str, event: str, detail: Any) -> None:
         if event == "note":
             self.note(str(detail))
+            return
+        if event == "choices":
+            self.choices = detail
             return
         self.scoring = (stage, event) == ("score", "starts")
         if event == "starts":

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from prefstrength.rewards import HFReward
-from prefstrength.rewards.named import settings_types
+from prefstrength.rewards.named import kinds_explained, settings_types
 
 
 def _debug(context: typer.Context, value: bool) -> None:
@@ -122,12 +122,8 @@ RewardNames = Annotated[
     typer.Option(
         "--reward",
         metavar="auto|columns|text|hf:NAME|...",
-        help="columns: reward_chosen and reward_rejected (columns:NAME for NAME_chosen and "
-        "NAME_rejected). text: a model of the words, fitted here and cross-fitted by prompt; no "
-        "download. hf:NAME: a Hugging Face reward model, by name or folder. judge:NAME: a language "
-        "model that compares both responses, in both orders. implicit:POLICY,REFERENCE: a policy "
-        "trained by DPO against the model it started from. auto, the default: columns where they "
-        "exist, else text. Repeat for an ensemble, which shows how large the error of a reward is.",
+        help=f"{kinds_explained()} auto, the default: columns where they exist, else text. Repeat "
+        "for an ensemble, which shows how large the error of a reward is.",
         rich_help_panel=_REWARD,
     ),
 ]

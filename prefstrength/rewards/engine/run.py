@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from prefstrength.errors import InputError
 from prefstrength.rewards.engine.batches import Row, computed, plan, shared_rows, single_rows
 from prefstrength.rewards.engine.cache import ScoreCache
+from prefstrength.rewards.engine.decoder import Sharing
 from prefstrength.rewards.engine.memory import default_tokens, free_memory, out_of_memory
 from prefstrength.rewards.engine.model import as_written, refuse_uncompiled
 from prefstrength.rewards.engine.opened import once
@@ -28,7 +29,7 @@ from prefstrength.rewards.engine.outcome import (
     score_alone,
 )
 from prefstrength.rewards.engine.responses import Responses, flatten
-from prefstrength.rewards.engine.source import SharingSource, Source
+from prefstrength.rewards.engine.source import Source
 from prefstrength.rewards.engine.team import ALONE_AT_WORK, Team, team
 from prefstrength.rewards.engine.windows import AHEAD, in_windows, spread
 
@@ -255,7 +256,7 @@ class _Loop:
 
     def _load(self) -> None:
         self.model = once(self.source, self.source.load)
-        if isinstance(self.source, SharingSource):
+        if isinstance(self.source, Sharing):
             self.shares = self.source.shares(self.model)
             self.packs = self.shares and self.source.packs(self.model)
 
@@ -354,7 +355,7 @@ class _Loop:
         """Outputs of a batch, shape (response, output), or None where memory does not suffice."""
         try:
             if self.shares:
-                assert isinstance(self.source, SharingSource)
+                assert isinstance(self.source, Sharing)
                 rows = [(row.shared, [self.items[i] for i in row.responses]) for row in batch]
                 return self.source.forward_shared(self.model, rows)
             return self.source.forward(self.model, [self.items[row.responses[0]] for row in batch])
@@ -402,9 +403,7 @@ class _Loop:
         """
         order = sorted(range(len(self.keys)), key=lambda i: -self.letters[i])
         drawn = {order[k] for k in spread(len(order))} & missing
-        if not drawn and not (
-            known.size and known.filter(like="score_alone").notna().any(axis=None)
-        ):
+        if not drawn and not (known.size and known.filter(like="_alone").notna().any(axis=None)):
             left = [i for i in order if i in missing]
             drawn = {left[k] for k in spread(len(left))}
         return drawn

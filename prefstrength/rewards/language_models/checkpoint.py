@@ -11,6 +11,7 @@ from prefstrength._shared.words import listed, warn
 from prefstrength.errors import InputError
 from prefstrength.rewards.engine.cache import folder_fingerprint
 from prefstrength.rewards.engine.team import local_rank
+from prefstrength.rewards.model_reward import ModelReward
 
 MODEL_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.py")
 
@@ -20,32 +21,28 @@ class Checkpoint:
 
     Parameters
     ----------
+    reward : ModelReward
+        Whose settings count, and which sentences name.
     name_or_path : str or path
         Name on the hub, or a folder.
-    owner : str
-        The reward that asks, as its sentences call it.
+    revision : str, optional
+        Branch, tag or commit on the hub.
     what : str
         What it should be, such as "a sequence-classification model".
-    revision, device, dtype, trust_remote_code
-        As of :class:`~prefstrength.rewards.HFReward`.
     """
 
     def __init__(
         self,
+        reward: ModelReward,
         name_or_path: str | os.PathLike[str],
-        *,
-        owner: str,
-        what: str,
         revision: str | None,
-        device: str | None,
-        dtype: str,
-        trust_remote_code: bool,
+        what: str,
     ) -> None:
         self.name = os.path.expanduser(os.fspath(name_or_path))
-        self.owner, self.what = owner, what
+        self.what, self.owner = what, (owner := type(reward).__name__)
         self.torch, self.transformers = _import(owner)
         self._where = {"revision": revision or "main"}
-        self._code = {"trust_remote_code": trust_remote_code}
+        self._code = {"trust_remote_code": reward.trust_remote_code}
         folder = Path(self.name)
         self.local = folder.is_dir()
         if not self.local and _looks_local(self.name):
@@ -61,8 +58,8 @@ class Checkpoint:
             )
         self.config = self._load("config", self.transformers.AutoConfig.from_pretrained)
         self.tokenizer = self._load("tokenizer", self.transformers.AutoTokenizer.from_pretrained)
-        self.dtype = getattr(self.torch, dtype)
-        self.device = self._device(device)
+        self.dtype = getattr(self.torch, reward.dtype)
+        self.device = self._device(reward.device)
         self.fingerprint = (
             folder_fingerprint(folder, MODEL_FILES)
             if self.local
@@ -174,8 +171,6 @@ class Checkpoint:
 
     def tensors(self, names: tuple[str, ...]) -> dict[str, Any]:
         """Read single tensors from the safetensors files; what is not there is left out."""
-        import json
-
         from safetensors import safe_open
 
         cached = self.transformers.utils.cached_file

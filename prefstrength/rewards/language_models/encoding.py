@@ -92,7 +92,7 @@ class Reader:
         return found
 
     def boundary(self, prompt: Any, response: Any) -> str | None:
-        """Say how the tokens of the prompt go over into the whole, as of ``_guards.boundary``."""
+        """Say how the tokens of the prompt go over into the whole, as of ``guards.boundary``."""
         if self.template == "pair":
             return None  # two texts, which cannot merge
         tokenizer = self.tokenizer

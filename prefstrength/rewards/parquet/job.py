@@ -17,11 +17,11 @@ import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
 from prefstrength._shared.files import atomic_write_text
-from prefstrength._shared.words import Rows, listed
-from prefstrength.data.columns import column
+from prefstrength._shared.words import listed
+from prefstrength.data.columns import tied
 from prefstrength.errors import InputError
 from prefstrength.rewards.engine.cache import delete_stale, keep_provenance
-from prefstrength.rewards.engine.responses import TEXT_COLUMNS, read_texts
+from prefstrength.rewards.engine.responses import refuse_blank, texts_of
 from prefstrength.rewards.engine.team import Team
 from prefstrength.rewards.parquet.pairs import Pairs, Reader
 from prefstrength.rewards.score import (
@@ -31,7 +31,6 @@ from prefstrength.rewards.score import (
     about_reward,
     mean_of,
     reward_columns,
-    ties,
 )
 from prefstrength.rewards.text import TextReward
 
@@ -188,10 +187,9 @@ class Job:
         reader = Reader(self.pairs)
         for part in tqdm(left, desc="checking", unit="part", disable=not progress, leave=None):
             frame = reader.frame(*self.bounds(part))
-            ties(frame)
-            for name in TEXT_COLUMNS if texts else ():
-                if name in frame.columns:  # else the reward says what it needs
-                    read_texts(column(frame, name, "text"), Rows(frame.index), name)
+            tied(frame)
+            if texts and (found := texts_of(frame)) is not None:
+                refuse_blank(found)
 
     def found(self, part: int) -> tuple[list[Scores], np.ndarray, list[list[str]]]:
         """Raw rewards of a part, which of its pairs are decided, and warnings by member."""

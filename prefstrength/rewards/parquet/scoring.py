@@ -26,7 +26,7 @@ from tqdm.auto import tqdm
 from prefstrength._shared.files import atomic_write_bytes
 from prefstrength._shared.ray import Cluster, cluster
 from prefstrength._shared.words import warn
-from prefstrength.data.columns import option
+from prefstrength.data.columns import option, tied
 from prefstrength.errors import DataWarning, InputError
 from prefstrength.rewards.engine.cache import load_provenance
 from prefstrength.rewards.engine.opened import kept_open, opened
@@ -43,7 +43,6 @@ from prefstrength.rewards.score import (
     mean_of,
     members_of,
     reward_columns,
-    ties,
 )
 
 
@@ -261,7 +260,7 @@ class _Scorer:
         about = scores.provenance
         if self.cache is None and "kept_in" in about:
             about = {**about, "kept_in": None}  # only for the time of the part
-        _write_raw(path, scores, ~ties(frame), {"provenance": about, "warnings": said})
+        _write_raw(path, scores, ~tied(frame), {"provenance": about, "warnings": said})
         shutil.rmtree(own, ignore_errors=True)
         return said
 
