@@ -149,10 +149,10 @@ def test_interpolated_and_jax_probabilities_equal_the_direct_ones():
     direct = truth.log_probability(w, cell, beta)
     np.testing.assert_allclose(np.stack(truth.at_every(w, cell, beta), 1), direct, atol=2e-8)
     with jax.enable_x64(True):
-        at = truth.in_jax(w, cell)
+        at = jax.jit(truth.in_jax(w, cell))
         for column, each in zip(direct.T, beta, strict=True):
             np.testing.assert_allclose(at(jnp.full(400, each)), column, atol=1e-9)
-        slopes = jax.grad(lambda b: at(b).sum())(jnp.full(400, 1.0))
+        slopes = jax.jit(jax.grad(lambda b: at(b).sum()))(jnp.full(400, 1.0))
         step = 1e-5
         up, down = (at(jnp.full(400, 1.0 + s)) for s in (step, -step))
         np.testing.assert_allclose(slopes, (up - down) / (2 * step), atol=1e-7)
