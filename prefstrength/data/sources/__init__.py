@@ -1,19 +1,9 @@
 """Public preference data as pairs: one file each, all through :func:`load_pairs`.
 
-==============  ==================================  ===========================  ==============
-name            on the Hugging Face hub             choosers                     groups
-==============  ==================================  ===========================  ==============
-``prism``       ``HannahRoseKirk/prism-alignment``  1,396 people, 20 turns each  survey answers
-``hh``          ``Anthropic/hh-rlhf``               none named                   criterion
-``helpsteer3``  ``nvidia/HelpSteer3``               none named                   domain, language
-==============  ==================================  ===========================  ==============
-
-Licences, citations and columns: docs/sources.md.
+Which there are, with licences, citations and columns: docs/sources.md.
 """
 
-import inspect
 import os
-from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -21,14 +11,13 @@ import pandas as pd
 from prefstrength._shared.words import listed
 from prefstrength.data.columns import option
 from prefstrength.data.sources import helpsteer3, hh, prism
+from prefstrength.data.sources.hub import DataSource, hash_columns, locate
 
 __all__ = ["SOURCES", "load_pairs"]
 
-#: Loader of every source, by name.
-SOURCES: dict[str, Callable[..., pd.DataFrame]] = {
-    "prism": prism.load,
-    "hh": hh.load,
-    "helpsteer3": helpsteer3.load,
+#: Sources by name. One that is added here is one that load_pairs and recipes know.
+SOURCES: dict[str, DataSource] = {
+    source.name: source for source in (prism.SOURCE, hh.SOURCE, helpsteer3.SOURCE)
 }
 
 
@@ -102,24 +91,16 @@ def load_pairs(
     >>> pairs.loc[0, "chosen"], pairs.loc[0, "criterion"]
     (' Hello, how can I help?', 'helpful')
     """
-    load = SOURCES[option(name, tuple(SOURCES), "name")]
-    unknown = [key for key in options if key not in inspect.signature(load).parameters]
+    source = SOURCES[option(name, tuple(SOURCES), "name")]
+    unknown = [key for key in options if key not in source.options]
     if unknown:
-        known = [
-            key
-            for key in inspect.signature(load).parameters
-            if key not in inspect.signature(load_pairs).parameters
-        ]
         raise TypeError(
             f"load_pairs({name!r}) has no option {listed(unknown)}; it has "
-            f"{listed(known) if known else 'none of its own'}."
+            f"{listed(source.options) if source.options else 'none of its own'}."
         )
-    return load(
-        path_or_hub,
-        split=split,
-        revision=revision,
-        conversational=conversational,
-        hash_ids=hash_ids,
-        salt=salt,
-        **options,
+    option(split, source.splits, "split")
+    place = locate(
+        source, path_or_hub, revision=revision, split=split, conversational=conversational
     )
+    pairs = source.load(place, **options)
+    return hash_columns(pairs, source.identifiers, salt) if hash_ids else pairs
