@@ -7,7 +7,7 @@ import numpy as np
 
 from prefstrength.choice.learned_strength import LearnedStrength
 from prefstrength.choice.mixing.location_dispersion import cv_from_dispersion, location_dispersion
-from prefstrength.plots._style import attribute_unit, percent
+from prefstrength.plots.style import attribute_unit, percent
 from prefstrength.posterior.heterogeneity import VERDICTS
 from prefstrength.report.facts import Facts
 from prefstrength.report.words import (

@@ -6,7 +6,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from prefstrength.plots._style import percent
+from prefstrength.plots.style import percent
 from prefstrength.report.answer import answers
 from prefstrength.report.facts import Facts
 from prefstrength.report.figures import Drawing

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from prefstrength.plots._style import percent
+from prefstrength.plots.style import percent
 from prefstrength.posterior.laws import situations_of_choosers
 from prefstrength.report.facts import Facts
 from prefstrength.report.words import fixed, label, listing, share

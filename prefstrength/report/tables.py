@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from prefstrength.plots._style import attribute_unit, percent
+from prefstrength.plots.style import attribute_unit, percent
 from prefstrength.report.answer import judged_index
 from prefstrength.report.facts import Facts
 from prefstrength.report.words import cell, fixed, label, number, share

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from prefstrength.plots._style import percent, short
+from prefstrength.plots.style import percent, short
 
 __all__ = [
     "cell",

@@ -18,9 +18,9 @@ import prefstrength as ps
 from prefstrength import plots
 from prefstrength.data.choices import Choices
 from prefstrength.errors import InputError
-from prefstrength.plots._observed import bins, observed
-from prefstrength.plots._style import detached, level_style, room_for_legend, style
 from prefstrength.plots._truth import Truth
+from prefstrength.plots.observed import bins, observed
+from prefstrength.plots.style import detached, level_style, room_for_legend, style
 from prefstrength.posterior.heterogeneity import VERDICTS
 from tests.helpers.made_up import made_up_fit
 
@@ -136,14 +136,9 @@ def test_something_else_than_axes_is_refused(fit: ps.Fit) -> None:
 def test_new_figures_belong_to_pyplot_so_that_notebooks_show_them(fit: ps.Fit) -> None:
     import contextvars
 
-    def draw() -> Any:  # outside of `detached`
-        from prefstrength.plots import _style
-
-        _style._DETACHED.set(False)
-        return plots.plot_strength(fit)
-
     theirs = plt.figure()
-    figure = drawn(contextvars.copy_context().run(draw))[0].figure
+    outside = contextvars.Context()  # of `detached`
+    figure = drawn(outside.run(plots.plot_strength, fit))[0].figure
     assert figure.number in plt.get_fignums()
     assert theirs.number in plt.get_fignums(), "closes nothing of the user's"
     plt.close(figure)
