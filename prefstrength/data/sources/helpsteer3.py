@@ -42,16 +42,15 @@ def load(place: Place) -> pd.DataFrame:
     """
     stem = f"preference/{place.split}"
     table = place.read(stem, COLUMNS, ending=".jsonl.gz")
-    labels = Rows(table.index)
     preference = pd.to_numeric(table["overall_preference"], errors="coerce").to_numpy(np.float64)
     wrong = ~np.isnan(preference) & ~np.isin(preference, np.arange(-3, 4))
     if wrong.any():
         raise InputError(
             "HelpSteer3's overall_preference should be a whole number from -3 to 3; got "
-            f"{preference[wrong][0]:g} in {labels.where(wrong)}. It may be another subset. "
-            f"Use the preference subset of {place.source.repository}."
+            f"{preference[wrong][0]:g} in {Rows(table.index).where(wrong)}. It may be another "
+            f"subset. Use the preference subset of {place.source.repository}."
         )
-    left_out = LeftOut(labels)
+    left_out = LeftOut(table.index)
     rows = []
     for number, row in enumerate(table.to_dict("records")):
         context = to_messages(row["context"])

@@ -198,10 +198,16 @@ def locate(
 
 
 class LeftOut:
-    """Rows that become no pair: each reason with its count and the first three labels."""
+    """Rows that become no pair: each reason with its count and the first three labels.
 
-    def __init__(self, rows: Rows | Sequence[str]) -> None:
-        self._labels = rows.labels() if isinstance(rows, Rows) else list(rows)
+    Parameters
+    ----------
+    rows : pandas.Index or sequence of str
+        Of all rows that may become pairs.
+    """
+
+    def __init__(self, rows: pd.Index | Sequence[str]) -> None:
+        self._labels = Rows(rows).labels() if isinstance(rows, pd.Index) else list(rows)
         self._where: dict[str, list[str]] = {}
 
     def add(self, reason: str, row: int) -> None:
