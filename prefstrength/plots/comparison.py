@@ -1,4 +1,4 @@
-"""What training learned against what the data support, both relative to their mean."""
+"""Learned strength against the posterior, both relative to their mean."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""How many annotations before one can tell: width and verdict against the number of them."""
+"""Power of a design: expected width, and probability of the verdict, by number of annotations."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol

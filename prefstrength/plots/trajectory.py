@@ -1,4 +1,4 @@
-"""How the strength moved during training, against the prior it was trained under."""
+"""Trajectory of the learned strength during training, against its prior."""
 
 import os
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The plain-language answer: what a colleague wants to know first, in sentences."""
+"""Answer of the report in plain language: what a colleague wants to know first."""
 
 from dataclasses import dataclass
 from typing import Any

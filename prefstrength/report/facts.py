@@ -1,4 +1,4 @@
-"""Everything that the report says, as numbers: computed once, before a word is written."""
+"""Facts of the report: all its numbers, computed once, before a word is written."""
 
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,4 +1,4 @@
-"""The figures of a report: drawn, captioned, described, as PNG and PDF in memory."""
+"""Figures of the report: drawn, captioned, described, as PNG and PDF in memory."""
 
 import io
 import re

@@ -1,4 +1,4 @@
-"""The page: one file, no scripts, nothing from elsewhere."""
+"""Page of the report: one HTML file, no scripts, nothing from elsewhere."""
 
 import base64
 from importlib import resources

@@ -1,4 +1,4 @@
-"""What the data cannot tell: the limits of identification that apply to these data."""
+"""Limits of identification that apply to these data: what they cannot tell."""
 
 from dataclasses import dataclass
 from typing import Any

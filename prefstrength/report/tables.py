@@ -1,4 +1,4 @@
-r"""Tables three ways: CSV with every digit, LaTeX for the paper, and cells for the page.
+r"""Tables of the report: CSV with every digit, LaTeX for the paper, and cells for the page.
 
 A :class:`Table` holds the full frame and, beside it, the few columns that people read, as text.
 """

@@ -1,4 +1,4 @@
-"""Numbers as a person reads them: rounded to what is known, with their intervals."""
+"""Numbers in words: rounded to what is known, with their intervals."""
 
 import math
 from typing import Any

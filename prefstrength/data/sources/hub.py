@@ -1,4 +1,4 @@
-"""Reading the files of a public dataset: from the hub, or from a local folder, the same way."""
+"""Files of public datasets: from the hub or from a local folder, the same way."""
 
 import hashlib
 import hmac
