@@ -30,13 +30,11 @@ HOSTILE = [
     "$x_1$ & 50% \\alpha {",
     "a name\nlonger than its axis " * 3,
 ]
+#: Every public figure of a fit, so that a new one is held to the contract, too.
 OF_A_FIT: dict[str, Callable[..., Any]] = {
-    "data": plots.plot_data,
-    "choice_curve": plots.plot_choice_curve,
-    "strength": plots.plot_strength,
-    "groups": plots.plot_groups,
-    "choosers": plots.plot_choosers,
-    "prior_posterior": plots.plot_prior_posterior,
+    name.removeprefix("plot_"): getattr(plots, name)
+    for name in plots.__all__
+    if "fit" in inspect.signature(getattr(plots, name)).parameters
 }
 
 
@@ -85,6 +83,12 @@ def save(result: Any) -> None:
 
 
 # -- the contract of every figure ---------------------------------------------------------------
+
+
+def test_a_figure_of_a_fit_is_found_by_its_signature() -> None:
+    assert {"data", "choice_curve", "strength", "groups", "choosers", "prior_posterior"} <= set(
+        OF_A_FIT
+    )
 
 
 @pytest.mark.parametrize("name", OF_A_FIT)
