@@ -27,30 +27,14 @@ _MOST_PANELS = 12
 
 @dataclass(frozen=True)
 class Level:
-    """One level of a factor (or all data), and how it is drawn.
+    """One level of a factor (or all data), and how it is drawn."""
 
-    Parameters
-    ----------
-    name : str
-        Empty for all data.
-    cells : list of (dict, float)
-        Cells of the fit that belong to it, with the weights of their situations.
-    alone : bool
-        Whether it has a panel of its own, beside others.
-    look : dict
-        ``color``, ``linestyle`` and ``marker``.
-    label : str
-        Of its line in the legend.
-    truth : str or None
-        Label of its truth; ``None`` where another line of the same panel has it.
-    """
-
-    name: str
-    cells: list[tuple[dict[str, str], float]]
-    alone: bool
-    look: dict[str, Any]
-    label: str
-    truth: str | None
+    name: str  # empty for all data
+    cells: list[tuple[dict[str, str], float]]  # of the fit, with the weights of their situations
+    alone: bool  # in a panel of its own, beside others
+    look: dict[str, Any]  # color, linestyle and marker
+    label: str  # of its line in the legend
+    truth: str | None  # label of its truth, None where another line of the panel has it
 
 
 def by_levels(
