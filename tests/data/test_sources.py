@@ -2,13 +2,14 @@
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from prefstrength.data.sources import SOURCES, load_pairs
+from prefstrength.data.sources import SOURCES, load_pairs, register
 from prefstrength.data.sources.hub import hash_columns, transcript
 from prefstrength.errors import DataWarning, InputError
 
@@ -120,6 +121,12 @@ def test_every_source_stands_in_the_document():
         assert source.citation.rpartition("arXiv:")[2] in section, name
         for option in (*source.options, *source.identifiers):
             assert f"`{option}" in section, f"{name}: {option}"
+
+
+def test_a_source_is_not_replaced_by_another_of_its_name():
+    register(SOURCES["hh"])
+    with pytest.raises(InputError, match="got 'hh', which is Anthropic/hh-rlhf"):
+        register(replace(SOURCES["hh"], repository="somebody/else"))
 
 
 # -- PRISM -----------------------------------------------------------------------------------

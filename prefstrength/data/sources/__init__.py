@@ -12,13 +12,29 @@ from prefstrength._shared.words import listed
 from prefstrength.data.columns import option
 from prefstrength.data.sources import helpsteer3, hh, prism
 from prefstrength.data.sources.hub import DataSource, hash_columns, locate
+from prefstrength.errors import InputError
 
-__all__ = ["SOURCES", "load_pairs"]
+__all__ = ["SOURCES", "load_pairs", "register"]
 
-#: Sources by name. One that is added here is one that load_pairs and recipes know.
+#: Sources by name.
 SOURCES: dict[str, DataSource] = {
     source.name: source for source in (prism.SOURCE, hh.SOURCE, helpsteer3.SOURCE)
 }
+
+
+def register(source: DataSource) -> None:
+    """Make a source known by its name, to :func:`load_pairs` and to recipes.
+
+    Raises
+    ------
+    InputError
+        If its name is another's.
+    """
+    if SOURCES.setdefault(source.name, source) is not source:
+        raise InputError(
+            f"Expected a name that no other source has; got {source.name!r}, which is "
+            f"{SOURCES[source.name].repository}. Give it another name."
+        )
 
 
 def load_pairs(
