@@ -69,6 +69,17 @@ def test_the_documents_name_tests_that_exist() -> None:
             assert f"def {name}(" in tests, f"{page.name} names {name}"
 
 
+def test_the_architecture_is_that_of_the_code() -> None:
+    """Every room has its line, and the figure was drawn from today's imports."""
+    from docs.images.make_architecture import ROOMS, between_rooms, described
+
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    for room in set(ROOMS) - {"__main__"}:
+        assert re.search(rf"^\| `prefstrength/{room}[/.]", text, flags=re.MULTILINE), room
+    figure = (ROOT / "docs" / "images" / "architecture.svg").read_text(encoding="utf-8")
+    assert described(between_rooms()) in figure, "run python -m docs.images.make_architecture"
+
+
 def test_the_readme_shows_options_that_exist() -> None:
     from typer.main import get_command
 
