@@ -128,3 +128,159 @@ except ps.InputError as error:
     assert said["apart"] < 0.2
     assert "'region'" in said["refused"]
     assert (tmp_path / "share_below.pdf").stat().st_size > 1000
+
+
+def test_mixing(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    said = run(
+        "mixing",
+        tmp_path,
+        before="""
+import numpy as np
+import torch
+
+import prefstrength as ps
+from prefstrength import mixdpo
+from prefstrength.plots.style import detached
+
+import weibull
+
+law = weibull.Weibull(scale=1.2, shape=1.5)
+choices = ps.simulate(law, choosers=60, situations=12, spread=2.0, seed=1)
+delta = torch.tensor([3.0, -1.0], dtype=torch.float64, requires_grad=True)
+""",
+        after="""
+loss.sum().backward()
+fixed = ps.StrengthPrior("Weibull", 0.0, 0.1, np.log(0.5), 0.1).mixing()
+with detached():
+    axes = ps.plot_prior_posterior(fit, truth=law)
+    [curve] = ps.plot_strength(fit, truth=law)
+x = np.array([-7.0, 0.0, 0.3, 40.0])
+nodes = law.quantile((np.arange(200_000) + 0.5) / 200_000)
+said = {
+    "variables": sorted(fit.posterior.data_vars),
+    "mean": [verdict["mean_low"][0], law.mean(), verdict["mean_high"][0]],
+    "verdict": verdict["verdict"][0],
+    "prior": [prior.family, prior.mixing().mean(), fixed.mean(), fixed.sd_log()],
+    "gradient": delta.grad.tolist(),
+    "titles": [ax.get_title("left") for ax in axes],
+    "probability": [
+        np.exp(ps.log_choice_probability(x, law)).tolist(),
+        [float(np.mean(1 / (1 + np.exp(-nodes * each)))) for each in x],
+    ],
+}
+try:
+    weibull.register(type("Less", (ps.LogNormal.__base__,), {}))
+except TypeError as error:
+    said["refused"] = str(error)
+""",
+    )
+    low, true, high = said["mean"]
+    assert low < true < high
+    assert {"reward_scale", "reward_shape"} <= set(said["variables"])
+    assert said["verdict"] == "heterogeneous"
+    assert said["prior"] == ["Weibull", pytest.approx(0.1), pytest.approx(1.0), pytest.approx(0.5)]
+    assert all(slope < 0 for slope in said["gradient"])
+    assert said["titles"] == ["log of scale of β", "sd of log β"]
+    exact, brute = said["probability"]
+    assert exact == pytest.approx(brute, abs=1e-5)
+    assert "got Less without" in said["refused"]
+
+
+def test_objective(tmp_path: Path) -> None:
+    pytest.importorskip("trl")
+    said = run(
+        "objective",
+        tmp_path,
+        before="""
+import math
+
+from datasets import Dataset
+from transformers import AutoTokenizer
+
+import prefstrength as ps
+from prefstrength import mixdpo
+from prefstrength.mixdpo.tiny import make_tiny_model
+
+rows = [
+    {"prompt": f"question {i} ?", "chosen": " yes it is", "rejected": " no", "sureness": i / 4}
+    for i in range(8)
+]
+texts = [(row["prompt"], row["chosen"]) for row in rows]
+model = "model"
+make_tiny_model(texts, model, steps=2, hidden=16, layers=1)
+tokenizer = AutoTokenizer.from_pretrained(model)
+pairs = Dataset.from_list(rows)
+usual = {
+    "strength": ps.StrengthPrior("LogNormal", math.log(0.1), 0.1, math.log(0.5), 0.2),
+    "max_steps": 2, "per_device_train_batch_size": 4, "logging_steps": 1, "learning_rate": 1e-3,
+    "report_to": "none", "save_strategy": "no", "use_cpu": True, "bf16": False,
+    "disable_tqdm": True,
+}
+""",
+        after="""
+gaps = [log["objective/gap"] for log in trainer.state.log_history if "objective/gap" in log]
+said = {"steps": trainer.state.global_step, "gaps": gaps}
+said["strength"] = trainer.strength.learned().mixing().mean()
+bare = pairs.remove_columns("sureness")
+for name, change in (("bound", {"lead_gap": -1.0}), ("choice", {"lead_form": "cubic"})):
+    try:
+        mixdpo.MixDPOConfig("run", objective="lead", **change, **usual)
+    except ps.InputError as error:
+        said[name] = str(error)
+try:
+    mixdpo.MixDPOTrainer(model, args=args, train_dataset=bare, processing_class=tokenizer)
+except ps.InputError as error:
+    said["column"] = str(error)
+""",
+    )
+    assert said["steps"] == 2
+    # All eight pairs are seen: the mean of 0.8 (i / 4)^2.
+    assert sum(said["gaps"]) / 2 == pytest.approx(0.8 * 140 / 16 / 8)
+    assert said["strength"] != pytest.approx(0.1, rel=1e-9)
+    assert "lead_gap >= 0; got -1.0" in said["bound"]
+    assert "one of linear, square; got 'cubic'" in said["choice"]
+    assert "sureness" in said["column"]
+
+
+def test_reward(tmp_path: Path) -> None:
+    said = run(
+        "reward",
+        tmp_path,
+        before="""
+import pandas as pd
+
+import prefstrength as ps
+
+pairs = pd.DataFrame({
+    "prompt": ["p", "q", "r"],
+    "chosen": ["so it is", "yes", "a b c dd"],
+    "rejected": ["it is so and so it is", "no no no", "dd"],
+    "annotator": ["ann", "ann", "bob"],
+})
+""",
+        after="""
+from typer.testing import CliRunner
+
+from prefstrength.pipeline.cli import app
+
+scored.to_parquet("scored.parquet")
+pairs.to_parquet("pairs.parquet")
+command = ["score", "pairs.parquet", "--out", "run", "--reward", "brevity"]
+done = CliRunner().invoke(app, [*command, "--reward-setting", "letters=2"])
+assert done.exit_code == 0, done.output
+written = pd.read_parquet("run/pairs.parquet")
+said = {
+    "raw": scored["reward_raw_chosen"].tolist(),
+    "about": [scored.attrs["reward"][name] for name in ("name", "settings")],
+    "n": choices.n_situations,
+    "same": written["reward_chosen"].tolist() == scored["reward_chosen"].tolist(),
+}
+""",
+    )
+    assert said["raw"] == pytest.approx(
+        [-1.3862943611198906, -0.6931471805599453, -0.6931471805599453]
+    )
+    assert said["about"] == ["BrevityReward", {"letters": 2}]
+    assert said["n"] == 3
+    assert said["same"]
