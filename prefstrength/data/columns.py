@@ -1,4 +1,4 @@
-"""Checks at the door: a column of somebody's table becomes a clean array, or one sentence.
+"""Checks of columns: numbers, weights, flags and categories become clean arrays, or one sentence.
 
 Every function takes the column together with its :class:`Rows`, so that each sentence names
 the column and the first rows as the caller knows them.

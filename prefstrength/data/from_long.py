@@ -1,4 +1,4 @@
-"""The door for long tables: one row for each alternative of each situation."""
+"""Choices from a long table: one row for each alternative of each situation."""
 
 from typing import Any
 
@@ -64,85 +64,21 @@ def long_fields(
             column(frame, name, argument)
     require_columns(frame, call)
     rows = Rows(frame.index)
-    dropped: list[Dropped] = []
-
     table = _Long(
         frame,
         rows,
         categories(frame[situation], situation, rows, "situation"),
         categories(frame[alternative], alternative, rows, "alternative"),
     )
-    twice = pd.DataFrame({"s": table.of, "a": table.which}).duplicated().to_numpy()
-    if twice.any():
-        if duplicates == "raise":
-            raise InputError(
-                f"An alternative ({alternative!r}) should occur once in a situation "
-                f"({situation!r}); got it again in {rows.where(twice)}. Rows may be doubled, or "
-                "situations numbered anew for each chooser. Make the situations' ids unique, or "
-                "pass duplicates='drop' to keep the first."
-            )
-        drop(dropped, ~twice, twice, "repeated alternatives", rows)
-        table = table.take(~twice)
-
-    taken = flags(
-        table.frame[chosen],
-        chosen,
-        table.rows,
-        "this alternative was chosen",
-        convert=f"frame[{alternative!r}]",
-    )
-    if available is not None:
-        offered = flags(table.frame[available], available, table.rows, "on offer")
-        wrong = taken & ~offered
-        if wrong.any():
-            raise InputError(
-                f"A chosen alternative (column {chosen!r}) should be available; got {available!r} "
-                f"false in {table.rows.where(wrong)}. One of the two is wrong. "
-                "Correct it, or drop these situations."
-            )
-    else:
-        offered = np.ones(len(taken), dtype=bool)
-    n = len(table.labels)
+    dropped: list[Dropped] = []
+    table = _without_repeats(table, situation, alternative, duplicates, dropped)
+    taken, offered = _taken_and_offered(table, alternative, chosen, available)
     _require_choice_sets(table, offered, taken, chosen, ties)
     table, taken = table.take(offered), taken[offered]
-    tied = np.bincount(table.of[taken], minlength=n) > 1
-    if ties == "drop" and tied.any():
-        drop(dropped, ~tied, tied, "ties", table.situations)
-        require_left(~tied, dropped)
-        stay = ~tied[table.of]
-        table, taken = table.take(stay), taken[stay]
-
-    # -- one entry for each situation
-    of, n = table.of, len(table.labels)
-    position, alternatives = used_levels(table.which, table.alternatives)
-    if len(alternatives) > MOST_ALTERNATIVES:
-        position = _number_within(of, position)
-        alternatives = tuple(str(j) for j in range(int(position.max()) + 1))
-    shape = (n, len(alternatives))
-    values = np.zeros((*shape, len(call.attributes)))
-    for k, name in enumerate(call.attributes):
-        values[of, position, k] = numbers(table.frame[name], name, table.rows)
-    on_offer, picked = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
-    on_offer[of, position] = True
-    picked[of, position] = taken
-
-    shared = shared_fields(table.frame, call, table.rows)
-    first = np.flatnonzero(~pd.Series(of).duplicated().to_numpy())
-    _require_same_within(shared, call, table, first)
-    fields = select(shared, first) | {
-        "values": values,
-        "chosen": picked.argmax(axis=1),
-        "available": on_offer,
-        "situations": list(table.labels),
-        "alternatives": alternatives,
-        "attributes": call.attributes,
-        "dropped": tuple(dropped),
-    }
-    count = picked.sum(axis=1)
-    if (count > 1).any():
-        nth = expand(fields, count)
-        order = np.argsort(~picked, axis=1, kind="stable")  # the chosen ones first
-        fields["chosen"] = order[np.repeat(np.arange(n), count), nth]
+    if ties == "drop":
+        table, taken = _without_ties(table, taken, dropped)
+    fields = _by_situation(table, taken, call)
+    fields["dropped"] = tuple(dropped)
     look_at_groups(fields["groups"], fields.get("chooser"))
     look_at_numbers(fields, list(call.attributes))
     return fields
@@ -178,6 +114,48 @@ class _Long:
         )
 
 
+def _without_repeats(
+    table: _Long, situation: str, alternative: str, duplicates: str, dropped: list[Dropped]
+) -> _Long:
+    """The table with every alternative once in a situation."""
+    twice = pd.DataFrame({"s": table.of, "a": table.which}).duplicated().to_numpy()
+    if not twice.any():
+        return table
+    if duplicates == "raise":
+        raise InputError(
+            f"An alternative ({alternative!r}) should occur once in a situation "
+            f"({situation!r}); got it again in {table.rows.where(twice)}. Rows may be doubled, or "
+            "situations numbered anew for each chooser. Make the situations' ids unique, or "
+            "pass duplicates='drop' to keep the first."
+        )
+    drop(dropped, ~twice, twice, "repeated alternatives", table.rows)
+    return table.take(~twice)
+
+
+def _taken_and_offered(
+    table: _Long, alternative: str, chosen: str, available: str | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Whether each row's alternative was chosen, and whether it was on offer."""
+    taken = flags(
+        table.frame[chosen],
+        chosen,
+        table.rows,
+        "this alternative was chosen",
+        convert=f"frame[{alternative!r}]",
+    )
+    if available is None:
+        return taken, np.ones(len(taken), dtype=bool)
+    offered = flags(table.frame[available], available, table.rows, "on offer")
+    wrong = taken & ~offered
+    if wrong.any():
+        raise InputError(
+            f"A chosen alternative (column {chosen!r}) should be available; got {available!r} "
+            f"false in {table.rows.where(wrong)}. One of the two is wrong. "
+            "Correct it, or drop these situations."
+        )
+    return taken, offered
+
+
 def _require_choice_sets(
     table: _Long, offered: np.ndarray, taken: np.ndarray, chosen: str, ties: str
 ) -> None:
@@ -202,6 +180,59 @@ def _require_choice_sets(
             f"{count.max()} in {situations.where(count > 1)}. They may be ties. Pass ties='drop' "
             "to leave them out (counted), or ties='split' to share their weight."
         )
+
+
+def _without_ties(
+    table: _Long, taken: np.ndarray, dropped: list[Dropped]
+) -> tuple[_Long, np.ndarray]:
+    tied = np.bincount(table.of[taken], minlength=len(table.labels)) > 1
+    if not tied.any():
+        return table, taken
+    drop(dropped, ~tied, tied, "ties", table.situations)
+    require_left(~tied, dropped)
+    stay = ~tied[table.of]
+    return table.take(stay), taken[stay]
+
+
+def _by_situation(table: _Long, taken: np.ndarray, call: Call) -> dict[str, Any]:
+    """One entry for each situation; of ties, one for each chosen alternative."""
+    values, on_offer, picked, alternatives = _choice_sets(table, taken, call.attributes)
+    shared = shared_fields(table.frame, call, table.rows)
+    first = np.flatnonzero(~pd.Series(table.of).duplicated().to_numpy())
+    _require_same_within(shared, call, table, first)
+    fields = select(shared, first) | {
+        "values": values,
+        "chosen": picked.argmax(axis=1),
+        "available": on_offer,
+        "situations": list(table.labels),
+        "alternatives": alternatives,
+        "attributes": call.attributes,
+    }
+    count = picked.sum(axis=1)
+    if (count > 1).any():
+        nth = expand(fields, count)
+        order = np.argsort(~picked, axis=1, kind="stable")  # the chosen ones first
+        fields["chosen"] = order[np.repeat(np.arange(len(count)), count), nth]
+    return fields
+
+
+def _choice_sets(
+    table: _Long, taken: np.ndarray, attributes: tuple[str, ...]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Values, what was on offer and what was chosen, (situation, alternative, …), and labels."""
+    of = table.of
+    position, alternatives = used_levels(table.which, table.alternatives)
+    if len(alternatives) > MOST_ALTERNATIVES:
+        position = _number_within(of, position)
+        alternatives = tuple(str(j) for j in range(int(position.max()) + 1))
+    shape = (len(table.labels), len(alternatives))
+    values = np.zeros((*shape, len(attributes)))
+    for k, name in enumerate(attributes):
+        values[of, position, k] = numbers(table.frame[name], name, table.rows)
+    on_offer, picked = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
+    on_offer[of, position] = True
+    picked[of, position] = taken
+    return values, on_offer, picked, alternatives
 
 
 def _number_within(of: np.ndarray, which: np.ndarray) -> np.ndarray:

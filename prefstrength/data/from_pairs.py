@@ -1,4 +1,4 @@
-"""The door for pairs: one row for each choice, two columns for each attribute.
+"""Choices from pairs: one row for each choice, two columns for each attribute.
 
 The order of the checks is the order in which a person would want to hear of mistakes: the
 call, the table, its columns, ties, identical and repeated responses, then the numbers.

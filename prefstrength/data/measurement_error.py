@@ -1,4 +1,4 @@
-r"""How well rewards are measured: the error of an ensemble's mean, and what it does to strength.
+r"""Measurement error of rewards: that of an ensemble's mean, and what it does to strength.
 
 Rewards are estimates. Where several reward models (or heads, or seeds) score the same pairs, they
 agree on what they measure and differ by their errors. After each member's differences are put on

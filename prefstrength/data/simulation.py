@@ -1,4 +1,4 @@
-"""Choices with known truth."""
+"""Simulated choices: choosers drawn from a known mixing distribution."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""Strengths of single choosers."""
+"""Chooser-level strengths, with intervals."""
 
 import numpy as np
 import pandas as pd

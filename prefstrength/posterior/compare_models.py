@@ -1,4 +1,4 @@
-"""Models of the same choices compared by leave-one-out predictions."""
+"""Comparison of models of the same choices by leave-one-out predictions (PSIS-LOO)."""
 
 import warnings
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The result of inference: draws with names, and where they came from."""
+"""Fit: the posterior of a model, draws with names and where they came from."""
 
 import html
 import json

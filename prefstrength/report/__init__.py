@@ -13,7 +13,7 @@ from prefstrength._shared.files import atomic_directory, atomic_write_text
 from prefstrength._shared.words import shown
 from prefstrength.choice.strength_prior import StrengthPrior
 from prefstrength.errors import InputError
-from prefstrength.plots._style import short
+from prefstrength.plots.style import short
 from prefstrength.plots.trajectory import as_learned
 from prefstrength.posterior.fit import Fit
 from prefstrength.report.facts import collect

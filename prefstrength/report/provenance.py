@@ -1,4 +1,4 @@
-"""Where the numbers come from, as JSON: enough to say what made them, and to make them again."""
+"""Provenance of the report as JSON: what made its numbers, enough to make them again."""
 
 import hashlib
 import platform

@@ -1,4 +1,4 @@
-"""The posterior of strength against the distribution that training learned."""
+"""Comparison of the posterior of strength with what training learned."""
 
 import html
 import os

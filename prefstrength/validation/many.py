@@ -1,4 +1,4 @@
-"""Replicates in several processes, kept as they are made."""
+"""Replicates in parallel processes, kept as they are made."""
 
 import multiprocessing
 import os

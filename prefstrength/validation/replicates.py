@@ -1,4 +1,4 @@
-"""Many data sets simulated in the design of given ones, each fitted and held against its truth.
+"""Replicates: data sets simulated in the design of given ones, each fitted, with its truth.
 
 Every simulation has a seed of its own, so that results do not depend on the number of processes,
 an interrupted run goes on where it stopped, and more simulations continue fewer.

@@ -10,6 +10,7 @@ import numpy as np
 import numpyro.distributions as dist
 import pandas as pd
 import pytest
+from arviz_stats.base.array import array_stats
 from arviz_stats.ecdf_utils import simulate_confidence_bands
 from scipy import special, stats
 from typer.testing import CliRunner
@@ -55,6 +56,15 @@ def test_the_band_is_that_of_arviz():
         inside += bool(((found >= low) & (found <= high)).all())
     assert 0.925 < inside / 1000 < 0.98
     assert at[49] == 0.5
+
+
+def test_a_test_of_continuous_values_does_not_hold_its_level_on_ranks():
+    """Why the tests are not those of arviz_stats."""
+    rng = np.random.default_rng(0)
+    sets = rng.integers(0, 100, (200, 1000))
+    theirs = [array_stats.uniformity_test((ranks + 0.5) / 100)[0] for ranks in sets]
+    assert np.mean(np.array(theirs) <= 0.05) > 0.1
+    assert np.mean([ecdf_test(ranks, 99) <= 0.05 for ranks in sets]) < 0.09
 
 
 def test_holm_is_no_harsher_than_bonferroni_and_no_milder_than_nothing():

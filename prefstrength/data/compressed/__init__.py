@@ -1,4 +1,4 @@
-"""One pass over Parquet files of any size: what the posterior needs of them."""
+"""Compressed choices: pairs in Parquet files of any size, summed in one pass for the posterior."""
 
 import os
 from collections import deque

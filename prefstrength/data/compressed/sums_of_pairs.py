@@ -1,4 +1,4 @@
-"""Choices after one pass over them: what the posterior needs, and a random sample to look at."""
+"""Compressed choices as a record: sums after one pass, and a random sample to look at."""
 
 import hashlib
 import html

@@ -121,7 +121,7 @@ def plan(
         typer.echo(f"With {row['situations']} {each} each, {probability:.0%} takes {takes}.")
     typer.echo(f"The right verdict would be: {planned.designs[0].verdict}.")
     if out is not None:
-        from prefstrength.plots._style import detached
+        from prefstrength.plots.style import detached
 
         out.mkdir(parents=True, exist_ok=True)
         planned.table.to_csv(out / "plan.csv", index=False)
@@ -151,7 +151,7 @@ def calibrate(
     Writes calibration/ with all simulations, table.csv and ranks.png; the same command again
     goes on where it was interrupted. Exit code 3 where the ranks are not uniform.
     """
-    from prefstrength.plots._style import detached
+    from prefstrength.plots.style import detached
 
     done = pipeline.calibrate(
         folder, family, simulations=simulations, cores=cores, seed=seed, progress=not quiet
