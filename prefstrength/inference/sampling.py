@@ -1,11 +1,11 @@
 """Draws of the population level by the way that suits the problem."""
 
-import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from prefstrength._shared.words import warn
 from prefstrength.choice.mixing.base import Mixing
 from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.errors import InputError, SamplingWarning
@@ -180,11 +180,10 @@ def _on(
         reason = f"{reason}; {verdict}"
         if holds or method == "importance":
             if not holds:
-                warnings.warn(
+                warn(
                     f"Importance sampling expects Pareto k < {PARETO_K} and {_EFFECTIVE} effective "
                     f'draws; got {verdict}. Use method="nuts".',
                     SamplingWarning,
-                    stacklevel=6,
                 )
             extra = {"pareto_k": found.pareto_k, "effective": found.effective}
             fields = {"statistics": {}, "method": chosen, "reason": reason, "extra": extra}

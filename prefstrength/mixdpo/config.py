@@ -2,17 +2,17 @@
 
 import math
 import os
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from trl import DPOConfig
 
+from prefstrength._shared.words import warn
 from prefstrength.choice.learned_parts import MODES, LearnedCovariate, shown
 from prefstrength.choice.mixing.families import MIXINGS
 from prefstrength.choice.strength_prior import StrengthPrior
-from prefstrength.errors import DataWarning, InputError
+from prefstrength.errors import InputError
 from prefstrength.mixdpo.objectives.losses import ESTIMATORS
 from prefstrength.mixdpo.objectives.registry import OBJECTIVES
 from prefstrength.mixdpo.shifts import shift_priors
@@ -374,11 +374,9 @@ class MixDPOConfig(DPOConfig):
             )
         else:
             return
-        warnings.warn(
+        warn(
             f"The mean strength{where} is {mean:.4g} per nat of log-ratio"
             f"{' per token' if normalized else ''}, which is {said}.",
-            DataWarning,
-            stacklevel=5,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -463,14 +461,13 @@ class MixDPOConfig(DPOConfig):
         self.strength_mode = self.strength_mode or "joint"
         self.beta = DEFAULT_BETA if self.beta is None else self.beta
         if self.strength_mode != "frozen":
-            warnings.warn(
+            warn(
                 f"Strength ({self.strength_family}) is learned without a prior. The scale of "
                 "strength and of the log-ratios are confounded: as the policy separates the "
                 "pairs, the mean drifts up and the spread shrinks, so that a small learned spread "
                 "is no sign of homogeneity. Give strength='strength_prior.json' from an analysis "
                 "of the data to hold them.",
                 UserWarning,
-                stacklevel=5,
             )
 
     def _check_shifts(self) -> None:

@@ -10,7 +10,6 @@ and by a contract test.
 
 import math
 import os
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,11 @@ from transformers import TrainerCallback, get_scheduler
 from trl import DPOTrainer
 
 from prefstrength._shared.files import atomic_write_bytes
+from prefstrength._shared.words import warn
 from prefstrength.choice.learned_parts import DeltaSettings
 from prefstrength.choice.learned_strength import FILE_NAME, LearnedStrength
 from prefstrength.choice.mixing.base import Mixing
-from prefstrength.errors import DataWarning, InputError
+from prefstrength.errors import InputError
 from prefstrength.mixdpo.checkpoints import STATE_NAME, last_checkpoint
 from prefstrength.mixdpo.columns import (
     CarriedColumns,
@@ -464,7 +464,7 @@ class MixDPOTrainer(DPOTrainer):
                 raise InputError(
                     f"Expected pairs that fit into max_length; got {dropped}. Raise max_length."
                 )
-            warnings.warn(f"Left out {dropped}.", DataWarning, stacklevel=2)
+            warn(f"Left out {dropped}.")
         elif isinstance(prepared, IterableDataset) and next(iter(prepared), None) is None:
             raise InputError(
                 "Expected pairs that fit into max_length; got a stream of which the prompt alone "

@@ -1,11 +1,11 @@
 """Ways to the posterior; each gives the same :class:`~prefstrength.Fit`."""
 
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from typing import Any, Protocol
 
 import jax
 
+from prefstrength._shared.records import versions
 from prefstrength._shared.words import listed, warn
 from prefstrength.choice.mixing.base import Mixing
 from prefstrength.data.choices import Choices
@@ -215,9 +215,6 @@ def _fit(
             "hash": choices.content_hash(),
             **(data.note() if isinstance(data, CompressedData) else {}),
         },
-        "versions": {
-            name: version(name)
-            for name in ("prefstrength", "jax", "numpyro", "arviz", "numpy", "xarray")
-        },
+        "versions": versions("prefstrength", "jax", "numpyro", "arviz", "numpy", "xarray"),
     }
     return Fit(tree, spec)

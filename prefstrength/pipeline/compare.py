@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import prefstrength as ps
+from prefstrength._shared.files import write_csv
 from prefstrength.errors import InputError
-from prefstrength.pipeline.stages import Tell, perform, require, write_table
+from prefstrength.pipeline.stages import Tell, perform, require
 
 __all__ = ["compare"]
 
@@ -52,7 +53,7 @@ def compare(
         comparison = ps.compare_strength(ps.load_fit(out / "fit"), record, prob=prob)
         clear()
         record.save(out / "learned_strength.json")
-        write_table(out / "comparison.csv", comparison.table)
+        write_csv(out / "comparison.csv", comparison.table)
         return comparison
 
     def again() -> Any:

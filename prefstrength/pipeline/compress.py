@@ -3,10 +3,12 @@
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import prefstrength as ps
+from prefstrength._shared.folder import Folder, differences
 from prefstrength.errors import InputError
 from prefstrength.pipeline.stages import clear, refuse_foreign, remove
 
@@ -56,20 +58,23 @@ def compress(
     refuse_foreign(out, force)
     if target.is_dir() and not force:
         columns = columns_of(chooser, groups, "reward", weights)
-        before, given = ps.load_compressed(target), open_files(files, columns)
-        same = {
-            "columns": before.columns == columns,
-            "files": sorted(file["fingerprint"] for file in before.files)
-            == sorted(file.fingerprint for file in given),
-            "scale": scale in (None, before.scale_of_tables),
-        }
-        if all(same.values()):
-            return before
-        raise InputError(
-            f"Expected a new folder, or what {target} was made from; got other "
-            f"{' and '.join(name for name, equal in same.items() if not equal)}. Choose another "
-            "folder, or replace these results with --force."
+        before = ps.load_compressed(target)
+        placed = before.scale_of_tables
+        other = differences(
+            {
+                **asdict(before.columns),
+                "files": sorted(file["fingerprint"] for file in before.files),
+                "scale": placed,
+            },
+            {
+                **asdict(columns),
+                "files": sorted(file.fingerprint for file in open_files(files, columns)),
+                "scale": placed if scale is None else scale,
+            },
         )
+        if not other:
+            return before
+        raise Folder(target, "compressed choices", forced=force).differs(other)
     parts = out / "compressed.parts"
     compressed = compress_choices(
         files,

@@ -1,14 +1,12 @@
 """The demo: simulated pairs with known truth, taken the whole way."""
 
-import io
-import json
 import os
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from prefstrength import pipeline
-from prefstrength._shared.files import atomic_write_bytes, atomic_write_text
+from prefstrength._shared.files import write_json, write_parquet
 from prefstrength.errors import InputError
 from prefstrength.pipeline.demo_data import DemoData, make_demo_data
 
@@ -37,10 +35,8 @@ def write_demo_data(
     pairs, truth : path
         Where to.
     """
-    buffer = io.BytesIO()
-    data.pairs.to_parquet(buffer, index=False, compression="zstd")
-    atomic_write_bytes(pairs, buffer.getvalue())
-    atomic_write_text(truth, json.dumps(data.truth, indent=2) + "\n")
+    write_parquet(pairs, data.pairs)
+    write_json(truth, data.truth)
 
 
 def run_demo(

@@ -1,7 +1,6 @@
 """The stage fit: models, their comparison, verdicts and the prior for training."""
 
 import os
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,11 @@ import numpy as np
 import pandas as pd
 
 import prefstrength as ps
-from prefstrength.errors import DataWarning, InputError
+from prefstrength._shared.files import write_csv
+from prefstrength._shared.words import warn
+from prefstrength.errors import InputError
 from prefstrength.pipeline.reading import Reading, choices, reading_of, scored_in
-from prefstrength.pipeline.stages import Tell, perform, require, write_table
+from prefstrength.pipeline.stages import Tell, perform, require
 
 __all__ = ["FAMILIES", "fit"]
 
@@ -126,22 +127,22 @@ def fit(
         clear()
         fits["MixDPO"].save(out / "fit")
         fits["DPO"].save(out / "fit_point_mass")
-        write_table(out / "heterogeneity.csv", heterogeneity)
+        write_csv(out / "heterogeneity.csv", heterogeneity)
         # The posterior is a result even where one of the last two cannot follow from it.
         (out / "attenuation.csv").unlink(missing_ok=True)
         (out / "models.csv").unlink(missing_ok=True)
         (out / "strength_prior.json").unlink(missing_ok=True)
         if attenuation is not None:
-            write_table(out / "attenuation.csv", attenuation)
+            write_csv(out / "attenuation.csv", attenuation)
         try:
-            write_table(out / "models.csv", ps.compare(fits))
+            write_csv(out / "models.csv", ps.compare(fits))
         except InputError as error:
-            warnings.warn(f"No comparison of the two models. {error}", DataWarning, stacklevel=2)
+            warn(f"No comparison of the two models. {error}")
         try:
             prior = ps.StrengthPrior.from_fit(fits["MixDPO"], mean_strength=mean_strength)
             prior.save(out / "strength_prior.json")
         except InputError as error:
-            warnings.warn(f"No prior for training. {error}", DataWarning, stacklevel=2)
+            warn(f"No prior for training. {error}")
         return fits["MixDPO"]
 
     inputs = {"compressed": packed} if compressed else {"pairs": out / "pairs.parquet"}

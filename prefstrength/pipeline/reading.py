@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 import prefstrength as ps
-from prefstrength.pipeline.stages import read_json, record_path, require
+from prefstrength.pipeline.stages import require, settings_of
 
 __all__ = ["Reading", "choices"]
 
@@ -76,7 +76,7 @@ def choices(out: str | os.PathLike[str]) -> Any:
 
 def reading_of(out: Path) -> Reading:
     """How ``score`` read the pairs."""
-    settings = read_json(record_path(out, "score"))["settings"]
+    settings = settings_of(out, "score")
     return Reading(**{name: settings[name] for name in Reading.__dataclass_fields__})
 
 

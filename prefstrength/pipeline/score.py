@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 import prefstrength as ps
+from prefstrength._shared.files import write_json, write_parquet
 from prefstrength.errors import InputError
 from prefstrength.pipeline.reading import Reading, scored_in, summary
-from prefstrength.pipeline.stages import Tell, perform, refuse_foreign, write_json, write_parquet
+from prefstrength.pipeline.stages import Tell, perform, refuse_foreign
 from prefstrength.rewards.engine.team import ALONE_AT_WORK, launched
 from prefstrength.rewards.named import NamedReward, named_rewards
 

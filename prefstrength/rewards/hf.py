@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from prefstrength._shared.records import versions
 from prefstrength.errors import InputError
 from prefstrength.rewards.engine.guards import of_run
 from prefstrength.rewards.engine.opened import once
@@ -14,7 +15,7 @@ from prefstrength.rewards.engine.responses import distinct_responses
 from prefstrength.rewards.engine.run import run
 from prefstrength.rewards.language_models.classifier import open_source
 from prefstrength.rewards.registry import settings_of
-from prefstrength.rewards.score import Scores, versions
+from prefstrength.rewards.score import Scores
 from prefstrength.rewards.settings import check_settings, check_whole
 
 

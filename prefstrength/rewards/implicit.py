@@ -7,13 +7,14 @@ from typing import Any
 
 import pandas as pd
 
+from prefstrength._shared.records import versions
 from prefstrength.errors import InputError
 from prefstrength.rewards.engine.guards import of_run
 from prefstrength.rewards.engine.opened import once
 from prefstrength.rewards.engine.responses import distinct_responses
 from prefstrength.rewards.engine.run import run
 from prefstrength.rewards.language_models.causal import ImplicitSource
-from prefstrength.rewards.score import Scores, versions
+from prefstrength.rewards.score import Scores
 from prefstrength.rewards.settings import check_name, check_settings
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from prefstrength._shared.records import versions
 from prefstrength._shared.words import Rows, warn
 from prefstrength.errors import InputError
 from prefstrength.rewards.engine.guards import of_run
@@ -20,7 +21,7 @@ from prefstrength.rewards.engine.responses import (
 )
 from prefstrength.rewards.engine.run import run
 from prefstrength.rewards.language_models.causal import JudgeSource
-from prefstrength.rewards.score import Scores, versions
+from prefstrength.rewards.score import Scores
 from prefstrength.rewards.settings import check_settings
 
 JUDGE_PROMPT = """\

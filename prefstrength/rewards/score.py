@@ -4,12 +4,12 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib import metadata
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
 
+from prefstrength._shared.records import versions
 from prefstrength._shared.words import Rows, warn
 from prefstrength.data.columns import as_frame, check_frame, column, flags
 from prefstrength.errors import InputError
@@ -386,8 +386,3 @@ def ties(frame: pd.DataFrame) -> np.ndarray:
         return np.zeros(len(frame), bool)
     tie = column(frame, "tie", "no preference")
     return flags(tie, "tie", Rows(frame.index), "no preference")
-
-
-def versions(*packages: str) -> dict[str, str]:
-    """Return the installed versions of the named packages."""
-    return {package: metadata.version(package) for package in packages}

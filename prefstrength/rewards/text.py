@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
+from prefstrength._shared.records import versions
 from prefstrength._shared.words import warn
 from prefstrength.errors import InputError
 from prefstrength.rewards.engine.responses import Responses, distinct_responses, flatten, opening
-from prefstrength.rewards.score import Scores, ties, versions
+from prefstrength.rewards.score import Scores, ties
 
 INNER_FOLDS = 3
 #: Pairs that are enough to choose C: a prior variance does not depend on the number of pairs.

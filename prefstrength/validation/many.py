@@ -12,8 +12,9 @@ from typing import Any
 import pandas as pd
 from tqdm.auto import tqdm
 
+from prefstrength._shared.files import write_parquet
 from prefstrength.errors import InputError
-from prefstrength.validation.folder import PART, TABLE, kept_in, write
+from prefstrength.validation.folder import PART, TABLE, kept_in
 from prefstrength.validation.replicates import CHUNK, Replicates, Sampler
 
 __all__ = ["replicate"]
@@ -52,11 +53,11 @@ def replicate(
             frame = pd.DataFrame(chunk)
             frames.append(frame)
             if folder is not None:
-                write(frame, folder / PART.format(int(frame["simulation"].min())))
+                write_parquet(folder / PART.format(int(frame["simulation"].min())), frame)
             bar.update(frame["simulation"].nunique())
     everything = pd.concat(frames).sort_values("simulation", kind="stable", ignore_index=True)
     if folder is not None and chunks:
-        write(everything, folder / TABLE)
+        write_parquet(folder / TABLE, everything)
         for part in folder.glob("part-*.parquet"):
             part.unlink()
     return everything[everything["simulation"] < simulations].reset_index(drop=True)

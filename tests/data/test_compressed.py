@@ -882,8 +882,8 @@ def test_sums_of_other_files_replace_results_only_when_asked(tmp_path: Path) -> 
     assert again.exit_code == 0  # type: ignore[attr-defined]
     assert (out / "compressed" / "compressed.json").stat() == before
     for arguments, said in (
-        ((second,), "other files"),
-        ((first, "--group", "where"), "other columns"),
+        ((second,), "the content of files changed"),
+        ((first, "--group", "where"), "groups was (), now ('where',)"),
     ):
         refused = command("compress", *arguments, "--out", out, "-q")
         assert refused.exit_code == 2  # type: ignore[attr-defined]

@@ -519,7 +519,7 @@ def test_judges_that_cannot_judge(model_path, tmp_path):
     with pytest.raises(InputError, match="finite rewards; got NaN or infinity for .* from Likes"):
         win_rate(model_path, model_path, PROMPTS, Likes(lambda text: np.nan), **QUIET)
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(InputError, match="out as a folder; got the file"):
+    with pytest.raises(InputError, match="folder for responses and rewards; got the file"):
         win_rate(model_path, model_path, PROMPTS, Likes(len), out=tmp_path / "file", **QUIET)
     for wrong in ("w1 w2", pd.DataFrame({"prompt": PROMPTS})):
         with pytest.raises(TypeError, match="a list or a column"):

@@ -13,8 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 import prefstrength as ps
-from prefstrength.choice.learned_strength import LearnedStrength
 from prefstrength import pipeline
+from prefstrength.choice.learned_strength import LearnedStrength
 from prefstrength.pipeline.cli import app
 from prefstrength.pipeline.demo_data import make_demo_data
 

@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from prefstrength._shared.records import read_json
 from prefstrength.pipeline.cli.messages import DOUBTFUL
-from prefstrength.pipeline.stages import finished, read_json
+from prefstrength.pipeline.stages import finished
 
 # Results go to stdout, what happens meanwhile to stderr.
 console = Console()
@@ -19,7 +20,7 @@ def say_reward(out: Path) -> None:
     """Name the reward of a finished stage score."""
     if not (out / "choices.json").is_file():
         return  # compressed pairs, whose rewards came with them
-    summary = read_json(out / "choices.json")
+    summary = read_json(out / "choices.json", "summary of the choices")
     say_agreement(summary.get("reward") or {})
 
 
