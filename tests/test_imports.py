@@ -250,10 +250,11 @@ def test_hiding_hides() -> None:
 def test_the_analysis_runs_without_torch(tmp_path: Path) -> None:
     said = python(
         """
+        from prefstrength.pipeline import Sampler
         from prefstrength.pipeline.demo import run_demo
         fit = run_demo(
             "out", choosers=120, situations=12, train=False, progress=False,
-            sampler={"draws": 200, "warmup": 200, "chains": 2},
+            sampler=Sampler(draws=200, warmup=200, chains=2),
         )
         print(fit.method)
         """,

@@ -11,6 +11,7 @@ from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.errors import InputError, SamplingWarning
 from prefstrength.inference.importance import PARETO_K, importance_sample, laplace_sample
 from prefstrength.inference.latent import latent_sample
+from prefstrength.inference.methods import METHODS
 from prefstrength.inference.nuts import nuts_sample
 from prefstrength.inference.population import Population
 from prefstrength.inference.prepare import TOLERANCE, Prepared, prepare
@@ -18,9 +19,8 @@ from prefstrength.inference.svi import svi_sample
 from prefstrength.likelihood.compressed import CompressedData
 from prefstrength.likelihood.data import LikelihoodData, NotIntegrableError
 
-__all__ = ["METHODS", "Sampled", "sample"]
+__all__ = ["Sampled", "sample"]
 
-METHODS = ("auto", "importance", "nuts", "latent", "laplace", "svi")
 
 # Importance sampling is tried by "auto" up to this many parameters, and accepted with at least
 # this many effective draws. On surfaces NUTS costs little, and less than the many rounds that

@@ -12,9 +12,10 @@ from prefstrength.data.choices import Choices
 from prefstrength.data.compressed.sums_of_pairs import CompressedChoices
 from prefstrength.data.measurement_error import RewardError
 from prefstrength.inference.datatree import assemble, cell_labels
+from prefstrength.inference.methods import METHODS
 from prefstrength.inference.population import Population, cell_codes, describe
 from prefstrength.inference.prepare import TOLERANCE
-from prefstrength.inference.sampling import METHODS, Sampled, sample
+from prefstrength.inference.sampling import Sampled, sample
 from prefstrength.likelihood.compressed import CompressedData
 from prefstrength.likelihood.data import LikelihoodData
 from prefstrength.posterior.fit import Fit

@@ -8,7 +8,7 @@ import pandas as pd
 
 import prefstrength as ps
 from prefstrength._shared.records import read_json
-from prefstrength.pipeline.compare import learned_in
+from prefstrength.choice.learned_strength import LearnedStrength
 from prefstrength.pipeline.reading import scored_in
 from prefstrength.pipeline.stages import Tell, finished, perform, require
 
@@ -56,7 +56,7 @@ def report(
         return ps.write_report(
             out,
             fit=fitted,
-            learned=learned_in(out / "learned_strength.json") if trained else None,
+            learned=LearnedStrength.load(out / "learned_strength.json") if trained else None,
             comparison_fits=both,
             title=title,
             truth=read_json(truth, "truth of simulated data") if truth.is_file() else None,

@@ -48,7 +48,7 @@ _DERIVED = frozenset({"compare", "report"})
 
 #: Told of every stage: its name, ``"starts"``, ``"done"``, ``"kept"``, ``"skipped"`` or ``"note"``,
 #: and the seconds it took, the reason, or what there is to know.
-Tell = Callable[[str, str, Any], None]
+Tell = Callable[[str, str, str | float | None], None]
 
 
 def finished(out: str | os.PathLike[str], stage: str) -> bool:
@@ -204,7 +204,7 @@ def _content_hash(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _update(digest: Any, path: Path) -> None:
+def _update(digest: "hashlib._Hash", path: Path) -> None:
     with path.open("rb") as stream:
         while block := stream.read(1 << 20):
             digest.update(block)

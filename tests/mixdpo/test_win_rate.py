@@ -301,14 +301,11 @@ def test_a_save_that_is_interrupted_leaves_no_settings_of_other_numbers(tmp_path
         return win_rates.WinRate(table, metrics, {"model_a": name})
 
     of([1.0, 1.0], "first").save(tmp_path / "kept")
-    write = win_rates.atomic_write_text
 
-    def stopping(path, content):
-        if path.name == "settings.json":
-            raise KeyboardInterrupt
-        return write(path, content)
+    def stopping(path, record):
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(win_rates, "atomic_write_text", stopping)
+    monkeypatch.setattr(win_rates, "write_json", stopping)
     with pytest.raises(KeyboardInterrupt):
         of([0.0, 0.0], "second").save(tmp_path / "kept")
     assert not (tmp_path / "kept" / "settings.json").exists()

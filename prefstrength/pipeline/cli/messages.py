@@ -37,7 +37,7 @@ class _Progress:
         self.speaks = True
         self.noted: set[str] = set()
 
-    def __call__(self, stage: str, event: str, detail: Any) -> None:
+    def __call__(self, stage: str, event: str, detail: str | float | None) -> None:
         if event == "note":
             self.note(str(detail))
             return

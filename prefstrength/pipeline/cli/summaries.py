@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+import prefstrength as ps
 from prefstrength._shared.records import read_json
 from prefstrength.pipeline.cli.messages import DOUBTFUL
 from prefstrength.pipeline.stages import finished
@@ -48,7 +49,7 @@ def _say_attenuation(out: Path) -> None:
     )
 
 
-def conclude(fitted: Any, out: Path) -> None:
+def conclude(fitted: "ps.Fit", out: Path) -> None:
     """Print the verdicts and where the files are; exit with 3 where a diagnostic failed."""
     import pandas as pd
 
