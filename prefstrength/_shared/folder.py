@@ -116,7 +116,7 @@ class Folder:
         )
 
     def _or_force(self, what: str) -> str:
-        return "" if self.forced is None else f", or {what} with force=True"
+        return "" if self.forced is None else f", or {what} with `force=True`"
 
 
 def differences(before: Settings, now: Settings, within: str = "") -> list[str]:

@@ -3,7 +3,7 @@
 import json
 import math
 import numbers
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from importlib.metadata import distributions, version
 from pathlib import Path
@@ -46,6 +46,19 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
             f"Expected a {what} as a JSON object in {path}; got a {type(record).__name__}. "
             "This is another file."
         )
+    return record
+
+
+def read_saved(directory: Path, names: Sequence[str], what: str, schema: str) -> dict[str, Any]:
+    """Read the record of what was saved in a directory, the first of the files that are there."""
+    for name in names:
+        if not (directory / name).is_file():
+            raise InputError(
+                f"Expected {what} saved in {str(directory)!r}; got no {name} there. Check the "
+                "path, or make it again."
+            )
+    record = read_json(directory / names[0], f"record of {what}")
+    require_schema(record, schema, f"the {names[0]} of {str(directory)!r}")
     return record
 
 

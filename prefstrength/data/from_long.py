@@ -79,7 +79,7 @@ def long_fields(
                 f"An alternative ({alternative!r}) should occur once in a situation "
                 f"({situation!r}); got it again in {rows.where(twice)}. Rows may be doubled, or "
                 "situations numbered anew for each chooser. Make the situations' ids unique, or "
-                "pass duplicates='drop' to keep the first."
+                "pass `duplicates='drop'` to keep the first."
             )
         drop(dropped, ~twice, twice, "repeated alternatives", rows)
         table = table.take(~twice)
@@ -199,8 +199,8 @@ def _require_choice_sets(
     if (count > 1).any() and ties == "raise":
         raise InputError(
             f"Each situation should have one chosen alternative (column {chosen!r}); got up to "
-            f"{count.max()} in {situations.where(count > 1)}. They may be ties. Pass ties='drop' "
-            "to leave them out (counted), or ties='split' to share their weight."
+            f"{count.max()} in {situations.where(count > 1)}. They may be ties. Pass `ties='drop'` "
+            "to leave them out (counted), or `ties='split'` to share their weight."
         )
 
 

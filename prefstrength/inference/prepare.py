@@ -427,7 +427,7 @@ def _warn_of(error: float, how: str) -> None:
         warn(
             f"The likelihood expects an error below {TOLERANCE} nats; got {error:.2g} with the "
             f"most nodes ({how}). Look for reward differences that are far larger than the "
-            'rest, or use method="latent".',
+            "rest, or use `method='latent'`.",
             SamplingWarning,
         )
 

@@ -132,13 +132,13 @@ def _with_choosers(
     """Choosers sampled beside the population level, by NUTS or by mini-batches."""
     if isinstance(data, CompressedData):
         raise InputError(
-            f'method="{method}" needs the choices themselves; got compressed choices, of which '
+            f"`method={method!r}` needs the choices themselves; got compressed choices, of which "
             "sums are left. Use another method, or fit Choices."
         )
     if method == "svi" and data.truth is not None:
         raise InputError(
-            'method="svi" expects rewards without errors; got a model with errors. '
-            'Use "auto", "nuts" or "latent".'
+            "`method='svi'` expects rewards without errors; got a model with errors. "
+            "Use `method='auto'`, `method='nuts'` or `method='latent'`."
         )
     extra: dict[str, Any] = {}
     if method == "latent":
@@ -182,7 +182,7 @@ def _on(
             if not holds:
                 warn(
                     f"Importance sampling expects Pareto k < {PARETO_K} and {_EFFECTIVE} effective "
-                    f'draws; got {verdict}. Use method="nuts".',
+                    f"draws; got {verdict}. Use `method='nuts'`.",
                     SamplingWarning,
                 )
             extra = {"pareto_k": found.pareto_k, "effective": found.effective}

@@ -62,5 +62,5 @@ def _lacks(checkpoint: Path, strength: bool) -> str | None:
     except (OSError, ValueError):
         return "is not complete"
     if strength and not (checkpoint / STATE_NAME).is_file():
-        return f"has no {STATE_NAME} (save_only_model=True, or another trainer's)"
+        return f"has no {STATE_NAME} (`save_only_model=True`, or another trainer's)"
     return None

@@ -354,8 +354,8 @@ class MixDPOConfig(DPOConfig):
                 f"of log-ratio (DPO's beta is 0.01 to 0.5){where}; got {mean:.4g}. "
                 + (
                     "A mean in units of a reward model cannot be meant for log-ratios: build the "
-                    "prior with StrengthPrior.from_fit(fit, mean_strength=0.1), which anchors its "
-                    "scale."
+                    "prior with `StrengthPrior.from_fit(fit, mean_strength=0.1)`, which anchors "
+                    "its scale."
                     if group is None
                     else "Correct the group's relative_mean in the prior, or leave its pairs out."
                 )
@@ -370,7 +370,7 @@ class MixDPOConfig(DPOConfig):
             said = (
                 f"rarely above {usual:g} (DPO's beta is 0.01 to 0.5); in units of a reward model "
                 "it is. If the prior was built with such units, build it with "
-                "StrengthPrior.from_fit(fit, mean_strength=0.1)"
+                "`StrengthPrior.from_fit(fit, mean_strength=0.1)`"
             )
         else:
             return
@@ -412,7 +412,7 @@ class MixDPOConfig(DPOConfig):
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise InputError(
                     f"Expected {name} > 0; got {value}. To keep strength fixed, take "
-                    "strength_mode='frozen'."
+                    "`strength_mode='frozen'`."
                 )
         if self._prior is not None:
             self._resolve_with_prior(self._prior)
@@ -428,8 +428,8 @@ class MixDPOConfig(DPOConfig):
         if self.beta is not None and not math.isclose(self.beta, mean, rel_tol=1e-9):
             raise InputError(
                 f"Expected either strength or beta; got a prior of mean {mean:.4g} and "
-                f"beta={self.beta}. The prior holds the scale. Leave beta out, or build the prior "
-                f"with mean_strength={self.beta}."
+                f"`beta={self.beta}`. The prior holds the scale. Leave beta out, or build the "
+                f"prior with `mean_strength={self.beta}`."
             )
         if self.strength_start_cv is not None:
             raise InputError(
@@ -451,7 +451,7 @@ class MixDPOConfig(DPOConfig):
                 given = (
                     "strength_start_cv"
                     if self.strength_mode in (None, "frozen")
-                    else f"strength_mode={self.strength_mode!r}"
+                    else f"`strength_mode={self.strength_mode!r}`"
                 )
                 raise InputError(
                     f"Expected strength or strength_family along with {given}; got neither. "
@@ -465,7 +465,7 @@ class MixDPOConfig(DPOConfig):
                 f"Strength ({self.strength_family}) is learned without a prior. The scale of "
                 "strength and of the log-ratios are confounded: as the policy separates the "
                 "pairs, the mean drifts up and the spread shrinks, so that a small learned spread "
-                "is no sign of homogeneity. Give strength='strength_prior.json' from an analysis "
+                "is no sign of homogeneity. Give `strength='strength_prior.json'` from an analysis "
                 "of the data to hold them.",
                 UserWarning,
             )
@@ -490,7 +490,7 @@ class MixDPOConfig(DPOConfig):
                 "with strength_group_column; got a frozen one"
                 f"{' with groups ' + shown(known) if known else ''}. All groups would have one "
                 "law. Leave strength_group_column out, give a family or a prior and learn it, or "
-                f"fit the analysis with groups=[{column!r}]."
+                f"fit the analysis with `groups=[{column!r}]`."
             )
 
     def _check_objective(self) -> None:

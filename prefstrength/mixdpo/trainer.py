@@ -458,7 +458,7 @@ class MixDPOTrainer(DPOTrainer):
             # TRL drops pairs of which the prompt alone fills max_length, without a word.
             dropped = (
                 f"{len(dataset) - len(prepared)} of {len(dataset)} pairs, whose prompt alone has "
-                f"max_length={self._max_length} tokens or more"
+                f"{self._max_length} tokens (max_length) or more"
             )
             if len(prepared) == 0:
                 raise InputError(
@@ -468,7 +468,7 @@ class MixDPOTrainer(DPOTrainer):
         elif isinstance(prepared, IterableDataset) and next(iter(prepared), None) is None:
             raise InputError(
                 "Expected pairs that fit into max_length; got a stream of which the prompt alone "
-                f"has max_length={self._max_length} tokens or more in all of them. Raise "
+                f"has {self._max_length} tokens (max_length) or more in all of them. Raise "
                 "max_length."
             )
         return prepared
@@ -513,7 +513,7 @@ class MixDPOTrainer(DPOTrainer):
         if not path.is_file():
             raise InputError(
                 f"Expected {STATE_NAME} in the checkpoint {checkpoint}; got none. It was not "
-                "written by MixDPOTrainer, or with save_only_model=True. Resume from another "
+                "written by MixDPOTrainer, or with `save_only_model=True`. Resume from another "
                 "checkpoint, or start anew."
             )
         self.strength.restore(LearnedStrength.load(checkpoint), str(checkpoint))

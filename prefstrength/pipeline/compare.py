@@ -45,7 +45,7 @@ def compare(
         raise InputError(
             f"Expected the strength that training learned; got no file {source}. "
             "Run the stage train first, or name the learned_strength.json beside your model "
-            "with --learned."
+            "with `learned=...`."
         )
 
     def work(clear: Callable[[], None]) -> "ps.StrengthComparison":

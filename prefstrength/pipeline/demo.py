@@ -123,6 +123,6 @@ def _tiny() -> ModuleType:
         raise InputError(
             f"The demo trains a tiny model and expects torch and trl; got no module named "
             f"{error.name}. Install them with `pip install 'prefstrength[mixdpo]'`, or leave the "
-            "training out with --no-train."
+            "training out, `prefstrength demo --no-train`."
         ) from error
     return tiny

@@ -67,7 +67,7 @@ def fit(
         raise InputError(
             f"Errors in the rewards need the pairs themselves; got compressed choices in {out}, "
             "which are sums for rewards without error. Score a sample of the pairs into another "
-            "folder, with `prefstrength score`, or leave measurement_error=True out."
+            "folder, with `prefstrength score`, or leave `measurement_error=True` out."
         )
 
     def work(clear: Callable[[], None]) -> "ps.Fit":
@@ -194,7 +194,7 @@ def calibrate(
 
 _ERROR_IS_KNOWN = (
     "The reward is the mean of an ensemble, and how far its members disagree says how large its "
-    "error is. This fit takes the reward for true; measurement_error=True accounts for the error."
+    "error is. This fit takes the reward for true; `measurement_error=True` accounts for the error."
 )
 
 
@@ -216,8 +216,8 @@ def _ensemble_error(scored: pd.DataFrame, seed: int) -> "ps.RewardError":
 def no_ensemble(got: str) -> InputError:
     return InputError(
         "The error of the rewards is estimated from an ensemble, by how far its members disagree; "
-        f"got {got}. Score with several: --reward hf:ONE --reward hf:OTHER, or with columns that "
-        "are there, --reward columns:reward_1 --reward columns:reward_2."
+        f"got {got}. Score with several, `reward=('hf:ONE', 'hf:OTHER')`, or with columns that "
+        "are there, `reward=('columns:reward_1', 'columns:reward_2')`."
     )
 
 
@@ -227,10 +227,10 @@ def check_errors_arguments(reading: Reading, sampler: Sampler) -> None:
         raise InputError(
             "Errors in the rewards are accounted for in models of the reward alone; got the "
             f"attributes {', '.join(reading.attributes)} besides. Leave them out, or leave "
-            "measurement_error=True out."
+            "`measurement_error=True` out."
         )
     if sampler.method == "svi":
         raise InputError(
             "Errors in the rewards are accounted for by every method but mini-batches; got "
-            "method='svi'. Use method='auto', or leave measurement_error=True out."
+            "method svi. Use `method='auto'`, or leave `measurement_error=True` out."
         )

@@ -189,7 +189,7 @@ def _attributes(rewards: Sequence[NamedReward]) -> tuple[str, ...]:
     if "reward" not in names:
         raise InputError(
             f"The analysis expects one of the outputs to be called reward; got {', '.join(names)}. "
-            "Say which it is, heads=reward:0,safety:1, or take one alone, head=0."
+            "Say which it is, `heads={'reward': 0, 'safety': 1}`, or take one alone, `head=0`."
         )
     return names
 

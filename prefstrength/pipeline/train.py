@@ -57,8 +57,8 @@ def train(
     if not (out / "strength_prior.json").is_file():
         raise InputError(
             f"Expected strength_prior.json in {out}; got a fit that gives no prior, because its "
-            "mean strength is not positive. Check the sign of the reward, or take --family "
-            "lognormal."
+            "mean strength is not positive. Check the sign of the reward, or fit another family, "
+            "`family='lognormal'`."
         )
     check_model(model)
     training = training or Training()
@@ -142,13 +142,15 @@ def training_pairs(frame: pd.DataFrame, group: str | None = None) -> "Dataset":
     if missing:
         raise InputError(
             f"Training expects the columns prompt, chosen and rejected; got none named "
-            f"{', '.join(missing)}. Rewards alone are enough for the analysis: leave --model out, "
+            f"{', '.join(missing)}. Rewards alone are enough for the analysis: leave "
+            "`model=...` out, "
             "or add the texts."
         )
     if group is not None and group not in frame.columns:
         raise InputError(
             f"Expected a column {group} in the pairs, of which each level is to have a strength; "
-            f"got {', '.join(map(str, frame.columns))}. Correct --strength-group."
+            f"got {', '.join(map(str, frame.columns))}. Correct "
+            "`strength_group_column=...`."
         )
     texts = frame[["prompt", "chosen", "rejected"]]
     keep = np.array([a != b for a, b in zip(texts["chosen"], texts["rejected"], strict=True)])

@@ -297,7 +297,7 @@ def check_ensemble(members: Sequence[Scores]) -> None:
         raise InputError(
             "An ensemble expects rewards with one number each; got "
             f"{', '.join(several[0].attributes)} from {several[0].provenance.get('name')}. Choose "
-            "one output: HFReward(..., head=0)."
+            "one output: `HFReward(name, head=0)`."
         )
 
 

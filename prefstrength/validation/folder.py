@@ -6,14 +6,14 @@ from typing import Any
 
 import pandas as pd
 
-from prefstrength._shared.files import atomic_directory, write_parquet
+from prefstrength._shared.files import atomic_directory, write_json, write_parquet
 from prefstrength._shared.folder import Folder
-from prefstrength._shared.records import require_schema
+from prefstrength._shared.records import read_saved
 from prefstrength.errors import InputError
 
 __all__ = ["load", "save"]
 
-TABLE, PART = "simulations.parquet", "part-{:06d}.parquet"
+TABLE, PART, _SETTINGS = "simulations.parquet", "part-{:06d}.parquet", "settings.json"
 
 
 def kept_in(path: Path, spec: dict[str, Any], kind: str) -> list[pd.DataFrame]:
@@ -31,34 +31,32 @@ def save(
     directory: str | os.PathLike[str], frame: pd.DataFrame, spec: dict[str, Any], kind: str
 ) -> Path:
     """Write a finished set of simulations, in place of one of the same kind or of none."""
-    folder = Folder(Path(directory), "simulations")
-    if (folder.path / TABLE).is_file() and (folder.path / folder.record).is_file():
-        _spec(folder, kind)  # of another kind it stops here
+    path = Path(directory)
+    if (path / TABLE).is_file() and (path / _SETTINGS).is_file():
+        _read(path, kind)  # of another kind it stops here
     # Parts are no files of a finished set: they are somebody's hours.
-    with atomic_directory(directory, replaces=(TABLE, folder.record)) as temporary:
+    with atomic_directory(directory, replaces=(TABLE, _SETTINGS)) as temporary:
         write_parquet(temporary / TABLE, frame)
-        Folder(temporary, "simulations").write(_settings(spec, kind))
-    return folder.path
+        write_json(temporary / _SETTINGS, _settings(spec, kind))
+    return path
 
 
 def load(directory: str | os.PathLike[str], kind: str) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Read a finished set of simulations."""
-    folder = Folder(Path(directory), "simulations")
-    spec = _spec(folder, kind)
-    if not (folder.path / TABLE).is_file():
+    path = Path(directory)
+    spec = _read(path, kind)
+    del spec["schema"]
+    if not (path / TABLE).is_file():
         raise InputError(
             f"Expected finished simulations in {str(directory)!r}; got unfinished ones. "
             "The call that began them goes on with them."
         )
-    return pd.read_parquet(folder.path / TABLE), spec
+    return pd.read_parquet(path / TABLE), spec
 
 
 def _settings(spec: dict[str, Any], kind: str) -> dict[str, Any]:
     return {"schema": f"prefstrength/{kind.lower()}/1", **spec}
 
 
-def _spec(folder: Folder, kind: str) -> dict[str, Any]:
-    spec = folder.read()
-    require_schema(spec, _settings({}, kind)["schema"], f"a {kind} in {str(folder.path)!r}")
-    del spec["schema"]
-    return spec
+def _read(path: Path, kind: str) -> dict[str, Any]:
+    return read_saved(path, (_SETTINGS,), f"a {kind}", _settings({}, kind)["schema"])

@@ -84,7 +84,7 @@ def _made(
         raise InputError(
             f"Expected {workers} processes to start; got one that ended. A script needs "
             'if __name__ == "__main__": around the call, and classes written in a notebook are '
-            "not found by other processes. Or pass cores=1."
+            "not found by other processes. Or pass `cores=1`."
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
@@ -107,5 +107,5 @@ def _require_importable(sampler: Sampler | None) -> None:
         raise InputError(
             f"Several processes expect a sampler that they can import; got {name}, which is "
             "written inside of a function, a notebook or a script. Put it into a module, or pass "
-            "cores=1."
+            "`cores=1`."
         )

@@ -526,7 +526,7 @@ def bad(frame: pd.DataFrame) -> dict[str, tuple[pd.DataFrame, dict[str, object],
         "scale of other data": (
             frame,
             {"chooser": "who", "scale": 100.0},
-            r"got 100 \(given\).*Pass scale=1\.5",
+            r"got 100 \(given\).*Pass `scale=1\.5",
         ),
     }
 

@@ -265,9 +265,9 @@ def test_saved_and_loaded_without_pickle(plain, tmp_path):
         pd.testing.assert_frame_equal(again.ranks, done.ranks)
         assert again.spec == json.loads(json.dumps(done.spec))
         assert again.table.equals(done.table)
-    with pytest.raises(ps.InputError, match="schema 'prefstrength/coverage/1' in a Coverage"):
+    with pytest.raises(ps.InputError, match="schema 'prefstrength/coverage/1' in the settings"):
         Coverage.load(folder)
-    with pytest.raises(ps.InputError, match="record of simulations at .*; got no such file"):
+    with pytest.raises(ps.InputError, match="a Calibration saved in .*; got no settings"):
         Calibration.load(tmp_path)
 
 

@@ -64,7 +64,7 @@ def run(
         progress=not quiet,
         tell=context.obj,
     )
-    conclude(fitted, out)
+    conclude(fitted, out, context.obj.as_options)
 
 
 @command
@@ -137,7 +137,6 @@ def score_parquet(
     The reward text learns from all pairs together, and is left to `prefstrength score`. The same
     command again, after an interruption, goes on where it was.
     """
-    context.obj.scoring = True
     silent = divide and context.obj.one_of_several()
     about = pipeline.score_parquet(
         files,
@@ -214,7 +213,7 @@ def fit(
         progress=not quiet,
         tell=context.obj,
     )
-    conclude(fitted, folder)
+    conclude(fitted, folder, context.obj.as_options)
 
 
 @command

@@ -55,7 +55,7 @@ def demo(
         progress=not quiet,
         tell=context.obj,
     )
-    conclude(fitted, out)
+    conclude(fitted, out, context.obj.as_options)
 
 
 @command

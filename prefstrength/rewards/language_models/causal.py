@@ -64,7 +64,7 @@ class JudgeSource(Sharing):
                 sanitize=reward.sanitize,
                 owner="JudgeReward",
                 name=self.name,
-                otherwise="Ask in plain text: template='plain'",
+                otherwise="Ask in plain text: `template='plain'`",
             )
             if reward.template == "chat"
             else None
@@ -171,7 +171,7 @@ class JudgeSource(Sharing):
             raise InputError(
                 "JudgeReward expects two labels that are one token each, and not the same; got "
                 f"{listed(labels)}, which {self.name!r} reads as {tokens[0]} and {tokens[1]}. "
-                "Use single letters or digits: labels=('A', 'B'); mind the blank before them "
+                "Use single letters or digits: `labels=('A', 'B')`; mind the blank before them "
                 "where the prompt does not end with one."
             )
         return [ids[0] for ids in tokens]
