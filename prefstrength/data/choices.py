@@ -361,7 +361,7 @@ class Choices:
         if self.chooser is None:
             raise InputError(
                 "Counts by chooser need choosers; got choices without any. "
-                "Name their column: from_pairs(frame, chooser='...')."
+                "Name their column: `from_pairs(frame, chooser=...)`."
             )
         return np.bincount(self.chooser, minlength=self.n_choosers)
 

@@ -167,7 +167,7 @@ def _text_to_numbers(values: pd.Series, name: str, rows: Rows) -> None:
             f"Column {name!r} should hold numbers; got text such as {shown(example)} in "
             f"{rows.where(words)}. The comma or space is a decimal comma or a separator of "
             "thousands. Write 1.5 for one and a half and 1500 for fifteen hundred "
-            "(pandas.read_csv has decimal= and thousands=)."
+            "(`pandas.read_csv(path, decimal=..., thousands=...)`)."
         )
     if words.sum() < np.count_nonzero(values.notna()):
         raise InputError(

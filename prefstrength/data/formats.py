@@ -210,7 +210,7 @@ def _read_csv(path: Path, text: str, separator: str) -> pd.DataFrame:
                 f"The columns of {path.name} should be separated by "
                 f"{names[separator]}; got {names[found]} in the first line: {shown(first)}. "
                 "Spreadsheets of some countries write these. Save it again, or read it with "
-                f"pandas.read_csv(..., sep={found!r})."
+                f"`pandas.read_csv(path, sep={found!r})`."
             )
     names_twice = sorted({name for name in header if header.count(name) > 1})
     if names_twice:

@@ -126,7 +126,7 @@ def _without_repeats(
             f"An alternative ({alternative!r}) should occur once in a situation "
             f"({situation!r}); got it again in {table.rows.where(twice)}. Rows may be doubled, or "
             "situations numbered anew for each chooser. Make the situations' ids unique, or "
-            "pass duplicates='drop' to keep the first."
+            "pass `duplicates='drop'` to keep the first."
         )
     drop(dropped, ~twice, twice, "repeated alternatives", table.rows)
     return table.take(~twice)
@@ -177,8 +177,8 @@ def _require_choice_sets(
     if (count > 1).any() and ties == "raise":
         raise InputError(
             f"Each situation should have one chosen alternative (column {chosen!r}); got up to "
-            f"{count.max()} in {situations.where(count > 1)}. They may be ties. Pass ties='drop' "
-            "to leave them out (counted), or ties='split' to share their weight."
+            f"{count.max()} in {situations.where(count > 1)}. They may be ties. Pass `ties='drop'` "
+            "to leave them out (counted), or `ties='split'` to share their weight."
         )
 
 

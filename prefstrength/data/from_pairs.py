@@ -64,8 +64,8 @@ def pairs_fields(
     if tie.any() and ties == "raise":
         raise InputError(
             "Each row should prefer one response; got a tie (column 'tie') in "
-            f"{rows.where(tie)}. A tie is no choice, but it is information. Pass ties='drop' to "
-            "leave them out (counted), or ties='split' for two situations of half weight."
+            f"{rows.where(tie)}. A tie is no choice, but it is information. Pass `ties='drop'` to "
+            "leave them out (counted), or `ties='split'` for two situations of half weight."
         )
     if ties == "drop":
         drop(dropped, keep, tie, "ties", rows)
@@ -78,7 +78,7 @@ def pairs_fields(
             raise InputError(
                 "The responses of a pair should differ; got 'chosen' equal to 'rejected' in "
                 f"{rows.where(same)}. There was nothing to choose. "
-                "Pass identical='drop' to leave them out (counted)."
+                "Pass `identical='drop'` to leave them out (counted)."
             )
         drop(dropped, keep, same, "identical responses", rows)
 
@@ -98,7 +98,7 @@ def pairs_fields(
             raise InputError(
                 f"The same two responses should be judged once {who}; got repeated 'chosen' "
                 f"and 'rejected' (in either order) in {rows.where(again)}. {cause} "
-                "Pass duplicates='drop' to keep the first, or duplicates='keep' to keep all."
+                "Pass `duplicates='drop'` to keep the first, or `duplicates='keep'` to keep all."
             )
         drop(dropped, keep, again, "repeated judgements", rows)
         shared = select(shared, np.flatnonzero(keep[at]))
@@ -153,7 +153,7 @@ def _require_attribute_columns(frame: pd.DataFrame, attributes: tuple[str, ...])
             raise InputError(
                 f"attributes should be names without their endings; got {name!r}, which is one "
                 f"half of the attribute {stem!r}. Both halves are found by the name alone. "
-                f"Pass attributes=[{stem!r}]."
+                f"Pass `attributes=[{stem!r}]`."
             )
         raise InputError(
             f"Attribute {name!r} should be two columns, {wanted[0]!r} and {wanted[1]!r}; got "
@@ -167,7 +167,7 @@ def _attribute_hint(frame: pd.DataFrame, name: str, stems: list[str]) -> str:
         return "This is a table of votes. Make it pairs with pairs_from_votes(frame) first."
     close = nearest(name, stems) or (stems[0] if len(stems) == 1 else None)
     if close:
-        return f"Did you mean attributes=[{close!r}]?"
+        return f"Did you mean `attributes=[{close!r}]`?"
     if stems:
         return f"These attributes are there: {listed(stems)}. Name one of them."
     if name in frame.columns:
@@ -185,7 +185,7 @@ def _refuse_other_ties(frame: pd.DataFrame, rows: Rows) -> None:
         if isinstance(name, str) and (name.casefold() in _TIE_COLUMNS):
             raise InputError(
                 f"The column that marks ties should be called 'tie'; got {name!r}. It would be "
-                f"overlooked. Rename it: frame.rename(columns={{{name!r}: 'tie'}})."
+                f"overlooked. Rename it: `frame.rename(columns={{{name!r}: 'tie'}})`."
             )
     for name in frame.columns:
         if isinstance(name, str) and name.casefold() in _VOTE_COLUMNS:

@@ -293,7 +293,7 @@ def _differences(rewards: Any, members: Sequence[str] | None) -> tuple[np.ndarra
         if members is None or isinstance(members, str):
             raise InputError(
                 "Expected the names of the rewards in the table, such as "
-                f'members=["reward_1", "reward_2"]; got {members!r}.'
+                f"`members=['reward_1', 'reward_2']`; got {members!r}."
             )
         names = tuple(members)
         sides = [_columns(rewards, names, side) for side in ("chosen", "rejected")]

@@ -185,8 +185,8 @@ def pairs_from_votes(
         hint = f"Did you mean {close!r}? " if close else ""
         raise InputError(
             f"Column {choice!r} should hold {listed(allowed)}; got {shown(example)} in "
-            f"{rows.where(unknown)}. {hint}Name the votes in first=, second= and tie=, or "
-            "translate them."
+            f"{rows.where(unknown)}. {hint}Name the votes in `first=...`, `second=...` "
+            "and `tie=...`, or translate them."
         )
     stems = _vote_stems(frame, first, second)
     taken = [c for s in stems for c in _pair_names(s, text) if c in frame.columns]
@@ -225,8 +225,8 @@ def _vote_stems(frame: pd.DataFrame, first: str, second: str) -> list[str]:
     if not stems:
         raise InputError(
             f"A table of votes should have columns in twos, ending in '_{first}' and "
-            f"'_{second}'; got none among {listed(frame.columns)}. Give the endings in first= "
-            "and second=, or rename the columns."
+            f"'_{second}'; got none among {listed(frame.columns)}. Give the endings in "
+            "`first=...` and `second=...`, or rename the columns."
         )
     alone = [f"{s}_{first}" for s in ends[first] if s not in stems]
     alone += [f"{s}_{second}" for s in ends[second] if s not in stems]

@@ -1,11 +1,11 @@
 """From data to a posterior density that is cheap, accurate to a known error, and located."""
 
-import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from prefstrength._shared.words import warn
 from prefstrength.choice.mixing.base import Mixing
 from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.errors import SamplingWarning
@@ -424,12 +424,11 @@ def _direct(
 
 def _warn_of(error: float, how: str) -> None:
     if error > TOLERANCE:
-        warnings.warn(
+        warn(
             f"The likelihood expects an error below {TOLERANCE} nats; got {error:.2g} with the "
             f"most nodes ({how}). Look for reward differences that are far larger than the "
-            'rest, or use method="latent".',
+            "rest, or use `method='latent'`.",
             SamplingWarning,
-            stacklevel=6,
         )
 
 

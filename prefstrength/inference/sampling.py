@@ -1,16 +1,17 @@
 """Draws of the population level by the way that suits the problem."""
 
-import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from prefstrength._shared.words import warn
 from prefstrength.choice.mixing.base import Mixing
 from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.errors import InputError, SamplingWarning
 from prefstrength.inference.importance import PARETO_K, importance_sample, laplace_sample
 from prefstrength.inference.latent import latent_sample
+from prefstrength.inference.methods import METHODS
 from prefstrength.inference.nuts import nuts_sample
 from prefstrength.inference.population import Population
 from prefstrength.inference.prepare import TOLERANCE, Prepared, prepare
@@ -18,9 +19,8 @@ from prefstrength.inference.svi import svi_sample
 from prefstrength.likelihood.compressed import CompressedData
 from prefstrength.likelihood.data import LikelihoodData, NotIntegrableError
 
-__all__ = ["METHODS", "Sampled", "sample"]
+__all__ = ["Sampled", "sample"]
 
-METHODS = ("auto", "importance", "nuts", "latent", "laplace", "svi")
 
 # Importance sampling is tried by "auto" up to this many parameters, and accepted with at least
 # this many effective draws. On surfaces NUTS costs little, and less than the many rounds that
@@ -132,13 +132,13 @@ def _with_choosers(
     """Choosers sampled beside the population level, by NUTS or by mini-batches."""
     if isinstance(data, CompressedData):
         raise InputError(
-            f'method="{method}" needs the choices themselves; got compressed choices, of which '
+            f"`method={method!r}` needs the choices themselves; got compressed choices, of which "
             "sums are left. Use another method, or fit Choices."
         )
     if method == "svi" and data.truth is not None:
         raise InputError(
-            'method="svi" expects rewards without errors; got a model with errors. '
-            'Use "auto", "nuts" or "latent".'
+            "`method='svi'` expects rewards without errors; got a model with errors. "
+            "Use `method='auto'`, `method='nuts'` or `method='latent'`."
         )
     extra: dict[str, Any] = {}
     if method == "latent":
@@ -180,11 +180,10 @@ def _on(
         reason = f"{reason}; {verdict}"
         if holds or method == "importance":
             if not holds:
-                warnings.warn(
+                warn(
                     f"Importance sampling expects Pareto k < {PARETO_K} and {_EFFECTIVE} effective "
-                    f'draws; got {verdict}. Use method="nuts".',
+                    f"draws; got {verdict}. Use `method='nuts'`.",
                     SamplingWarning,
-                    stacklevel=6,
                 )
             extra = {"pareto_k": found.pareto_k, "effective": found.effective}
             fields = {"statistics": {}, "method": chosen, "reason": reason, "extra": extra}

@@ -2,17 +2,17 @@
 
 import math
 import os
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from trl import DPOConfig
 
+from prefstrength._shared.words import warn
 from prefstrength.choice.learned_parts import MODES, LearnedCovariate, shown
 from prefstrength.choice.mixing.families import MIXINGS
 from prefstrength.choice.strength_prior import StrengthPrior
-from prefstrength.errors import DataWarning, InputError
+from prefstrength.errors import InputError
 from prefstrength.mixdpo.objectives.losses import ESTIMATORS
 from prefstrength.mixdpo.objectives.registry import OBJECTIVES
 from prefstrength.mixdpo.shifts import shift_priors
@@ -354,8 +354,8 @@ class MixDPOConfig(DPOConfig):
                 f"of log-ratio (DPO's beta is 0.01 to 0.5){where}; got {mean:.4g}. "
                 + (
                     "A mean in units of a reward model cannot be meant for log-ratios: build the "
-                    "prior with StrengthPrior.from_fit(fit, mean_strength=0.1), which anchors its "
-                    "scale."
+                    "prior with `StrengthPrior.from_fit(fit, mean_strength=0.1)`, which anchors "
+                    "its scale."
                     if group is None
                     else "Correct the group's relative_mean in the prior, or leave its pairs out."
                 )
@@ -370,15 +370,13 @@ class MixDPOConfig(DPOConfig):
             said = (
                 f"rarely above {usual:g} (DPO's beta is 0.01 to 0.5); in units of a reward model "
                 "it is. If the prior was built with such units, build it with "
-                "StrengthPrior.from_fit(fit, mean_strength=0.1)"
+                "`StrengthPrior.from_fit(fit, mean_strength=0.1)`"
             )
         else:
             return
-        warnings.warn(
+        warn(
             f"The mean strength{where} is {mean:.4g} per nat of log-ratio"
             f"{' per token' if normalized else ''}, which is {said}.",
-            DataWarning,
-            stacklevel=5,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -414,7 +412,7 @@ class MixDPOConfig(DPOConfig):
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise InputError(
                     f"Expected {name} > 0; got {value}. To keep strength fixed, take "
-                    "strength_mode='frozen'."
+                    "`strength_mode='frozen'`."
                 )
         if self._prior is not None:
             self._resolve_with_prior(self._prior)
@@ -430,8 +428,8 @@ class MixDPOConfig(DPOConfig):
         if self.beta is not None and not math.isclose(self.beta, mean, rel_tol=1e-9):
             raise InputError(
                 f"Expected either strength or beta; got a prior of mean {mean:.4g} and "
-                f"beta={self.beta}. The prior holds the scale. Leave beta out, or build the prior "
-                f"with mean_strength={self.beta}."
+                f"`beta={self.beta}`. The prior holds the scale. Leave beta out, or build the "
+                f"prior with `mean_strength={self.beta}`."
             )
         if self.strength_start_cv is not None:
             raise InputError(
@@ -453,7 +451,7 @@ class MixDPOConfig(DPOConfig):
                 given = (
                     "strength_start_cv"
                     if self.strength_mode in (None, "frozen")
-                    else f"strength_mode={self.strength_mode!r}"
+                    else f"`strength_mode={self.strength_mode!r}`"
                 )
                 raise InputError(
                     f"Expected strength or strength_family along with {given}; got neither. "
@@ -463,14 +461,13 @@ class MixDPOConfig(DPOConfig):
         self.strength_mode = self.strength_mode or "joint"
         self.beta = DEFAULT_BETA if self.beta is None else self.beta
         if self.strength_mode != "frozen":
-            warnings.warn(
+            warn(
                 f"Strength ({self.strength_family}) is learned without a prior. The scale of "
                 "strength and of the log-ratios are confounded: as the policy separates the "
                 "pairs, the mean drifts up and the spread shrinks, so that a small learned spread "
-                "is no sign of homogeneity. Give strength='strength_prior.json' from an analysis "
+                "is no sign of homogeneity. Give `strength='strength_prior.json'` from an analysis "
                 "of the data to hold them.",
                 UserWarning,
-                stacklevel=5,
             )
 
     def _check_shifts(self) -> None:
@@ -493,7 +490,7 @@ class MixDPOConfig(DPOConfig):
                 "with strength_group_column; got a frozen one"
                 f"{' with groups ' + shown(known) if known else ''}. All groups would have one "
                 "law. Leave strength_group_column out, give a family or a prior and learn it, or "
-                f"fit the analysis with groups=[{column!r}]."
+                f"fit the analysis with `groups=[{column!r}]`."
             )
 
     def _check_objective(self) -> None:

@@ -1,13 +1,13 @@
 """Checks of model and pairs when a trainer is made."""
 
-import warnings
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, IterableDataset
 from transformers import PreTrainedModel
 
-from prefstrength.errors import DataWarning, InputError
+from prefstrength._shared.words import warn
+from prefstrength.errors import InputError
 from prefstrength.mixdpo.config import MixDPOConfig
 from prefstrength.mixdpo.weights import require_safetensors
 
@@ -17,11 +17,9 @@ def warn_of_missing(dataset: Any, label: str, factors: tuple[str, ...]) -> None:
     present = list(next(iter(dataset)))
     missing = [factor for factor in factors if factor not in present]
     if missing:
-        warnings.warn(
+        warn(
             f"Expected the group_columns {', '.join(factors)} in {label}; got no "
             f"{' and no '.join(missing)}, so that their metrics are missing. Add the columns.",
-            DataWarning,
-            stacklevel=3,
         )
 
 

@@ -28,12 +28,12 @@ less, so that shifts which are held tightly stay, whatever the rate.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib import metadata
 from typing import Any, Self
 
 import torch
 from torch import nn
 
+from prefstrength._shared.records import versions
 from prefstrength.choice.learned_parts import (
     MODES,
     DeltaSettings,
@@ -406,7 +406,7 @@ class Strength(nn.Module):
             steps=self.steps,
             trajectory=tuple(self.trajectory),
             model=self.model_name,
-            versions=_versions(),
+            versions=versions("prefstrength", "torch", "transformers", "trl"),
             group_column=self.group_column,
             groups=self._learned_groups(),
             covariates=self._learned_covariates(),
@@ -526,12 +526,4 @@ def _summary(family: str, location: float, dispersion: float | None) -> dict[str
         **mixing_from(family, location, dispersion).parameters,
         "mean": math.exp(location),
         "cv": cv_from_dispersion(family, dispersion),
-    }
-
-
-def _versions() -> dict[str, str]:
-    return {
-        name: metadata.version(name)
-        for name in ("prefstrength", "torch", "transformers", "trl")
-        if any(metadata.distributions(name=name))
     }

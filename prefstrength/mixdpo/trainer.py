@@ -10,7 +10,6 @@ and by a contract test.
 
 import math
 import os
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,11 @@ from transformers import TrainerCallback, get_scheduler
 from trl import DPOTrainer
 
 from prefstrength._shared.files import atomic_write_bytes
+from prefstrength._shared.words import warn
 from prefstrength.choice.learned_parts import DeltaSettings
 from prefstrength.choice.learned_strength import FILE_NAME, LearnedStrength
 from prefstrength.choice.mixing.base import Mixing
-from prefstrength.errors import DataWarning, InputError
+from prefstrength.errors import InputError
 from prefstrength.mixdpo.checkpoints import STATE_NAME, last_checkpoint
 from prefstrength.mixdpo.columns import (
     CarriedColumns,
@@ -458,17 +458,17 @@ class MixDPOTrainer(DPOTrainer):
             # TRL drops pairs of which the prompt alone fills max_length, without a word.
             dropped = (
                 f"{len(dataset) - len(prepared)} of {len(dataset)} pairs, whose prompt alone has "
-                f"max_length={self._max_length} tokens or more"
+                f"{self._max_length} tokens (max_length) or more"
             )
             if len(prepared) == 0:
                 raise InputError(
                     f"Expected pairs that fit into max_length; got {dropped}. Raise max_length."
                 )
-            warnings.warn(f"Left out {dropped}.", DataWarning, stacklevel=2)
+            warn(f"Left out {dropped}.")
         elif isinstance(prepared, IterableDataset) and next(iter(prepared), None) is None:
             raise InputError(
                 "Expected pairs that fit into max_length; got a stream of which the prompt alone "
-                f"has max_length={self._max_length} tokens or more in all of them. Raise "
+                f"has {self._max_length} tokens (max_length) or more in all of them. Raise "
                 "max_length."
             )
         return prepared
@@ -513,7 +513,7 @@ class MixDPOTrainer(DPOTrainer):
         if not path.is_file():
             raise InputError(
                 f"Expected {STATE_NAME} in the checkpoint {checkpoint}; got none. It was not "
-                "written by MixDPOTrainer, or with save_only_model=True. Resume from another "
+                "written by MixDPOTrainer, or with `save_only_model=True`. Resume from another "
                 "checkpoint, or start anew."
             )
         self.strength.restore(LearnedStrength.load(checkpoint), str(checkpoint))

@@ -1,20 +1,21 @@
 """Ways to the posterior; each gives the same :class:`~prefstrength.Fit`."""
 
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from typing import Any, Protocol
 
 import jax
 
+from prefstrength._shared.records import versions
 from prefstrength._shared.words import listed, warn
 from prefstrength.choice.mixing.base import Mixing
 from prefstrength.data.choices import Choices
 from prefstrength.data.compressed.sums_of_pairs import CompressedChoices
 from prefstrength.data.measurement_error import RewardError
 from prefstrength.inference.datatree import assemble, cell_labels
+from prefstrength.inference.methods import METHODS
 from prefstrength.inference.population import Population, cell_codes, describe
 from prefstrength.inference.prepare import TOLERANCE
-from prefstrength.inference.sampling import METHODS, Sampled, sample
+from prefstrength.inference.sampling import Sampled, sample
 from prefstrength.likelihood.compressed import CompressedData
 from prefstrength.likelihood.data import LikelihoodData
 from prefstrength.posterior.fit import Fit
@@ -215,9 +216,6 @@ def _fit(
             "hash": choices.content_hash(),
             **(data.note() if isinstance(data, CompressedData) else {}),
         },
-        "versions": {
-            name: version(name)
-            for name in ("prefstrength", "jax", "numpyro", "arviz", "numpy", "xarray")
-        },
+        "versions": versions("prefstrength", "jax", "numpyro", "arviz", "numpy", "xarray"),
     }
     return Fit(tree, spec)

@@ -1,68 +1,20 @@
 """How a file of pairs is read as choices."""
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 import prefstrength as ps
-from prefstrength.data.from_pairs import pairs_fields
-from prefstrength.data.texts import Texts
-from prefstrength.pipeline.stages import read_json, record_path, require
+from prefstrength.pipeline.options import Reading
+from prefstrength.pipeline.stages import require, settings_of
 
-__all__ = ["Reading", "choices"]
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How a table of pairs is read as choices; the keywords of ``Choices.from_pairs``.
-
-    Parameters
-    ----------
-    chooser : str, optional
-        Column that says who decides.
-    groups : sequence of str
-        Columns whose levels may differ in strength.
-    attributes : sequence of str
-        Attributes besides the reward, each in two columns ``<attribute>_chosen`` and
-        ``<attribute>_rejected``; their coefficients are shared by all choosers.
-    weights : str, optional
-        Column of non-negative weights.
-    ties, identical, duplicates : str
-        What to do with ties, with identical responses and with repeated rows.
-
-    Examples
-    --------
-    >>> Reading(chooser="annotator", groups=["region"]).groups
-    ('region',)
-    """
-
-    chooser: str | None = None
-    groups: tuple[str, ...] = ()
-    attributes: tuple[str, ...] = ()
-    weights: str | None = None
-    ties: str = "raise"
-    identical: str = "raise"
-    duplicates: str = "raise"
-
-    def __post_init__(self) -> None:
-        for name in ("groups", "attributes"):
-            value = getattr(self, name)
-            object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
-
-    def choices(self, frame: pd.DataFrame, texts: Texts | None = None) -> Any:
-        """Return the :class:`~prefstrength.data.choices.Choices` of ``frame``, reward first.
-
-        ``texts`` are those of the frame, where they were read and checked before.
-        """
-        settings = asdict(self)
-        settings["attributes"] = ("reward", *self.attributes)
-        return ps.Choices(**pairs_fields(frame, **settings, texts=texts))
+__all__ = ["choices"]
 
 
-def choices(out: str | os.PathLike[str]) -> Any:
+def choices(out: str | os.PathLike[str]) -> "ps.Choices":
     """Read the scored pairs of a folder as choices, as its stage ``score`` did.
 
     Parameters
@@ -81,15 +33,15 @@ def choices(out: str | os.PathLike[str]) -> Any:
 
 def reading_of(out: Path) -> Reading:
     """How ``score`` read the pairs."""
-    settings = read_json(record_path(out, "score"))["settings"]
-    return Reading(**{name: settings[name] for name in Reading.__dataclass_fields__})
+    settings = settings_of(out, "score")
+    return Reading(**{each.name: settings[each.name] for each in fields(Reading)})
 
 
 def scored_in(out: Path) -> pd.DataFrame:
     return pd.read_parquet(out / "pairs.parquet")
 
 
-def summary(choices: Any, scored: pd.DataFrame) -> dict[str, Any]:
+def summary(choices: "ps.Choices", scored: pd.DataFrame) -> dict[str, Any]:
     """Describe the choices for people and programs that do not open the Parquet file."""
     return {
         "schema": "prefstrength/choices/1",

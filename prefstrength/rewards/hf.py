@@ -169,8 +169,9 @@ class HFReward(ModelReward):
             object.__setattr__(self, "heads", dict(heads))
         if heads is not None and self.head is not None:
             raise InputError(
-                f"HFReward expects head or heads; got head={self.head!r} and heads={heads!r}. "
-                "Name the one that is the reward among the others: heads={'reward': 0, ...}."
+                f"HFReward expects head or heads; got `head={self.head!r}` and `heads={heads!r}`. "
+                "Name the one that is the reward among the others: "
+                "`heads={'reward': 0, 'other': 1}`."
             )
 
     @classmethod

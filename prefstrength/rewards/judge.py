@@ -130,7 +130,7 @@ class JudgeReward(ModelReward):
         if len(labels) != 2 or not all(isinstance(label, str) and label for label in labels):
             raise InputError(
                 "JudgeReward expects two labels, for the first and the second response; got "
-                f"{self.labels!r}. Use single letters or digits: labels=('A', 'B')."
+                f"{self.labels!r}. Use single letters or digits: `labels=('A', 'B')`."
             )
         object.__setattr__(self, "labels", labels)
         try:
@@ -194,11 +194,11 @@ def _warn(labels: tuple[str, str], probability: float, consistent: float, bias: 
         warn(
             f"The judge gives its labels {labels[0]!r} and {labels[1]!r} a probability of only "
             f"{probability:.2g} together: it would rather say something else. Ask for one label in "
-            "prompt=, or check whether labels= need a blank before them."
+            "`prompt=...`, or check whether `labels=...` need a blank before them."
         )
     if consistent < LEAST_CONSISTENT:
         warn(
             f"The judge keeps its verdict in only {consistent:.0%} of the pairs when their order "
             f"is turned (mean log-odds for the place: {bias:.3g}). Both orders are averaged, but "
-            "such a judge says little. Use another prompt= or a larger model."
+            "such a judge says little. Use another `prompt=...` or a larger model."
         )

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
+from prefstrength._shared.records import versions
 from prefstrength.errors import InputError
 from prefstrength.rewards.engine.guards import of_run
 from prefstrength.rewards.engine.opened import once
@@ -15,7 +16,7 @@ from prefstrength.rewards.engine.outcome import Run
 from prefstrength.rewards.engine.responses import Responses, distinct_responses
 from prefstrength.rewards.engine.run import run
 from prefstrength.rewards.engine.source import Source
-from prefstrength.rewards.score import Scores, versions
+from prefstrength.rewards.score import Scores
 
 DTYPES = ("float32", "bfloat16", "float16")
 

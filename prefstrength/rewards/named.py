@@ -171,8 +171,8 @@ def named_rewards(
         found.append(made)
         if len(names) > 1 and getattr(made.reward, "heads", None) is not None:
             raise InputError(
-                f"An ensemble expects rewards with one number each; got heads={settings['heads']} "
-                f"for {name!r}. Choose one output: head=0."
+                f"An ensemble expects rewards with one number each; got heads {settings['heads']} "
+                f"for {name!r}. Choose one output: `head=0`."
             )
     return found
 
@@ -344,7 +344,7 @@ def read_settings(texts: Iterable[str]) -> dict[str, str]:
         if not (name and equals and value):
             raise InputError(
                 f"Expected settings of the reward as NAME=VALUE; got {text!r}. Such as "
-                "batch_tokens=4096 or sanitize=false."
+                "`batch_tokens=4096` or `sanitize=False`."
             )
         if name in found:
             raise InputError(

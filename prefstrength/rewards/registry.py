@@ -225,7 +225,7 @@ def settings_of(name: str, *, trust_remote_code: bool) -> dict[str, Any]:
         meant = f" Did you mean {near!r}?" if near else ""
         raise InputError(
             f"The registry expects one of {listed(REGISTRY, most=4)}; got {name!r}.{meant} For "
-            "another model say the settings yourself: HFReward(name, template=..., dtype=...)."
+            "another model say the settings yourself: `HFReward(name, template=..., dtype=...)`."
         )
     if entry.loads is False:
         raise InputError(
@@ -236,7 +236,7 @@ def settings_of(name: str, *, trust_remote_code: bool) -> dict[str, Any]:
     if entry.remote_code and not trust_remote_code:
         raise InputError(
             f"HFReward expects to be told that code which comes with {name!r} may run; got "
-            "trust_remote_code=False. That code may do anything on this computer. Read it, and if "
-            "you trust it, say so: HFReward.from_registry(name, trust_remote_code=True)."
+            "`trust_remote_code=False`. That code may do anything on this computer. Read it, and "
+            "if you trust it, say so: `HFReward.from_registry(name, trust_remote_code=True)`."
         )
     return dict(entry.settings)

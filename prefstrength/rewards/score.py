@@ -4,12 +4,12 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from importlib import metadata
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
 
+from prefstrength._shared.records import versions
 from prefstrength._shared.words import warn
 from prefstrength.data.columns import as_frame, check_frame, tied
 from prefstrength.errors import InputError
@@ -292,7 +292,7 @@ def check_ensemble(members: Sequence[Scores]) -> None:
         raise InputError(
             "An ensemble expects rewards with one number each; got "
             f"{', '.join(several[0].attributes)} from {several[0].provenance.get('name')}. Choose "
-            "one output: HFReward(..., head=0)."
+            "one output: `HFReward(name, head=0)`."
         )
 
 
@@ -373,8 +373,3 @@ def about_reward(
         "replaced": replaced,
         "versions": {**versions("numpy", "pandas"), **provenance.get("versions", {})},
     }
-
-
-def versions(*packages: str) -> dict[str, str]:
-    """Return the installed versions of the named packages."""
-    return {package: metadata.version(package) for package in packages}

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
+from prefstrength._shared.records import versions
 from prefstrength._shared.words import warn
 from prefstrength.data.columns import tied
 from prefstrength.errors import InputError
 from prefstrength.rewards.engine.responses import Responses, distinct_responses, flatten, opening
-from prefstrength.rewards.score import Scores, versions
+from prefstrength.rewards.score import Scores
 
 INNER_FOLDS = 3
 #: Pairs that are enough to choose C: a prior variance does not depend on the number of pairs.

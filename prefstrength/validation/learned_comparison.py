@@ -73,8 +73,8 @@ class StrengthComparison:
         if groups:
             return (
                 f" Training learned a law for each of {groups} groups; here is the common one, to "
-                f"which they are shrunk. For one of them take group='{self.learned.group_column}"
-                "=<level>'."
+                f"which they are shrunk. For one of them take `group='{self.learned.group_column}"
+                "=<level>'`."
             )
         if self.cells > 1:
             return (
@@ -222,10 +222,10 @@ def _group_record(record: LearnedStrength, group: str) -> LearnedStrength:
     if record.group_column != column:
         raise InputError(
             f"Expected a group that training learned, as '{record.group_column}=<level>'; got "
-            f"{group!r}. Train with strength_group_column={column!r} to learn it."
+            f"{group!r}. Train with `strength_group_column={column!r}` to learn it."
             if record.group_column
             else f"Expected no group, because training learned one law for all; got {group!r}. "
-            f"Train with strength_group_column={column!r} to learn one for each."
+            f"Train with `strength_group_column={column!r}` to learn one for each."
         )
     return record.of_group(level)
 

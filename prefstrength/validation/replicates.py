@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from importlib.metadata import version
 from typing import Any
 
 import jax
@@ -16,6 +15,7 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 
+from prefstrength._shared.records import versions
 from prefstrength.choice.mixing.base import Mixing
 from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.data.choices import Choices
@@ -142,7 +142,7 @@ class Replicates:
             "seed": self.seed,
             "draws": self.draws,
             "thinned": self.thinned,
-            "versions": {n: version(n) for n in ("prefstrength", "jax", "numpyro", "numpy")},
+            "versions": versions("prefstrength", "jax", "numpyro", "numpy"),
         }
 
     # -- one simulation --------------------------------------------------------------------------

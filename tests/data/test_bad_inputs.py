@@ -138,7 +138,7 @@ def missing_weights(folder):
 @refused(
     "Attribute 'rewards' should be two columns, 'rewards_chosen' and 'rewards_rejected'; got "
     "neither among 7 columns: 'prompt', 'chosen', 'rejected', 'reward_chosen', "
-    "'reward_rejected', 'annotator', 'region'. Did you mean attributes=['reward']?"
+    "'reward_rejected', 'annotator', 'region'. Did you mean `attributes=['reward']`?"
 )
 def misspelt_attribute(folder):
     return of_pairs(pairs(), attributes=["rewards"])
@@ -147,7 +147,7 @@ def misspelt_attribute(folder):
 @refused(
     "attributes should be names without their endings; got 'reward_chosen', which is one half"
     " of the attribute 'reward'. Both halves are found by the name alone. Pass "
-    "attributes=['reward']."
+    "`attributes=['reward']`."
 )
 def attribute_with_its_ending(folder):
     return of_pairs(pairs(), attributes=["reward_chosen"])
@@ -345,8 +345,8 @@ def some_numbers_as_text(folder):
 @refused(
     "Column 'reward_chosen' should hold numbers; got text such as '1,5' in 2 of 40 rows "
     "(first: 3, 4). The comma or space is a decimal comma or a separator of thousands. Write "
-    "1.5 for one and a half and 1500 for fifteen hundred (pandas.read_csv has decimal= and "
-    "thousands=)."
+    "1.5 for one and a half and 1500 for fifteen hundred (`pandas.read_csv(path, "
+    "decimal=..., thousands=...)`)."
 )
 def comma_in_numbers(folder):
     return of_pairs(with_cells("reward_chosen", {3: "1,5", 4: "12 000"}))
@@ -533,7 +533,7 @@ def messages_written_as_text(folder):
 
 @refused(
     "The responses of a pair should differ; got 'chosen' equal to 'rejected' in 2 of 40 rows "
-    "(first: 7, 30). There was nothing to choose. Pass identical='drop' to leave them out "
+    "(first: 7, 30). There was nothing to choose. Pass `identical='drop'` to leave them out "
     "(counted)."
 )
 def identical_responses(folder):
@@ -543,8 +543,8 @@ def identical_responses(folder):
 @refused(
     "The same two responses should be judged once by one chooser ('annotator'); got repeated "
     "'chosen' and 'rejected' (in either order) in 2 of 42 rows (first: 40, 41). The file may "
-    "hold the row twice, or the judgement was repeated. Pass duplicates='drop' to keep the "
-    "first, or duplicates='keep' to keep all."
+    "hold the row twice, or the judgement was repeated. Pass `duplicates='drop'` to keep the "
+    "first, or `duplicates='keep'` to keep all."
 )
 def repeated_judgement(folder):
     frame = pairs()
@@ -557,8 +557,8 @@ def repeated_judgement(folder):
 @refused(
     "The same two responses should be judged once in the table; got repeated 'chosen' and "
     "'rejected' (in either order) in 2 of 42 rows (first: 40, 41). Without a chooser, several"
-    " people's votes look like one person's. Pass duplicates='drop' to keep the first, or "
-    "duplicates='keep' to keep all."
+    " people's votes look like one person's. Pass `duplicates='drop'` to keep the first, or "
+    "`duplicates='keep'` to keep all."
 )
 def several_votes_without_chooser(folder):
     frame = pairs()
@@ -579,8 +579,8 @@ def empty_response(folder):
 
 @refused(
     "Each row should prefer one response; got a tie (column 'tie') in 4 of 40 rows (first: 4,"
-    " 14, 24). A tie is no choice, but it is information. Pass ties='drop' to leave them out "
-    "(counted), or ties='split' for two situations of half weight."
+    " 14, 24). A tie is no choice, but it is information. Pass `ties='drop'` to leave them out "
+    "(counted), or `ties='split'` for two situations of half weight."
 )
 def ties_undecided(folder):
     return of_pairs(pairs().assign(tie=[i % 10 == 4 for i in range(40)]))
@@ -614,7 +614,7 @@ def tie_unknown(folder):
 
 @refused(
     "The column that marks ties should be called 'tie'; got 'is_tie'. It would be overlooked."
-    " Rename it: frame.rename(columns={'is_tie': 'tie'})."
+    " Rename it: `frame.rename(columns={'is_tie': 'tie'})`."
 )
 def tie_by_another_name(folder):
     return of_pairs(pairs().assign(is_tie=False))
@@ -827,8 +827,8 @@ def nothing_chosen(folder):
 
 @refused(
     "Each situation should have one chosen alternative (column 'taken'); got up to 3 in 1 of "
-    "4 situations (first: t0). They may be ties. Pass ties='drop' to leave them out "
-    "(counted), or ties='split' to share their weight."
+    "4 situations (first: t0). They may be ties. Pass `ties='drop'` to leave them out "
+    "(counted), or `ties='split'` to share their weight."
 )
 def several_chosen(folder):
     return of_long(with_cells("taken", {1: True, 2: True}, trips()))
@@ -862,7 +862,7 @@ def only_one_alternative(folder):
 @refused(
     "An alternative ('mode') should occur once in a situation ('trip'); got it again in 1 of "
     "13 rows (first: 12). Rows may be doubled, or situations numbered anew for each chooser. "
-    "Make the situations' ids unique, or pass duplicates='drop' to keep the first."
+    "Make the situations' ids unique, or pass `duplicates='drop'` to keep the first."
 )
 def alternative_twice(folder):
     return of_long(pd.concat([trips(), trips().iloc[[7]]], ignore_index=True))
@@ -918,7 +918,7 @@ def votes(**columns: Any) -> pd.DataFrame:
 
 @refused(
     "Column 'choice' should hold 'a', 'b', 'tie'; got 'B' in 1 of 3 rows (first: 1). Did you "
-    "mean 'b'? Name the votes in first=, second= and tie=, or translate them."
+    "mean 'b'? Name the votes in `first=...`, `second=...` and `tie=...`, or translate them."
 )
 def unknown_vote(folder):
     return partial(pairs_from_votes, votes(choice=["a", "B", "tie"]))
@@ -942,7 +942,7 @@ def vote_column_without_its_other_half(folder):
 
 @refused(
     "Column 'choice' should hold 'left', 'right', 'tie'; got 'a' in 2 of 3 rows (first: 0, "
-    "1). Name the votes in first=, second= and tie=, or translate them."
+    "1). Name the votes in `first=...`, `second=...` and `tie=...`, or translate them."
 )
 def no_columns_in_twos(folder):
     return partial(pairs_from_votes, votes(), first="left", second="right")
@@ -1084,7 +1084,7 @@ def rows_deep_in_json(folder):
 @refused(
     "The columns of pairs.csv should be separated by commas; got semicolons in the first "
     "line: 'reward_chosen;reward_rejected'. Spreadsheets of some countries write these. Save "
-    "it again, or read it with pandas.read_csv(..., sep=';')."
+    "it again, or read it with `pandas.read_csv(path, sep=';')`."
 )
 def semicolons(folder):
     return partial(

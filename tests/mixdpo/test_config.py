@@ -158,7 +158,7 @@ TINY = StrengthPrior("LogNormal", math.log(1e-6), 0.2, 0.0, 0.3)
     [
         (
             {"strength": PRIOR, "beta": 0.3},
-            "either strength or beta; got a prior of mean 0.1 and beta=0.3",
+            "either strength or beta; got a prior of mean 0.1 and `beta=0.3`",
         ),
         ({"strength": PRIOR, "strength_start_cv": 0.3}, "either strength or strength_start_cv"),
         (
@@ -172,7 +172,7 @@ TINY = StrengthPrior("LogNormal", math.log(1e-6), 0.2, 0.0, 0.3)
         ({"strength_family": "Cauchy"}, "got 'Cauchy'"),
         (
             {"strength_mode": "anchored"},
-            "strength or strength_family along with strength_mode='anchored'",
+            "strength or strength_family along with `strength_mode='anchored'`",
         ),
         ({"strength_start_cv": 0.3}, "strength or strength_family along with strength_start_cv"),
         (

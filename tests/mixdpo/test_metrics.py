@@ -382,7 +382,7 @@ def test_another_delta_has_a_folder_of_its_own(tmp_path, trained, model_path):
     _, policy, data = trained
     options = {"directory": tmp_path, "max_length": 32, "progress": False}
     evaluate_preferences(policy, model_path, data, LAW, **options)
-    with pytest.raises(InputError, match="got another loss_type. Give another directory"):
+    with pytest.raises(InputError, match="got others .loss_type was .*Choose another folder"):
         evaluate_preferences(policy, model_path, data, LAW, loss_type="sigmoid_norm", **options)
     # Folders from before this was written down go on.
     path = tmp_path / "settings.json"
@@ -534,14 +534,14 @@ def test_it_goes_on_where_it_was_interrupted(tmp_path, trained, model_path, monk
     np.testing.assert_allclose(again.pairs["delta"], whole.pairs["delta"], atol=2e-5)
     evaluate_preferences(policy, model_path, data, LAW, ["age"], directory=folder, **options)
     assert len(calls) == 18
-    with pytest.raises(InputError, match="the same model, reference and data; got another model"):
+    with pytest.raises(InputError, match="got others .the content of model changed"):
         evaluate_preferences(model_path, model_path, data, LAW, directory=folder, **options)
     other = data.select(range(5))
-    with pytest.raises(InputError, match="got another pairs and tokens"):
+    with pytest.raises(InputError, match="got others .pairs was .*; the content of tokens changed"):
         evaluate_preferences(policy, model_path, other, LAW, directory=folder, **options)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("mine")
-    with pytest.raises(InputError, match="got other files"):
+    with pytest.raises(InputError, match="which holds something else"):
         evaluate_preferences(policy, model_path, data, LAW, directory=tmp_path / "full", **options)
 
 

@@ -301,14 +301,11 @@ def test_a_save_that_is_interrupted_leaves_no_settings_of_other_numbers(tmp_path
         return win_rates.WinRate(table, metrics, {"model_a": name})
 
     of([1.0, 1.0], "first").save(tmp_path / "kept")
-    write = win_rates.atomic_write_text
 
-    def stopping(path, content):
-        if path.name == "settings.json":
-            raise KeyboardInterrupt
-        return write(path, content)
+    def stopping(path, record):
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(win_rates, "atomic_write_text", stopping)
+    monkeypatch.setattr(win_rates, "write_json", stopping)
     with pytest.raises(KeyboardInterrupt):
         of([0.0, 0.0], "second").save(tmp_path / "kept")
     assert not (tmp_path / "kept" / "settings.json").exists()
@@ -519,7 +516,7 @@ def test_judges_that_cannot_judge(model_path, tmp_path):
     with pytest.raises(InputError, match="finite rewards; got NaN or infinity for .* from Likes"):
         win_rate(model_path, model_path, PROMPTS, Likes(lambda text: np.nan), **QUIET)
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(InputError, match="out as a folder; got the file"):
+    with pytest.raises(InputError, match="folder for responses and rewards; got the file"):
         win_rate(model_path, model_path, PROMPTS, Likes(len), out=tmp_path / "file", **QUIET)
     for wrong in ("w1 w2", pd.DataFrame({"prompt": PROMPTS})):
         with pytest.raises(TypeError, match="a list or a column"):

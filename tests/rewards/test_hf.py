@@ -255,7 +255,7 @@ def test_padding_tokens_that_disagree(tmp_path):
 def test_no_padding_token_at_all(tmp_path):
     tokenizer = make_tokenizer(pad_token=None)
     folder = save(tmp_path, make_model(pad_token_id=None), tokenizer)
-    with pytest.raises(InputError, match="got none from .* batch_size=1"):
+    with pytest.raises(InputError, match="got none from .*`batch_size=1`"):
         score(make_pairs(4), HFReward(folder), progress=False)
     alone = score(make_pairs(4), HFReward(folder, batch_size=1), progress=False)
     padded = score(make_pairs(4), HFReward(folder, pad_token_id=0), progress=False)
@@ -298,7 +298,7 @@ def test_scores_that_depend_on_the_batch_warn(folder, monkeypatch):
 
 def test_missing_chat_template_must_be_answered_by_name(tmp_path):
     folder = save(tmp_path, tokenizer=make_tokenizer(template=None))
-    with pytest.raises(InputError, match="expects a chat template .* template='plain'"):
+    with pytest.raises(InputError, match="expects a chat template .*`template='plain'`"):
         score(make_pairs(4), HFReward(folder), progress=False)
     pairs = make_pairs(4)
     plain = score(pairs, HFReward(folder, template="plain"), progress=False)

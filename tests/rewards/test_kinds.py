@@ -620,8 +620,9 @@ def test_implicit_reward_from_the_command_line(trained, tmp_path):
     pairs = " " + make_pairs(12)
     pairs.to_parquet(tmp_path / "pairs.parquet")
     name = "implicit:" + ",".join(map(str, trained))
+    rewarding = pipeline.Rewarding(reward=(name,))
     scored = pipeline.score(
-        tmp_path / "pairs.parquet", tmp_path / "out", reward=name, progress=False
+        tmp_path / "pairs.parquet", tmp_path / "out", rewarding=rewarding, progress=False
     )
     expected = score(pairs, ImplicitReward(*trained), progress=False)
     np.testing.assert_allclose(scored["reward_chosen"], expected["reward_chosen"])

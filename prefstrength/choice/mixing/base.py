@@ -48,7 +48,7 @@ class Mixing(ABC):
             if name in self.positive_parameters and value <= 0:
                 raise InputError(
                     f"{self.family} expects {name} > 0; got {value}. "
-                    "A law without spread is PointMass(value=...)."
+                    "A law without spread is `PointMass(value=...)`."
                 )
 
     @property

@@ -49,7 +49,8 @@ def _check_share(law: str, name: str, share: Any, below: bool) -> None:
 def _check_part(law: str, part: Any, allowed: tuple[type[Mixing], ...]) -> None:
     if isinstance(part, type) or not isinstance(part, Mixing):
         raise TypeError(
-            f"{law} expects mixing distributions, such as LogNormal(mu=0, sigma=0.7); got {part!r}."
+            f"{law} expects mixing distributions, such as `LogNormal(mu=0, sigma=0.7)`; got "
+            f"{part!r}."
         )
     if not isinstance(part, allowed):
         hint = (
@@ -98,13 +99,13 @@ class FiniteMixture(Mixing):
         if isinstance(self.components, Mixing):
             raise TypeError(
                 "FiniteMixture expects a sequence of components; got a single law. "
-                "Write components=(law, other)."
+                "Write `components=(law, other)`."
             )
         object.__setattr__(self, "components", tuple(self.components))
         if not self.components:
             raise InputError(
                 "FiniteMixture expects at least one component; got none. "
-                "Give components=(LogNormal(mu=0, sigma=0.5), PointMass(value=0))."
+                "Give `components=(LogNormal(mu=0, sigma=0.5), PointMass(value=0))`."
             )
         for part in self.components:
             _check_part("FiniteMixture", part, tuple(MIXINGS.values()))

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,11 +17,13 @@ from tqdm.auto import tqdm
 from trl import DPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference, use_adapter
 
-from prefstrength._shared.files import atomic_write_bytes, atomic_write_text
+from prefstrength._shared.files import write_parquet
+from prefstrength._shared.folder import Folder
+from prefstrength._shared.words import warn
 from prefstrength.choice.learned_parts import DeltaSettings
 from prefstrength.choice.learned_strength import LearnedStrength
 from prefstrength.choice.mixing.base import Mixing
-from prefstrength.errors import DataWarning, InputError
+from prefstrength.errors import InputError
 from prefstrength.mixdpo.evaluation.metrics import preference_metrics
 from prefstrength.mixdpo.models import (
     accelerator,
@@ -34,7 +35,7 @@ from prefstrength.mixdpo.models import (
 
 __all__ = ["Evaluation", "evaluate_preferences"]
 
-_SETTINGS, _PART = "settings.json", "part-{:08d}.parquet"
+_PART = "part-{:08d}.parquet"
 # Batches between two writes.
 _BATCHES = 16
 _TEXTS = ("prompt", "chosen", "rejected")
@@ -174,8 +175,10 @@ def evaluate_preferences(
     base = base if base is None or base is reference else base.to(policy.device)
     prepared = _prepared(table, tokenizer, settings)
     if directory is not None:
-        kept = Path(directory)
-        _claim(kept, _spec(policy, base, prepared, settings))
+        kept, spec = Path(directory), _spec(policy, base, prepared, settings)
+        folder = Folder(kept, "an evaluation")
+        if folder.found_for(spec, lambda one: {**_AS_EVER, **one}) == "new":
+            folder.write(spec)
     found = _log_ratios(policy, base, prepared, tokenizer, batch_size, settings, kept, progress)
     pairs = found.sort_values("row").reset_index(drop=True)
     for factor in groups:
@@ -286,7 +289,7 @@ def _prepared(table: pd.DataFrame, tokenizer: Any, settings: DeltaSettings) -> D
             raise InputError(
                 f"Expected pairs that fit into max_length; got {said}. Raise max_length."
             )
-        warnings.warn(f"Left out {said}.", DataWarning, stacklevel=3)
+        warn(f"Left out {said}.")
     return prepared
 
 
@@ -294,7 +297,11 @@ def _prepared(table: pd.DataFrame, tokenizer: Any, settings: DeltaSettings) -> D
 
 
 #: What folders that do not tell hold.
-_AS_EVER = {"loss_type": "sigmoid", "truncation_mode": "keep_start", "ld_alpha": None}
+_AS_EVER = {
+    "loss_type": "sigmoid",
+    "truncation_mode": "keep_start",
+    "ld_alpha": None,
+}
 
 
 def _spec(policy: Any, base: Any, prepared: Dataset, settings: DeltaSettings) -> dict[str, Any]:
@@ -308,27 +315,6 @@ def _spec(policy: Any, base: Any, prepared: Dataset, settings: DeltaSettings) ->
         "max_length": settings.max_length,
         **{name: getattr(settings, name) for name in _AS_EVER},
     }
-
-
-def _claim(folder: Path, spec: dict[str, Any]) -> None:
-    """Begin in a folder, or go on in one that holds the same evaluation."""
-    path = folder / _SETTINGS
-    if path.is_file():
-        there = _AS_EVER | json.loads(path.read_text(encoding="utf-8"))
-        other = [name for name in spec if there.get(name) != spec[name]]
-        if other:
-            raise InputError(
-                f"Expected {folder} to be new or to hold an evaluation of the same model, "
-                f"reference and data; got another {' and '.join(other)}. Give another directory."
-            )
-        return
-    if folder.is_dir() and any(folder.iterdir()):
-        raise InputError(
-            f"Expected {folder} to be new, empty, or of an earlier evaluation; got other files. "
-            "Give another directory."
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    atomic_write_text(path, json.dumps(spec, indent=2))
 
 
 def _kept(folder: Path | None) -> list[pd.DataFrame]:
@@ -386,7 +372,7 @@ def _log_ratios(
                 part = pd.concat(new)
                 # Named by a row that no other part holds.
                 path = folder / _PART.format(int(part["row"].min()))
-                atomic_write_bytes(path, part.to_parquet(index=False))
+                write_parquet(path, part)
                 parts, new = [*parts, part], []
     return pd.concat([*parts, *new], ignore_index=True)
 

@@ -1,6 +1,5 @@
 """Win rates from judged responses: raw, and with the lengths of the responses held equal."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +8,8 @@ import pandas as pd
 from scipy.optimize import brentq
 from scipy.special import expit, ndtri
 
-from prefstrength.errors import DataWarning, InputError
+from prefstrength._shared.words import warn
+from prefstrength.errors import InputError
 from prefstrength.mixdpo.evaluation.intervals import (
     between_levels,
     independent_rows,
@@ -134,12 +134,10 @@ def win_metrics(
     lacking = table["length_controlled_win_rate"].isna() & table["kind"].isin(["micro", "level"])
     if lacking.any():
         where = table.loc[lacking, "level"]
-        warnings.warn(
+        warn(
             "Expected length differences that vary; got the same one for all prompts of "
             f"{', '.join(where.head(3))}, so that length and model cannot be told apart there. "
             "The length-controlled win rate is missing.",
-            DataWarning,
-            stacklevel=2,
         )
     return table
 

@@ -103,7 +103,7 @@ def check_padding(
         warn(
             f"{owner}: {ending} of {len(texts)} texts that were looked at end with the token "
             f"{pad}, which {named_by} names as padding. Their scores are read before their end. "
-            "Give a padding token that no text ends with: pad_token_id=."
+            "Give a padding token that no text ends with: `pad_token_id=...`."
         )
     return {"id": pad, "ends_texts": ending}
 
@@ -281,7 +281,7 @@ def check_ties(
         warn(
             f"Different responses share their {output} more often than they should: {pairs:,} "
             f"pairs of {n:,} responses, where {expected:.2g} are expected. {steps}Scores in half "
-            "precision come in steps and make ties. Use dtype='float32'; where the model's own "
+            "precision come in steps and make ties. Use `dtype='float32'`; where the model's own "
             "code turns its head to half precision, change that."
         )
     return {"pairs": pairs, "expected": expected, "written_in": written}

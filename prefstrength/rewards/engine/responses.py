@@ -60,7 +60,7 @@ def distinct_responses(frame: pd.DataFrame) -> Responses:
         raise InputError(
             "A reward from texts expects the columns prompt, chosen and rejected; got no "
             f"{' and no '.join(missing)} among {listed(frame.columns)}. Rename the columns, or use "
-            "ColumnReward(chosen=..., rejected=...) where rewards are already there."
+            "`ColumnReward(chosen=..., rejected=...)` where rewards are already there."
         )
     refuse_blank(texts)
     return once(texts, lambda: _distinct(texts), _read)

@@ -72,7 +72,7 @@ def run(
     if store is None and us != ALONE_AT_WORK:
         raise InputError(
             f"Work divided between {us.size} processes expects a folder in which they leave their "
-            "scores to each other; got none. Give one that all of them see: cache='scores/'."
+            "scores to each other; got none. Give one that all of them see: `cache='scores/'`."
         )
     keys = [store.key(key) if store else key for key in responses.keys]
     known = store.find(keys) if store else pd.DataFrame()
@@ -99,7 +99,8 @@ def run(
             raise InputError(
                 f"A reward model expects to tell responses apart; got the {called(output)} "
                 f"{column[0]:.6g} for all {len(column)} responses. Its head may be untrained or "
-                "the texts cut before they differ. Check the model, head= and max_length=."
+                "the texts cut before they differ. Check the model, `head=...` and "
+                "`max_length=...`."
             )
     return Run(
         values=values,
@@ -299,7 +300,7 @@ class _Loop:
                 "The tokenizer expects texts that its template accepts; got "
                 f"{type(error).__name__} in row {self.responses.rows[i]}: {reason[:300]} "
                 "Roles may not alternate as this model wants. Correct that row, or use "
-                "another template=."
+                "another `template=...`."
             ) from error
 
     def _plan(self, number: int, window: Sequence[int], missing: set[int]) -> list[list[Row]]:
@@ -341,7 +342,7 @@ class _Loop:
                 "A reward model expects memory for one response at a time; got a response of "
                 f"{len(self.ids[members[0]]):,} tokens (row {self.responses.rows[members[0]]}) "
                 f"for which {self.source.device} has too little. Use another device, "
-                "dtype='bfloat16', or a smaller max_length= with max_truncated=."
+                "`dtype='bfloat16'`, or a smaller `max_length=...` with `max_truncated=...`."
             )
         rows = [row for later in queue for row in later]
         if len(batch) == 1:  # one prompt with many responses
@@ -376,7 +377,7 @@ class _Loop:
             raise InputError(
                 "A reward model expects to give finite scores; got NaN or infinity in "
                 f"{count_of(rows, len(indices))} of one batch. Its weights may be "
-                "damaged, or float16 overflows. Check the model, or use dtype='float32'."
+                "damaged, or float16 overflows. Check the model, or use `dtype='float32'`."
             )
         again = np.full(values.shape, math.nan)
         for place, i in enumerate(indices):

@@ -69,7 +69,7 @@ class JudgeSource(CausalSource):
                 sanitize=reward.sanitize,
                 owner=self.owner,
                 name=self.name,
-                otherwise="Ask in plain text: template='plain'",
+                otherwise="Ask in plain text: `template='plain'`",
             )
             if "enable_thinking" in tokenizer.get_chat_template():
                 self._at_once = {"enable_thinking": False}
@@ -154,7 +154,7 @@ class JudgeSource(CausalSource):
             raise InputError(
                 f"{self.owner} expects two labels that are one token each, and not the same; got "
                 f"{listed(labels)}, which {self.name!r} reads as {tokens[0]} and {tokens[1]}. "
-                "Use single letters or digits: labels=('A', 'B'); mind the blank before them "
+                "Use single letters or digits: `labels=('A', 'B')`; mind the blank before them "
                 "where the prompt does not end with one."
             )
         return [ids[0] for ids in tokens]

@@ -135,7 +135,7 @@ class Checkpoint:
                 f"{self.owner} expects trained weights for every part of {self.name!r}; got none "
                 f"for {', '.join(names[:3])}. "
                 + (
-                    "It has the value head of a causal language model. Use head='value'."
+                    "It has the value head of a causal language model. Use `head='value'`."
                     if value
                     else "It may be a language model without a reward head, "
                     "whose scores would be random numbers. Give a reward model."
@@ -150,7 +150,7 @@ class Checkpoint:
                 f"{self.owner}: {self.name!r} brings code of its own for {self.what}, which did "
                 f"not run: {type(model).__name__} of transformers took its place. Scores may be "
                 "others than its makers'. Compare one with the model's documentation, or read "
-                "that code, and if you trust it, say so: trust_remote_code=True."
+                "that code, and if you trust it, say so: `trust_remote_code=True`."
             )
         unused = [name for name in unused if not name.startswith(besides)]
         if unused:
@@ -166,7 +166,7 @@ class Checkpoint:
         return InputError(
             f"{self.owner} expects a model that runs without code of its own; got one at "
             f"{self.name!r} that brings some and {why}. That code may do anything on this "
-            "computer. Read it, and if you trust it, say so: trust_remote_code=True."
+            "computer. Read it, and if you trust it, say so: `trust_remote_code=True`."
         )
 
     def tensors(self, names: tuple[str, ...]) -> dict[str, Any]:
@@ -223,7 +223,7 @@ class Checkpoint:
         except Exception as error:  # AssertionError, RuntimeError or more, by kind of device
             raise InputError(
                 f"{self.owner} expects a device that this computer has; got {name!r}. "
-                "Use device='cpu', or leave it out."
+                "Use `device='cpu'`, or leave it out."
             ) from error
         return device
 

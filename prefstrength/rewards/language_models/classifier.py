@@ -144,7 +144,7 @@ class ClassifierSource(TextSource):
             raise InputError(
                 f"HFReward expects {max(self.heads.values()) + 1} outputs or more from "
                 f"{self.name!r}; got {logits.shape[1]}. Its config names more than its code "
-                "returns. Use head=0, or heads= with the outputs that there are."
+                "returns. Use `head=0`, or `heads=...` with the outputs that there are."
             )
         return np.asarray(logits.double().cpu().numpy()[:, list(self.heads.values())])
 
@@ -153,7 +153,7 @@ class ClassifierSource(TextSource):
         model = self.checkpoint.config.get_text_config().pad_token_id
         named_by = "the tokenizer alone" if model is None else None
         if self.named_pad is not None:
-            named_by = "pad_token_id="
+            named_by = "`pad_token_id=...`"
         pad = self.pad_token_id
         found = check_padding(openings, pad, named_by=named_by, owner=self.owner)
         return {"padding_token": found}
@@ -171,7 +171,7 @@ class ClassifierSource(TextSource):
                     f"A reward model expects one output; got {count} from {self.name!r}: "
                     f"{', '.join(shown[:3])}{', ...' if count > 3 else ''}. It may be a classifier "
                     "or have one head for each aspect. Say which is the reward: "
-                    "HFReward(..., head=0), or take all as attributes: heads='all'."
+                    "`head=0`, or take all as attributes: `heads='all'`."
                 )
             wanted = {"reward": int(head or 0)}
         elif isinstance(heads, str):
@@ -179,8 +179,8 @@ class ClassifierSource(TextSource):
             wanted = {name: i for i, name in enumerate(attributes) if name}
             if len(wanted) < count:
                 raise InputError(
-                    f"HFReward(heads='all') expects outputs with different names; got "
-                    f"{listed(names)} from {self.name!r}. Name them: heads={{'helpfulness': 0}}."
+                    f"`HFReward(name, heads='all')` expects outputs with different names; got "
+                    f"{listed(names)} from {self.name!r}. Name them: `heads={{'helpfulness': 0}}`."
                 )
         else:
             wanted = dict(heads)
@@ -189,7 +189,7 @@ class ClassifierSource(TextSource):
             raise InputError(
                 "HFReward expects names of heads that mean nothing else where scores are kept; got "
                 f"{listed(taken)} from {self.name!r}. Choose other names: "
-                "heads={'helpfulness': 0}."
+                "`heads={'helpfulness': 0}`."
             )
         beyond = [i for i in wanted.values() if i >= count]
         if beyond:
@@ -208,14 +208,14 @@ class ClassifierSource(TextSource):
                 "HFReward expects model and tokenizer to agree on the padding token; got "
                 f"{model} ({tokens[0]!r}) in the model's config and {own} ({tokens[1]!r}) in "
                 f"the tokenizer of {self.name!r}. The score would be read at the wrong token, "
-                "without an error. Say which is right: HFReward(..., pad_token_id=...)."
+                "without an error. Say which is right: `pad_token_id=...`."
             )
         pad = model if model is not None else own
         if pad is None and self.reward.batch_size != 1:
             raise InputError(
                 f"HFReward expects a padding token to score in batches; got none from {self.name!r}"
-                ". Give one that no text ends with (HFReward(..., pad_token_id=...)), or use "
-                "batch_size=1."
+                ". Give one that no text ends with (`pad_token_id=...`), or use "
+                "`batch_size=1`."
             )
         return None if pad is None else int(pad)
 
@@ -240,9 +240,9 @@ class ValueHeadSource(TextSource):
         if weight is None or weight.ndim != 2 or weight.shape[0] != 1:
             got = "none" if weight is None else f"a tensor of shape {tuple(weight.shape)}"
             raise InputError(
-                f"HFReward(head='value') expects {VALUE_HEAD[0]!r} of shape (1, hidden size) in "
-                f"the safetensors files of {self.name!r}; got {got}. Leave head= out where the "
-                "model is a sequence classifier."
+                f"`HFReward(name, head='value')` expects {VALUE_HEAD[0]!r} of shape (1, hidden "
+                f"size) in the safetensors files of {self.name!r}; got {got}. Leave `head='value'` "
+                "out where the model is a sequence classifier."
             )
         kind = here.transformers.AutoModel
         body, self.unused = here.weights(kind, besides=("lm_head.", "v_head."))

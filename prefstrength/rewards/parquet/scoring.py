@@ -153,20 +153,20 @@ def _check_how(backend: str | None, workers: int | None, divide: bool, force: bo
         option(backend, ("ray",), "backend")
         if divide:
             raise InputError(
-                "Parts are divided by a launcher or by Ray; got divide=True and backend='ray'. "
+                "Parts are divided by a launcher or by Ray; got `divide=True` and `backend='ray'`. "
                 "Leave one out."
             )
     if divide and force:
         raise InputError(
             "Processes that divide the work begin at different times, and each would take away "
-            "what the others have done; got divide=True and force=True. Leave one out: delete the "
-            "folder first, or choose another."
+            "what the others have done; got `divide=True` and `force=True`. Leave one out: delete "
+            "the folder first, or choose another."
         )
     if workers is not None and (backend is None or workers < 1):
         raise InputError(
-            f"Expected workers, one or more, with backend='ray'; got workers={workers} and "
-            f"backend={backend!r}. Several processes without Ray are started by a launcher: "
-            "divide=True."
+            f"Expected workers, one or more, with `backend='ray'`; got `workers={workers}` and "
+            f"`backend={backend!r}`. Several processes without Ray are started by a launcher: "
+            "`divide=True`."
         )
 
 
