@@ -544,9 +544,7 @@ def test_pairs_that_do_not_fit_are_counted(trained, model_path):
     trainer, policy, data = trained
     long = {**data[0], "prompt": "w1 " * 40}
     some = Dataset.from_list([data[1], long, data[2]])
-    with pytest.warns(
-        DataWarning, match="Left out 1 of 3 pairs, whose prompt alone has max_length=32"
-    ):
+    with pytest.warns(DataWarning, match="Left out 1 of 3 pairs, whose prompt alone has 32"):
         done = evaluate_preferences(
             policy, model_path, some, LAW, ["region"], max_length=32, progress=False
         )

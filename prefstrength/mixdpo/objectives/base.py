@@ -85,7 +85,7 @@ class Running:
     Parameters
     ----------
     state : dict
-        Tensors on the CPU by name; they are saved with every checkpoint.
+        Tensors on the CPU by name, the same in all processes; saved with every checkpoint.
     mean : callable
         Mean of a number over all processes.
     process : int
