@@ -104,7 +104,8 @@ class MixedLogit:
                     f"MixedLogit infers {', '.join(MIXINGS)}; got {mixing!r} for {name!r}. "
                     "A mixing distribution made of others is known to choice probabilities and "
                     "training, but no fit: fit its main part alone, such as LogNormal(). A family "
-                    "of your own is registered first: families.register."
+                    "of your own is registered first: "
+                    "prefstrength.choice.mixing.families.register."
                 )
             if mixing.known:
                 raise InputError(

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 import prefstrength as ps
+from prefstrength.choice.mixing.families import MIXINGS
 from prefstrength.errors import DataWarning, InputError
 from prefstrength.pipeline.reading import Reading, choices, reading_of, scored_in
 from prefstrength.pipeline.stages import Tell, perform, require, write_table
@@ -17,12 +18,7 @@ from prefstrength.pipeline.stages import Tell, perform, require, write_table
 __all__ = ["FAMILIES", "fit"]
 
 #: Families whose strength varies, as the command line names them.
-FAMILIES = {
-    "lognormal": "LogNormal",
-    "normal": "Normal",
-    "gamma": "Gamma",
-    "inversegaussian": "InverseGaussian",
-}
+FAMILIES = {name.lower(): name for name, family in MIXINGS.items() if family.varies}
 
 
 def fit(

@@ -26,8 +26,8 @@ import numpy as np
 from scipy import special
 from scipy.optimize import elementwise
 
-from prefstrength.choice.arrays import NUMPY, Array, Library, log_one_minus_exp, number
-from prefstrength.choice.mixing.base import Mixing, shown
+from prefstrength.choice.arrays import NUMPY, Array, Library, log_one_minus_exp
+from prefstrength.choice.mixing.base import Mixing, as_text
 from prefstrength.choice.mixing.families import MIXINGS
 from prefstrength.errors import InputError
 
@@ -105,8 +105,8 @@ class FiniteMixture(Compound):
     def __post_init__(self) -> None:
         if isinstance(self.components, Mixing):
             raise TypeError(
-                "FiniteMixture expects a sequence of components; got a single law. "
-                "Write components=(law, other)."
+                "FiniteMixture expects a sequence of components; got a single one. "
+                "Write components=(one, other)."
             )
         object.__setattr__(self, "components", tuple(self.components))
         if not self.components:
@@ -154,7 +154,7 @@ class FiniteMixture(Compound):
 
     def __repr__(self) -> str:
         parts = ", ".join(map(repr, self.components))
-        shares = f", shares=({', '.join(map(shown, self.shares))})" if self.known else ""
+        shares = f", shares=({', '.join(map(as_text, self.shares))})" if self.known else ""
         return f"FiniteMixture(components=({parts}){shares})"
 
     @property
@@ -165,9 +165,6 @@ class FiniteMixture(Compound):
 
     def _mean(self, values: Sequence[Any]) -> Any:
         return sum(w * value for w, value in zip(self.weights, values, strict=True))
-
-    def in_library(self, lib: Library, like: Array) -> Self:
-        return super().in_library(lib, lib.double(like))
 
     def log_tails(self, lib: Library, x: Array) -> tuple[Array, Array]:
         # Far out the shares of the components hang on differences of large logarithms, of which
@@ -200,9 +197,6 @@ class FiniteMixture(Compound):
         mean = self._mean(means)
         squares = [own + (each - mean) ** 2 for each, own in zip(means, variances, strict=True)]
         return mean, self._mean(squares)
-
-    def mean_square(self) -> Any:
-        return self._mean([part.mean_square() for part in self.components])
 
     def quantile(self, q: Any) -> Any:
         """The least strengths of enough probability, by NumPy."""
@@ -265,11 +259,8 @@ class WithShare(Compound):
         inner = {name: value for name, value in values.items() if name != self.share_name}
         return type(self)(self.mixing.with_parameters(inner), values[self.share_name])
 
-    def in_library(self, lib: Library, like: Array) -> Self:
-        return type(self)(self.mixing.in_library(lib, like), number(lib, self.share, like))
-
     def __repr__(self) -> str:
-        share = f", share={shown(self.share)}" if self.known else ""
+        share = f", share={as_text(self.share)}" if self.known else ""
         return f"{self.family}({self.mixing!r}{share})"
 
     def log_tails(self, lib: Library, x: Array) -> tuple[Array, Array]:
