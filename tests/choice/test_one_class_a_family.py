@@ -20,6 +20,7 @@ from prefstrength.choice.mixing import compound
 from prefstrength.choice.mixing.base import SPREADS, Mixing
 from prefstrength.choice.mixing.families import MIXINGS, family_named, register
 from prefstrength.errors import InputError
+from tests.helpers.enumeration import assert_enumerated
 from tests.helpers.weibull import Weibull
 
 PACKAGE = Path(ps.__file__).parent
@@ -412,22 +413,18 @@ def test_a_family_from_outside_is_unknown_until_it_is_registered():
         ps.StrengthPrior("Weibull", 0.0, 1.0, 0.0, 1.0)
 
 
-@pytest.mark.parametrize("choosers", [0, 150])
+@pytest.mark.parametrize("choosers", [0, 100])
 def test_a_family_from_outside_is_fitted_summarised_drawn_and_saved(weibull, choosers, tmp_path):
     truth = weibull(scale=1.3, shape=1.8)
-    sizes = (choosers, 20) if choosers else (4000, 1)
+    sizes = (choosers, 15) if choosers else (1500, 1)
     choices = ps.simulate(truth, *sizes, spread=1.5, seed=1)
     fit = ps.MixedLogit({"reward": weibull()}).fit(choices, seed=0, progress=False)
-    draws = {name: np.asarray(fit.posterior[f"reward_{name}"]) for name in truth.parameters}
-    for name, true in truth.parameters.items():
-        assert abs(draws[name].mean() - true) < 3.5 * draws[name].std(), name
-    assert (draws["scale"] > 0).all()
-    # The posterior's mode and curvature by brute force: the same likelihood, written another way.
+    assert_enumerated(choices, fit, weibull)
+    draws = weibull(**{n: np.asarray(fit.posterior[f"reward_{n}"]) for n in truth.parameters})
+    assert abs(draws.mean().mean() - truth.mean()) < 3.5 * draws.mean().std()
     row = ps.heterogeneity(fit).iloc[0]
-    at_mean = weibull(**{name: float(value.mean()) for name, value in draws.items()})
-    assert row["mean"] == pytest.approx(at_mean.mean(), rel=0.03)
-    assert row["sd_log"] == pytest.approx(at_mean.sd_log(), rel=0.1)
-    assert row["sd_log_low"] < truth.sd_log() < row["sd_log_high"]
+    assert row["mean"] == pytest.approx(np.median(draws.mean()), rel=0.02)
+    assert row["sd_log"] == pytest.approx(np.median(draws.sd_log()), rel=0.05)
     assert {"reward_scale", "reward_shape"} <= set(fit.summary().index)
     if choosers:
         assert row["verdict"] == "heterogeneous"
@@ -440,10 +437,10 @@ def test_a_family_from_outside_is_fitted_summarised_drawn_and_saved(weibull, cho
     assert np.trapezoid(density, grid) == pytest.approx(1.0, abs=0.02)
     curve = ps.choice_curve(fit, differences=[-1.0, 0.0, 1.0])["probability"].tolist()
     want = np.exp(log_probability(NUMPY, np.array([-1.0, 0.0, 1.0]), truth))
-    assert curve == pytest.approx(want.tolist(), abs=0.03)
+    assert curve == pytest.approx(want.tolist(), abs=0.05)
     prior = ps.StrengthPrior.from_fit(fit, mean_strength=0.1)
     assert (prior.family, prior.mixing().mean()) == ("Weibull", pytest.approx(0.1))
-    assert math.exp(prior.dispersion) == pytest.approx(row["sd_log"], rel=0.05)
+    assert math.exp(prior.dispersion) == pytest.approx(row["sd_log"], rel=0.1)
 
 
 def test_a_family_from_outside_in_figures(weibull):
@@ -461,17 +458,16 @@ def test_a_family_from_outside_in_figures(weibull):
     np.testing.assert_allclose(y, truth.pdf(x), rtol=1e-12)
 
 
-def test_a_family_from_outside_by_every_way_to_the_posterior(weibull):
-    truth = weibull(scale=1.3, shape=1.8)
-    choices = ps.simulate(truth, choosers=60, situations=20, seed=4)
-    model = ps.MixedLogit({"reward": weibull()})
+def test_a_family_from_outside_with_choosers_sampled(weibull):
+    """Draws that are traced, not nodes: the posterior is the same."""
+    choices = ps.simulate(weibull(scale=1.3, shape=1.8), choosers=40, situations=15, seed=4)
+    model, few = ps.MixedLogit({"reward": weibull()}), {"draws": 300, "warmup": 200, "chains": 2}
     found = [
-        model.fit(choices, method=method, seed=0, progress=False, draws=300, warmup=200, chains=2)
-        for method in ("importance", "nuts", "latent")
+        np.log(model.fit(choices, method=way, progress=False, **few).posterior["reward_shape"])
+        for way in ("importance", "latent")
     ]
-    means = [float(np.log(np.asarray(fit.posterior["reward_shape"])).mean()) for fit in found]
-    sd = float(np.log(np.asarray(found[0].posterior["reward_shape"])).std())
-    assert means == pytest.approx([means[0]] * 3, abs=0.5 * sd)
+    one, other = (float(each.mean()) for each in found)
+    assert one == pytest.approx(other, abs=0.5 * float(found[0].std()))
 
 
 def test_a_family_from_outside_in_training(weibull):
@@ -490,8 +486,8 @@ def test_a_family_from_outside_in_training(weibull):
     torch.testing.assert_close(-torch.nn.functional.logsigmoid(u), loss)
     assert torch.autograd.gradcheck(lambda *v: mixdpo_loss(delta, weibull(*v)), values)
     torch.manual_seed(0)
-    drawn = mixdpo_loss(delta, given, estimator="monte-carlo", samples=200_000)
-    torch.testing.assert_close(drawn, loss, rtol=0.02, atol=1e-3)
+    drawn = mixdpo_loss(delta, given, estimator="monte-carlo", samples=50_000)
+    torch.testing.assert_close(drawn, loss, rtol=0.04, atol=2e-3)
     assert all(torch.autograd.grad(drawn.sum(), values))
 
     usual = {"report_to": "none", "strength_mode": "frozen", "use_cpu": True, "bf16": False}

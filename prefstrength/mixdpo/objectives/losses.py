@@ -141,6 +141,7 @@ def mixdpo_loss(
 
     Examples
     --------
+    >>> from prefstrength import PointMass
     >>> delta = torch.tensor([-60.0, 0.0, 60.0])
     >>> mixdpo_loss(delta, PointMass(value=0.1))
     tensor([6.0025, 0.6931, 0.0025])
@@ -190,6 +191,7 @@ def odpo_loss(
 
     Examples
     --------
+    >>> from prefstrength import PointMass
     >>> delta, reward = torch.tensor([5.0, 5.0]), torch.tensor([1.0, 4.0])
     >>> odpo_loss(delta, PointMass(value=0.2), reward)
     tensor([0.3133, 0.9048])
@@ -264,6 +266,7 @@ def beta_dpo_loss(
 
     Examples
     --------
+    >>> from prefstrength import PointMass
     >>> delta = torch.tensor([1.0, 3.0])
     >>> beta_dpo_loss(delta, PointMass(value=0.1), threshold=2.0)  # the batch's own mean: DPO
     tensor([0.6444, 0.5544])
@@ -302,6 +305,7 @@ def smpo_loss(
 
     Examples
     --------
+    >>> from prefstrength import PointMass
     >>> delta, reward = torch.tensor([5.0, 5.0]), torch.tensor([0.0, 2.0])
     >>> smpo_loss(delta, PointMass(value=0.2), reward)  # a pair that looks even teaches nothing
     tensor([0.6931, 0.3832])
@@ -339,6 +343,7 @@ def capo_loss(delta: torch.Tensor, mixing: Mixing, reward_difference: torch.Tens
 
     Examples
     --------
+    >>> from prefstrength import PointMass
     >>> delta, reward = torch.tensor([5.0]), torch.tensor([2.0])
     >>> capo_loss(delta, PointMass(value=0.2), reward)
     tensor([0.0568])
