@@ -41,13 +41,7 @@ from prefstrength.choice.learned_parts import (
 )
 from prefstrength.choice.learned_strength import LearnedStrength
 from prefstrength.choice.mixing.base import Mixing
-from prefstrength.choice.mixing.families import MIXINGS
-from prefstrength.choice.mixing.location_dispersion import (
-    cv_from_dispersion,
-    dispersion_from_cv,
-    location_dispersion,
-    mixing_from,
-)
+from prefstrength.choice.mixing.families import family_named
 from prefstrength.choice.strength_prior import StrengthPrior
 from prefstrength.errors import InputError
 from prefstrength.mixdpo.shifts import beside, freed, held_values, parameter, unit, vector
@@ -149,12 +143,11 @@ class Strength(nn.Module):
                 "dispersion means something else. Fit the analysis with that family, or leave "
                 "the family out to train with the prior's."
             )
-        if (family == "PointMass") != (dispersion is None):
+        if family_named(family).varies == (dispersion is None):
             raise InputError(
                 f"Expected a dispersion for every family but PointMass; got {dispersion} for "
                 f"{family}. Leave it out for PointMass alone."
             )
-        mixing_from(family, location, dispersion)  # an unknown family stops here
         self.family, self.mode, self.prior = family, mode, prior
         self.location = parameter(location, learned=mode == "joint")
         self.dispersion = (
@@ -228,7 +221,9 @@ class Strength(nn.Module):
         >>> Strength.from_start("LogNormal", mean=0.1, cv=0.5).current()
         LogNormal(mu=-2.41416, sigma=0.472381)
         """
-        return cls(family, math.log(mean), dispersion_from_cv(family, cv), mode=mode, **shifts)
+        return cls(
+            family, math.log(mean), family_named(family).log_spread_from_cv(cv), mode=mode, **shifts
+        )
 
     # -- the law ------------------------------------------------------------------------------
 
@@ -259,7 +254,7 @@ class Strength(nn.Module):
             location = beside(location, covariates) + covariates.to(gamma.dtype) @ gamma
             if dispersion is not None:
                 dispersion = beside(dispersion, covariates).expand(location.shape)
-        return mixing_from(self.family, location, dispersion, torch.exp)
+        return family_named(self.family).from_log_mean_spread(location, dispersion)
 
     def location_shift(self) -> torch.Tensor:
         """Log mean of every group less that of the common law, shape (group,)."""
@@ -275,7 +270,8 @@ class Strength(nn.Module):
 
     def current(self) -> Mixing:
         """Law with parameters as plain numbers; the common one where groups have theirs."""
-        return mixing_from(self.family, self.location.item(), self._dispersion())
+        law = self.location.item(), self._dispersion()
+        return family_named(self.family).from_log_mean_spread(*law)
 
     def _of_groups(self, levels: Sequence[str]) -> dict[str, LocationDispersion]:
         """Location and dispersion of some groups."""
@@ -309,7 +305,7 @@ class Strength(nn.Module):
     @property
     def cv(self) -> float:
         """Coefficient of variation, sd/mean."""
-        return cv_from_dispersion(self.family, self._dispersion())
+        return self.current().cv()
 
     @property
     def held(self) -> bool:
@@ -406,7 +402,7 @@ class Strength(nn.Module):
     def restore(self, learned: LearnedStrength, where: str) -> None:
         """Take laws and trajectories from a record of the same kind of training."""
         require_same_training(self, learned, where)
-        location, dispersion = location_dispersion(learned.mixing())
+        location, dispersion = learned.mixing().log_mean_spread()
         with torch.no_grad():
             self.location.fill_(location)
             if self.dispersion is not None and dispersion is not None:
@@ -425,7 +421,7 @@ class Strength(nn.Module):
         if not self.groups:
             return
         laws = [
-            location_dispersion(MIXINGS[self.family](**each.parameters))
+            family_named(self.family)(**each.parameters).log_mean_spread()
             for each in (learned.groups[level] for level in self.groups)
         ]
         shift = vector([law[0] for law in laws]) - self.location

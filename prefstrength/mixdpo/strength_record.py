@@ -8,11 +8,7 @@ from typing import Any
 from prefstrength._shared.records import versions
 from prefstrength.choice.learned_parts import LearnedCovariate, LearnedGroup
 from prefstrength.choice.learned_strength import LearnedStrength
-from prefstrength.choice.mixing.location_dispersion import (
-    cv_from_dispersion,
-    location_dispersion,
-    mixing_from,
-)
+from prefstrength.choice.mixing.families import family_named
 from prefstrength.errors import InputError
 
 __all__ = [
@@ -29,19 +25,16 @@ LocationDispersion = tuple[float, float | None]
 
 def summary_of(family: str, law: LocationDispersion) -> dict[str, float]:
     """Parameters of a law by name, then ``mean`` and ``cv``."""
-    location, dispersion = law
-    return {
-        **mixing_from(family, location, dispersion).parameters,
-        "mean": math.exp(location),
-        "cv": cv_from_dispersion(family, dispersion),
-    }
+    mixing = family_named(family).from_log_mean_spread(*law)
+    return {**mixing.parameters, "mean": math.exp(law[0]), "cv": mixing.cv()}
 
 
 def record_of(strength: Any, laws: Mapping[str, LocationDispersion]) -> LearnedStrength:
     """Record of a :class:`~prefstrength.mixdpo.Strength`, and of the laws of its groups."""
+    family = family_named(strength.family)
     groups = {
         level: LearnedGroup(
-            parameters=mixing_from(strength.family, *law).parameters,
+            parameters=family.from_log_mean_spread(*law).parameters,
             shift=strength.groups[level],
             pairs=strength.pairs[level],
             trajectory=tuple(strength.group_trajectories.get(level, ())),
@@ -122,7 +115,7 @@ def _require_same_delta(strength: Any, learned: LearnedStrength, where: str) -> 
 def _require_same_constants(strength: Any, learned: LearnedStrength, where: str) -> None:
     """What is not learned stays as the arguments have it, which must be as it was."""
     own = strength.summary()
-    found = summary_of(strength.family, location_dispersion(learned.mixing()))
+    found = summary_of(strength.family, learned.mixing().log_mean_spread())
     kept = {"mean": strength.location, "cv": strength.dispersion}
     for (name, each), argument in zip(kept.items(), ("beta", "strength_start_cv"), strict=True):
         if each is None or each.requires_grad:

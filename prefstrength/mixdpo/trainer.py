@@ -48,7 +48,6 @@ from prefstrength.mixdpo.dataset_checks import (
 from prefstrength.mixdpo.evaluation.metrics import group_means, overall_means
 from prefstrength.mixdpo.hosted_strength import HostedStrength
 from prefstrength.mixdpo.objectives.base import Batch, Running
-from prefstrength.mixdpo.objectives.probability import mean_strength
 from prefstrength.mixdpo.objectives.registry import OBJECTIVES
 from prefstrength.mixdpo.preparation import tell_left_out
 from prefstrength.mixdpo.strength_learner import StrengthLearner
@@ -240,7 +239,7 @@ class MixDPOTrainer(DPOTrainer):
         column = self.strength.group_column
         group = None if column is None else carried.codes[column]
         law = self.strength.mixing(group, carried.covariates)
-        return law, mean_strength(law).detach() if self._own_laws else self.strength.mean
+        return law, law.mean().detach() if self._own_laws else self.strength.mean
 
     @property
     def _own_laws(self) -> bool:

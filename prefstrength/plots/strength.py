@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from prefstrength.choice.mixing.families import family_named
 from prefstrength.plots._observed import cell_weights
 from prefstrength.plots._style import (
     GREY,
@@ -85,7 +86,7 @@ def plot_strength(
     attribute = fit.attribute(attribute)
     label = strength_label(attribute, fit.spec["scales"][attribute])
     known = None if truth is None else Truth.of(truth, fit.groups)
-    if fit.family(attribute) == "PointMass":
+    if not family_named(fit.family(attribute)).varies:
         return _points(fit, by, attribute, prob, axes, known, label)
     densities = strength_density(fit, by=by, attribute=attribute, prob=prob)
     levels = list(dict.fromkeys(densities["level"]))

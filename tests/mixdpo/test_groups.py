@@ -18,7 +18,8 @@ from safetensors.torch import load_file  # noqa: E402
 
 from prefstrength.choice.learned_parts import LearnedCovariate, ShiftPrior  # noqa: E402
 from prefstrength.choice.learned_strength import LearnedStrength  # noqa: E402
-from prefstrength.choice.mixing.location_dispersion import mixing_from  # noqa: E402
+from prefstrength.choice.mixing.families import MIXINGS  # noqa: E402
+from prefstrength.choice.mixing.gamma import Gamma  # noqa: E402
 from prefstrength.choice.mixing.log_normal import LogNormal  # noqa: E402
 from prefstrength.choice.mixing.point_mass import PointMass  # noqa: E402
 from prefstrength.choice.strength_prior import StrengthPrior  # noqa: E402
@@ -128,13 +129,13 @@ def test_laws_side_by_side_are_laws_one_by_one(family, name):
         inputs = [each.clone().requires_grad_() for each in (delta, LOCATION, DISPERSION)]
         x, location, dispersion = inputs
         if together:
-            law = mixing_from(family, location[code], dispersion[code], torch.exp)
+            law = MIXINGS[family].from_log_mean_spread(location[code], dispersion[code])
             loss = LOSSES[name](x, law, reward)
         else:
             loss = torch.zeros_like(delta)
             for g in range(7):
                 mine = torch.nonzero(code == g)[:, 0]
-                law = mixing_from(family, location[g], dispersion[g], torch.exp)
+                law = MIXINGS[family].from_log_mean_spread(location[g], dispersion[g])
                 loss = loss.index_put((mine,), LOSSES[name](x[mine], law, reward[mine]))
         gradients = torch.autograd.grad(loss.sum(), inputs, allow_unused=True)
         found.append([loss.detach(), *(each for each in gradients if each is not None)])
@@ -145,9 +146,7 @@ def test_laws_side_by_side_are_laws_one_by_one(family, name):
 
 
 def test_draws_follow_the_law_of_the_pair():
-    law = mixing_from(
-        "Gamma", torch.tensor([0.1, 3.0]).log(), torch.tensor([0.5, 0.5]).log(), torch.exp
-    )
+    law = Gamma.from_log_mean_spread(torch.tensor([0.1, 3.0]).log(), torch.tensor([0.5, 0.5]).log())
     delta = torch.tensor([2.0, 2.0], dtype=torch.float64)
     torch.manual_seed(0)
     drawn = mixdpo_loss(delta, law, estimator="monte-carlo", samples=100_000)

@@ -17,7 +17,7 @@ from prefstrength.mixdpo.evaluation.intervals import (
     worst_prob,
 )
 from prefstrength.mixdpo.evaluation.levels import check_prob, read_column, read_levels
-from prefstrength.mixdpo.objectives.probability import log_choice_probability, mean_strength
+from prefstrength.mixdpo.objectives.probability import log_choice_probability
 
 __all__ = ["METRICS", "group_means", "overall_means", "preference_metrics"]
 
@@ -224,7 +224,7 @@ def _means(strength: Mixing) -> Any:
     if all(np.ndim(value) == 0 for value in strength.parameters.values()):
         return strength.mean()
     parameters = {name: torch.as_tensor(value) for name, value in strength.parameters.items()}
-    return mean_strength(strength.with_parameters(parameters)).numpy()
+    return strength.with_parameters(parameters).mean().numpy()
 
 
 def _summary(each: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ import torch
 
 from prefstrength.choice.mixing.base import Mixing
 from prefstrength.mixdpo.objectives.base import REWARDS, Batch, Found, Objective
-from prefstrength.mixdpo.objectives.probability import mean_strength, prepare
+from prefstrength.mixdpo.objectives.probability import prepare
 
 __all__ = ["CaPO", "capo_loss"]
 
@@ -19,8 +19,7 @@ def capo_loss(delta: torch.Tensor, mixing: Mixing, reward_difference: torch.Tens
     delta : torch.Tensor, shape (...)
         Log-ratio difference chosen minus rejected, in nats.
     mixing : Mixing
-        Law of strength: PointMass (the paper's), Normal, LogNormal, Gamma or InverseGaussian, of
-        which the mean counts.
+        Law of strength, of which the mean counts; PointMass is the paper's.
     reward_difference : torch.Tensor, shape (...)
         Reward of the chosen minus that of the rejected response, in logits: q is the rate at
         which the one wins against the other, and 1 - q the other's.
@@ -44,7 +43,7 @@ def capo_loss(delta: torch.Tensor, mixing: Mixing, reward_difference: torch.Tens
     """
     delta, mixing = prepare(delta, mixing)
     difference = torch.as_tensor(reward_difference, dtype=delta.dtype, device=delta.device)
-    return (torch.tanh(difference / 2) - mean_strength(mixing) * delta) ** 2
+    return (torch.tanh(difference / 2) - mixing.mean() * delta) ** 2
 
 
 class CaPO(Objective):

@@ -10,12 +10,7 @@ from typing import Any
 import torch
 from torch.nn.functional import logsigmoid
 
-from prefstrength.choice.kernel import log_tails
 from prefstrength.choice.mixing.base import Mixing
-from prefstrength.choice.mixing.gamma import Gamma
-from prefstrength.choice.mixing.log_normal import LogNormal
-from prefstrength.choice.mixing.normal import Normal
-from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.errors import InputError
 from prefstrength.mixdpo.objectives.base import Argument, Batch, Found, Objective, check_one_of
 from prefstrength.mixdpo.objectives.probability import TORCH, log_choice_probability, prepare
@@ -44,7 +39,8 @@ def mixdpo_loss(
         Law of strength; with PointMass this is the loss of DPO.
     estimator : {"exact", "monte-carlo"}
         ``"monte-carlo"``: the paper's, the mean over ``samples`` draws for each pair, through
-        which gradients reach the parameters. For PointMass, Normal, LogNormal and Gamma.
+        which gradients reach the parameters. For every family; not for FiniteMixture, ZeroMass
+        and Lapse.
     samples : int
         Draws for each pair, > 0; the paper has 16.
     generator : torch.Generator, optional
@@ -71,6 +67,7 @@ def mixdpo_loss(
 
     Examples
     --------
+    >>> from prefstrength import PointMass
     >>> delta = torch.tensor([-60.0, 0.0, 60.0])
     >>> mixdpo_loss(delta, PointMass(value=0.1))
     tensor([6.0025, 0.6931, 0.0025])
@@ -81,31 +78,8 @@ def mixdpo_loss(
     if samples < 1:
         raise InputError(f"Expected samples of at least 1; got {samples}. The paper has 16.")
     delta, mixing = prepare(delta, mixing)
-    strength = _draws(mixing, (samples, *delta.shape), delta, generator)
+    strength = mixing.draws(TORCH, (samples, *delta.shape), delta, generator)
     return math.log(samples) - torch.logsumexp(logsigmoid(strength * delta), dim=0)
-
-
-def _draws(
-    mixing: Mixing,
-    shape: tuple[int, ...],
-    like: torch.Tensor,
-    generator: torch.Generator | None,
-) -> torch.Tensor:
-    """Draws of strength through which gradients reach the parameters."""
-    if isinstance(mixing, PointMass):
-        return torch.as_tensor(mixing.value).expand(shape)
-    if isinstance(mixing, Normal | LogNormal):
-        z = torch.randn(shape, dtype=like.dtype, device=like.device, generator=generator)
-        value = mixing.mu + mixing.sigma * z
-        return value.exp() if isinstance(mixing, LogNormal) else value
-    if isinstance(mixing, Gamma):
-        # As torch.distributions.Gamma.rsample, which takes no generator.
-        whole = torch.broadcast_shapes(shape, mixing.shape.shape, mixing.rate.shape)
-        return torch._standard_gamma(mixing.shape.expand(whole), generator=generator) / mixing.rate
-    raise InputError(
-        f"Expected PointMass, Normal, LogNormal or Gamma with estimator 'monte-carlo'; got "
-        f"{mixing.family}, of which torch has no draws with gradients. Take estimator 'exact'."
-    )
 
 
 def mixdpo_logit(delta: torch.Tensor, mixing: Mixing) -> torch.Tensor:
@@ -134,10 +108,7 @@ def mixdpo_logit(delta: torch.Tensor, mixing: Mixing) -> torch.Tensor:
     True
     """
     delta, mixing = prepare(delta, mixing)
-    if isinstance(mixing, PointMass):
-        return mixing.value * delta
-    ahead, behind = log_tails(TORCH, delta, mixing)
-    return ahead - behind
+    return mixing.logit(TORCH, delta)
 
 
 class MixDPO(Objective):
@@ -169,18 +140,10 @@ class MixDPO(Objective):
 
     def check(self, args: Any) -> None:
         super().check(args)
-        if args.estimator == "exact":
-            return
-        if args.objective != self.name:
+        if args.estimator != "exact" and args.objective != self.name:
             raise InputError(
                 f"Expected estimator 'exact' with objective {args.objective!r}; got "
                 f"{args.estimator!r}, which is MixDPO's. Leave it out."
-            )
-        if args.strength_family == "InverseGaussian":
-            raise InputError(
-                "Expected PointMass, Normal, LogNormal or Gamma with estimator 'monte-carlo'; "
-                "got InverseGaussian, of which torch has no draws with gradients. Take "
-                "estimator 'exact'."
             )
 
     def settings(self, args: Any) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import torch
 from prefstrength.choice.kernel import log_probability
 from prefstrength.choice.mixing.base import Mixing
 from prefstrength.mixdpo.objectives.base import REWARDS, Argument, Batch, Found, Objective
-from prefstrength.mixdpo.objectives.probability import TORCH, mean_strength, prepare
+from prefstrength.mixdpo.objectives.probability import TORCH, prepare
 
 __all__ = ["LEAST_REWARD_DIFFERENCE", "ODPO", "odpo_loss"]
 
@@ -26,7 +26,7 @@ def odpo_loss(
     delta : torch.Tensor, shape (...)
         Log-ratio difference chosen minus rejected, in nats.
     mixing : Mixing
-        Law of strength: PointMass (the paper's), Normal, LogNormal, Gamma or InverseGaussian.
+        Law of strength; PointMass is the paper's.
     reward_difference : torch.Tensor, shape (...)
         Reward of the chosen minus that of the rejected response. Differences below
         ``LEAST_REWARD_DIFFERENCE``, negative ones included, count as that: such a pair asks for
@@ -52,7 +52,7 @@ def odpo_loss(
     delta, mixing = prepare(delta, mixing)
     difference = torch.as_tensor(reward_difference, dtype=delta.dtype, device=delta.device)
     offset = alpha * difference.clamp(min=LEAST_REWARD_DIFFERENCE).log()
-    return -log_probability(TORCH, delta - offset / mean_strength(mixing), mixing)
+    return -log_probability(TORCH, delta - offset / mixing.mean(), mixing)
 
 
 class ODPO(Objective):

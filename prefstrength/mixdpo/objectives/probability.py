@@ -1,4 +1,4 @@
-"""The mixed choice probability on torch tensors, and what objectives take of a law of strength.
+"""The mixed choice probability on torch tensors, and what objectives make of their arguments.
 
 The mathematics is :mod:`prefstrength.choice.kernel`'s, the same lines as in the analysis.
 """
@@ -7,39 +7,15 @@ from typing import Any
 
 import torch
 
-from prefstrength.choice.arrays import Library
+from prefstrength.choice.arrays import library
 from prefstrength.choice.kernel import log_probability
 from prefstrength.choice.mixing.base import Mixing
-from prefstrength.choice.mixing.gamma import Gamma
-from prefstrength.choice.mixing.inverse_gaussian import InverseGaussian
-from prefstrength.choice.mixing.log_normal import LogNormal
-from prefstrength.choice.mixing.normal import Normal
-from prefstrength.choice.mixing.point_mass import PointMass
-from prefstrength.errors import InputError
 
-__all__ = ["TORCH", "log_choice_probability", "mean_strength", "prepare"]
-
-
-def _largest(values: torch.Tensor) -> float | None:
-    if torch.compiler.is_compiling():
-        return None
-    try:
-        return values.detach().max().item()
-    except RuntimeError:  # inside of torch.func, where a tensor has no value of its own
-        return None
+__all__ = ["TORCH", "log_choice_probability", "prepare"]
 
 
 #: Torch as a :class:`~prefstrength.choice.arrays.Library`.
-TORCH = Library(
-    xp=torch,
-    hold=lambda x: x.detach(),
-    constant=lambda values, like: torch.as_tensor(values, dtype=like.dtype, device=like.device),
-    single=lambda x: x.dtype != torch.float64,
-    largest=_largest,
-    # Apple's GPUs have no float64.
-    double=lambda x: x if x.device.type == "mps" else x.double(),
-    like=lambda values, other: values.to(other.dtype),
-)
+TORCH = library("torch")
 
 
 def log_choice_probability(delta: torch.Tensor, mixing: Mixing) -> torch.Tensor:
@@ -89,33 +65,11 @@ def log_choice_probability(delta: torch.Tensor, mixing: Mixing) -> torch.Tensor:
     return log_probability(TORCH, delta, mixing)
 
 
-def mean_strength(mixing: Mixing) -> Any:
-    """Mean strength, with gradients; of the shape of the parameters."""
-    if isinstance(mixing, PointMass):
-        return mixing.value
-    if isinstance(mixing, Normal):
-        return mixing.mu
-    if isinstance(mixing, LogNormal):
-        return torch.exp(mixing.mu + mixing.sigma**2 / 2)
-    if isinstance(mixing, Gamma):
-        return mixing.shape / mixing.rate
-    if isinstance(mixing, InverseGaussian):
-        return mixing.mu
-    raise InputError(
-        "Expected PointMass, Normal, LogNormal, Gamma or InverseGaussian, whose mean the objective "
-        f"takes; got {mixing.family}. Take its main part, or mixdpo_loss."
-    )
-
-
 def prepare(delta: Any, mixing: Mixing) -> tuple[torch.Tensor, Mixing]:
     """Δ in single or double precision, and a known law with parameters like it."""
     if not isinstance(mixing, Mixing):
         raise TypeError(f"Expected a mixing distribution; got {type(mixing).__name__}.")
-    if not mixing.known:
-        raise InputError(
-            f"Expected a known {mixing.family}; got one without parameters. "
-            f"Give {', '.join(mixing.parameters)}."
-        )
+    mixing.require_known()
     delta = torch.as_tensor(delta)
     if not delta.is_floating_point():
         delta = delta.to(torch.get_default_dtype())
