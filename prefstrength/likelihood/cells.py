@@ -41,8 +41,8 @@ class CellLaws:
 
     def at(self, z: np.ndarray) -> jax.Array:
         """Coefficients at standard normal nodes, shape (cell, node)."""
-        spread = None if self.dispersion is None else self.dispersion[:, None]
-        return self.family.coefficient(JAX, z, self.location[:, None], spread)
+        spread = None if self.dispersion is None else self.dispersion[..., None]
+        return self.family.coefficient(JAX, z, self.location[..., None], spread)
 
     def tastes(self, z: jax.Array) -> jax.Array:
         """Coefficients of any, also traced, draws z (…) in every cell, shape (…, cell)."""

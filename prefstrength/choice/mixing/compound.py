@@ -18,6 +18,7 @@ two numbers cannot say, location and dispersion, they do not have; quantiles are
 
 import math
 import numbers
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -60,16 +61,21 @@ class Compound(Mixing):
         raise _no_location(cls)
 
     def at(self, lib: Library, z: Array) -> Array:
+        """By NumPy: quantiles of what is made of others are found, not written down."""
         if lib is not NUMPY:
-            raise self._in_numpy_alone()
-        return self.quantile(special.ndtr(z))
+            raise InputError(
+                f"Expected a family of mixing distributions ({', '.join(MIXINGS)}), which has "
+                f"quantiles and draws with gradients; got {self.family}, which has them in NumPy "
+                "alone. Take its main part, or the exact estimator."
+            )
+        return self.least(special.ndtr(z))
 
-    def _in_numpy_alone(self) -> InputError:
-        return InputError(
-            f"Expected a family of mixing distributions ({', '.join(MIXINGS)}), which has "
-            f"quantiles and draws with gradients; got {self.family}, which has them in NumPy "
-            "alone. Take its main part, or the exact estimator."
-        )
+    def quantile(self, q: Any) -> Any:
+        return self._asked(lambda law, lib, q: law.least(q) if lib is NUMPY else law.at(lib, q), q)
+
+    @abstractmethod
+    def least(self, q: np.ndarray) -> np.ndarray:
+        """The least strengths of enough probability, which are the quantiles."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -198,13 +204,7 @@ class FiniteMixture(Compound):
         squares = [own + (each - mean) ** 2 for each, own in zip(means, variances, strict=True)]
         return mean, self._mean(squares)
 
-    def quantile(self, q: Any) -> Any:
-        """The least strengths of enough probability, by NumPy."""
-        return self._asked(type(self)._quantile, q)
-
-    def _quantile(self, lib: Library, q: np.ndarray) -> np.ndarray:
-        if lib is not NUMPY:
-            raise self._in_numpy_alone()
+    def least(self, q: np.ndarray) -> np.ndarray:
         parts = np.broadcast_arrays(q, *(part.quantile(q) for part in self.components))[1:]
         low, high = np.minimum.reduce(parts), np.maximum.reduce(parts)  # it lies between
         for part in self.components:
@@ -314,12 +314,7 @@ class ZeroMass(WithShare):
         nothing = math.nan * self.share
         return nothing, nothing
 
-    def quantile(self, q: Any) -> Any:
-        return self._asked(type(self)._quantile, q)
-
-    def _quantile(self, lib: Library, q: np.ndarray) -> np.ndarray:
-        if lib is not NUMPY:
-            raise self._in_numpy_alone()
+    def least(self, q: np.ndarray) -> np.ndarray:
         below = (1 - self.share) * self.mixing.cdf(0.0)  # of those who care, at most 0
         left, right = q <= below, q > below + self.share
         inner = np.where(left, q, np.where(right, q - self.share, below)) / (1 - self.share)
@@ -384,9 +379,8 @@ class Lapse(WithShare):
     def log_moments(self, lib: Library) -> tuple[Array, Array]:
         return self.mixing.log_moments(lib)
 
-    def quantile(self, q: Any) -> Any:
-        self.require_known()
-        return self.mixing.quantile(q)
+    def least(self, q: np.ndarray) -> np.ndarray:
+        return np.asarray(self.mixing.quantile(q))
 
     def sample(self, rng: np.random.Generator, size: int | tuple[int, ...]) -> np.ndarray:
         self.require_known()
