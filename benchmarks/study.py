@@ -123,7 +123,6 @@ def trained(model, pairs, arm, prior, steps, settings, seed):
 
 def one_seed(seed, settings):
     """Learned spreads and metrics of both datasets and all arms."""
-    from prefstrength.choice.mixing.location_dispersion import cv_from_dispersion
     from prefstrength.mixdpo import evaluate_preferences
 
     pairs, truth = pairs_of(seed, settings)
@@ -138,7 +137,7 @@ def one_seed(seed, settings):
                 "dataset": name,
                 "fit passed its checks": passed,
                 "true cv": truth[dataset]["cv"],
-                "prior cv": cv_from_dispersion(prior.family, prior.dispersion),
+                "prior cv": prior.mixing().cv(),
             }
             for arm in ARMS:
                 trainer = trained(

@@ -1,30 +1,29 @@
 """Log choice probabilities of the logit model, the utilities being known."""
 
-import jax
-import jax.numpy as jnp
+import math
+
+from prefstrength.choice.arrays import Array, library_of, logsumexp
 
 __all__ = ["log_choice"]
 
 
-def log_choice(
-    utility: jax.Array, chosen: jax.Array, available: jax.Array | None = None
-) -> jax.Array:
+def log_choice(utility: Array, chosen: Array, available: Array | None = None) -> Array:
     r"""Log probability of the chosen alternative.
 
     .. math:: \log P = V_c - \log \sum_{j \in \text{available}} e^{V_j}
 
     Parameters
     ----------
-    utility : jax.Array, shape (..., alternative)
-        Systematic utilities; the error is Gumbel with scale 1.
-    chosen : jax.Array of int, shape (...)
+    utility : Array, shape (..., alternative)
+        Systematic utilities, of NumPy, JAX or torch; the error is Gumbel with scale 1.
+    chosen : Array of int, shape (...)
         Index of the chosen alternative.
-    available : jax.Array of bool, shape (..., alternative), optional
+    available : Array of bool, shape (..., alternative), optional
         The choice set; all alternatives when left out.
 
     Returns
     -------
-    jax.Array, shape (...)
+    Array, shape (...)
         ``-inf`` where the chosen alternative is not available.
 
     References
@@ -33,13 +32,12 @@ def log_choice(
 
     Examples
     --------
-    >>> import jax.numpy as jnp
-    >>> round(float(log_choice(jnp.array([1.0, 0.0, 5.0]), 0, jnp.array([True, True, False]))), 4)
+    >>> import numpy as np
+    >>> float(log_choice(np.array([1.0, 0.0, 5.0]), 0, np.array([True, True, False])).round(4))
     -0.3133
     """
+    lib = library_of(utility, chosen)
     if available is not None:
-        utility = jnp.where(available, utility, -jnp.inf)
-    index = jnp.asarray(chosen)[..., None]
-    return jnp.take_along_axis(utility, index, axis=-1)[..., 0] - jax.scipy.special.logsumexp(
-        utility, axis=-1
-    )
+        utility = lib.xp.where(available, utility, -math.inf)
+    index = lib.xp.asarray(chosen)[..., None]
+    return lib.take(utility, index)[..., 0] - logsumexp(lib, utility)

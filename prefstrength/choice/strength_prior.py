@@ -1,4 +1,4 @@
-r"""The bridge from analysis to training: what the data say about the law of strength.
+r"""The bridge from analysis to training: what the data say about how strength varies.
 
 A strength prior is a small record in plain JSON, so that who analyses and who trains need
 neither the same machine nor the same libraries. It describes a mixing distribution in two
@@ -22,8 +22,7 @@ from typing import Any, Self
 from prefstrength._shared.files import atomic_write_text
 from prefstrength._shared.records import build_record, check_number, plain, read_json, to_json
 from prefstrength.choice.mixing.base import Mixing
-from prefstrength.choice.mixing.families import MIXINGS
-from prefstrength.choice.mixing.location_dispersion import mixing_from, unknown_family
+from prefstrength.choice.mixing.families import family_named
 from prefstrength.errors import InputError
 
 __all__ = ["StrengthPrior"]
@@ -36,7 +35,7 @@ SCHEMA = "prefstrength/strength-prior/1"
 
 @dataclass(frozen=True)
 class StrengthPrior:
-    r"""Prior on the law of strength, for MixDPO: shape from the data, scale from DPO's β.
+    r"""Prior on the mixing distribution, for MixDPO: shape from the data, scale from DPO's β.
 
     .. math::
         \log E[\beta] \sim N(\text{location}, \text{location\_sd}^2), \qquad
@@ -88,15 +87,14 @@ class StrengthPrior:
     groups: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.family not in MIXINGS:
-            raise unknown_family(self.family)
+        family = family_named(self.family)
         numbers_: dict[str, Any] = {"location": self.location, "location_sd": self.location_sd}
         spread = {"dispersion": self.dispersion, "dispersion_sd": self.dispersion_sd}
-        if self.family == "PointMass":
+        if not family.varies:
             given = [name for name, value in spread.items() if value is not None]
             if given:
                 raise InputError(
-                    f"A PointMass prior has no dispersion; got {', '.join(given)}. "
+                    f"A {self.family} prior has no dispersion; got {', '.join(given)}. "
                     "Leave it out, or name a family with spread."
                 )
         else:
@@ -134,8 +132,8 @@ class StrengthPrior:
         return cls(**fit.strength_prior_fields(mean_strength, group))
 
     def mixing(self) -> Mixing:
-        """Law of strength at the centre of the prior, with known parameters."""
-        return mixing_from(self.family, self.location, self.dispersion)
+        """Mixing distribution at the centre of the prior, with known parameters."""
+        return family_named(self.family).from_log_mean_spread(self.location, self.dispersion)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as it is written, JSON types only."""

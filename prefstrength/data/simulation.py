@@ -5,7 +5,6 @@ import pandas as pd
 from scipy import special
 
 from prefstrength.choice.mixing.base import Mixing
-from prefstrength.choice.mixing.compound import Lapse
 from prefstrength.data.choices import Choices
 from prefstrength.errors import InputError
 
@@ -57,7 +56,7 @@ def simulate(
     >>> choices.n_choosers, choices.n_situations
     (50, 200)
     """
-    mixing._require_known()
+    mixing.require_known()
     for name, size in (("choosers", choosers), ("situations", situations)):
         if size < 1:
             raise InputError(f"Expected {name} of at least 1; got {size}.")
@@ -68,8 +67,8 @@ def simulate(
     difference = rng.normal(0.0, spread, size=(choosers, situations))
     probability = special.expit(strength[:, None] * difference)
     first = rng.random(difference.shape) < probability
-    if isinstance(mixing, Lapse):
-        lapsed = rng.random(difference.shape) < float(mixing.share)
+    if mixing.lapse_share:
+        lapsed = rng.random(difference.shape) < float(mixing.lapse_share)
         first = np.where(lapsed, rng.random(difference.shape) < 0.5, first)
     signed = np.where(first, difference, -difference).ravel()
     width = len(str(choosers))

@@ -9,7 +9,6 @@ import numpy as np
 import xarray as xr
 from scipy.interpolate import CubicSpline
 
-from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.data.choices import Choices
 from prefstrength.data.compressed.sums_of_pairs import CompressedChoices
 from prefstrength.inference.latent import CHOOSER_SAMPLES, every_kth
@@ -177,12 +176,10 @@ def _flat_parameters(
 ) -> dict[str, np.ndarray]:
     """Named parameters of the laws as (draw, cell)."""
     out = {}
-    for name in population.families:
-        for parameter in ("value", "mu", "sigma", "shape", "rate"):
-            key = f"{name}_{parameter}"
-            if key in variables:
-                value = variables[key]
-                out[key] = value.reshape(value.shape[0] * value.shape[1], -1)
+    for name, family in population.families.items():
+        for parameter in family().parameters:
+            value = variables[f"{name}_{parameter}"]
+            out[f"{name}_{parameter}"] = value.reshape(value.shape[0] * value.shape[1], -1)
     return out
 
 
@@ -366,7 +363,7 @@ def _chooser_level(
     A chooser's coefficient is the mean over the chooser's own situations, which matters only
     where the groups differ within a chooser.
     """
-    random = [n for n, family in population.families.items() if family is not PointMass]
+    random = [n for n, family in population.families.items() if family.varies]
     if not random:
         return None
     thinned, _ = _thinned(variables, CHOOSER_SAMPLES)
@@ -419,7 +416,7 @@ def _sample_direct(
     out = {n: np.empty((samples, likelihood.units)) for n in random}
     nodes, log_weight = likelihood.nodes(
         tuple(
-            CellLaws(family, jnp.zeros(1), None if family is PointMass else jnp.ones(1))
+            CellLaws(family, jnp.zeros(1), None if not family.varies else jnp.ones(1))
             for family in population.families.values()
         )
     )

@@ -9,7 +9,6 @@ import numpy as np
 
 from prefstrength.choice.logit import log_choice
 from prefstrength.choice.mixing.base import Mixing
-from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.inference.mode import Mode
 from prefstrength.inference.nuts import nuts_sample
 from prefstrength.inference.population import Population
@@ -49,7 +48,7 @@ class LatentChoosers:
     @classmethod
     def of(cls, data: LikelihoodData, families: tuple[type[Mixing], ...]) -> "LatentChoosers":
         """With every chooser's draw at 0."""
-        random = sum(family is not PointMass for family in families)
+        random = sum(family.varies for family in families)
         # With errors in the rewards the true differences are integrated out, given each strength.
         errors = None if data.truth is None else data.truth.in_jax(data.differences(), data.cell)
         arrays = {

@@ -11,9 +11,6 @@ import numpyro
 import numpyro.distributions as dist
 
 from prefstrength.choice.mixing.base import Mixing
-from prefstrength.choice.mixing.log_normal import LogNormal
-from prefstrength.choice.mixing.normal import Normal
-from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.likelihood.cells import CellLaws, parameters
 
 if TYPE_CHECKING:
@@ -64,11 +61,11 @@ class Population:
             table[f"{name}_location"] = (
                 dist.Normal(-log(scale), 1.0) if log_scale else dist.Normal(0.0, 2.0 * unit)
             )
-            if family is not PointMass:
+            if family.varies:
                 table[f"{name}_dispersion"] = dist.HalfNormal(unit)
             for factor in self.factors:
                 table[f"{name}_location_sd_{factor}"] = dist.HalfNormal(0.5 * unit)
-                if family is not PointMass:
+                if family.varies:
                     table[f"{name}_dispersion_sd_{factor}"] = dist.HalfNormal(0.5)
         for key, prior in self.priors.items():
             table[alias_of(key, self.families)] = prior
@@ -82,7 +79,7 @@ class Population:
             location = numpyro.sample(f"{name}_location", prior[f"{name}_location"])
             location = self._shifted(name, "location", location, prior)
             dispersion = None
-            if family is not PointMass:
+            if family.varies:
                 base = numpyro.sample(f"{name}_dispersion", prior[f"{name}_dispersion"])
                 dispersion = jnp.exp(self._shifted(name, "dispersion", jnp.log(base), prior))
             laws.append(CellLaws(family, location, dispersion))
@@ -116,11 +113,9 @@ class Population:
 def alias_of(key: str, families: Mapping[str, type[Mixing]]) -> str:
     """Variable that a prior is meant for: ``reward_mu`` is the location of a LogNormal."""
     for name, family in families.items():
-        if family in (LogNormal, Normal):
-            names = {f"{name}_mu": f"{name}_location", f"{name}_sigma": f"{name}_dispersion"}
-            key = names.get(key, key)
-        if family is PointMass and key == f"{name}_value":
-            key = f"{name}_location"
+        if family.linear:
+            own = zip(family().parameters, ("location", "dispersion"), strict=False)
+            key = {f"{name}_{parameter}": f"{name}_{what}" for parameter, what in own}.get(key, key)
     return key
 
 

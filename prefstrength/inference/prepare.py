@@ -7,7 +7,6 @@ import numpy as np
 
 from prefstrength._shared.words import warn
 from prefstrength.choice.mixing.base import Mixing
-from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.errors import SamplingWarning
 from prefstrength.inference.mode import Mode, find_mode, not_ruled_out
 from prefstrength.inference.population import Population
@@ -164,7 +163,7 @@ def _surfaces(
     error: float,
 ) -> Prepared:
     """Surfaces on the box with as many nodes as they need where the posterior lies."""
-    random = summary.family is not PointMass
+    random = summary.family.varies
     rng = np.random.default_rng(1)
     factor = np.linalg.cholesky(mode.covariance)
     around = mode.at + 1.5 * rng.standard_normal((60, problem.size)) @ factor.T
@@ -189,7 +188,7 @@ def _located(
 ) -> tuple[Problem, Mode, Box]:
     """The box of the posterior, by zooming in from all that the priors allow."""
     family = summary.family
-    random = family is not PointMass
+    random = family.varies
     cells = len(population.cells)
     middle = -np.log(data.scales[0]) if family.positive else 0.0
     widest = Box(
@@ -358,7 +357,7 @@ def _laws_in(problem: Problem, box: Box, family: type[Mixing]) -> list[tuple[Cel
     spreads = box.least + np.array([0.5, 0.75, 0.25]) * (box.most - box.least)
     laws: list[tuple[CellLaws, ...]] = []
     for shift, spread in zip((0.0, 1.0, -1.0), spreads, strict=True):
-        dispersion: Any = None if family is PointMass else np.full(len(middle), spread)
+        dispersion: Any = None if not family.varies else np.full(len(middle), spread)
         laws.append((CellLaws(family, middle + shift * half, dispersion),))
     return laws
 

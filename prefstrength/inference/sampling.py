@@ -7,7 +7,6 @@ import numpy as np
 
 from prefstrength._shared.words import warn
 from prefstrength.choice.mixing.base import Mixing
-from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.errors import InputError, SamplingWarning
 from prefstrength.inference.importance import PARETO_K, importance_sample, laplace_sample
 from prefstrength.inference.latent import latent_sample
@@ -93,7 +92,7 @@ def sample(
     except NotIntegrableError:
         if method != "auto":
             raise
-        random = sum(family is not PointMass for family in families)
+        random = sum(family.varies for family in families)
         way = "latent" if data.units * random <= _CHOOSER_DRAWS else "svi"
         reason = (
             f"{random} random attributes and {len(data.chosen)} situations are too many to "

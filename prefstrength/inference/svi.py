@@ -19,7 +19,6 @@ from scipy.stats import qmc
 from tqdm.auto import tqdm
 
 from prefstrength.choice.logit import log_choice
-from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.errors import InputError
 from prefstrength.inference.latent import CHOOSER_SAMPLES, every_kth, tastes
 from prefstrength.inference.population import Population
@@ -83,7 +82,7 @@ def svi_sample(
     """
     families = list(population.families.values())
     panels = _stacked(data)
-    random = [a for a, family in enumerate(families) if family is not PointMass]
+    random = [a for a, family in enumerate(families) if family.varies]
     positive = np.array([families[a].positive for a in random], dtype=bool)
     scale = np.array([data.scales[a] for a in random])
     starts = jnp.asarray(np.where(positive, -np.log(scale), 0.0))

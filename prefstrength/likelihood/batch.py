@@ -6,27 +6,13 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from scipy.interpolate import CubicSpline
 
-from prefstrength.choice.arrays import Library
+from prefstrength.choice.arrays import NUMPY
 from prefstrength.choice.kernel import log_probability
 from prefstrength.choice.mixing.base import Mixing
-from prefstrength.choice.mixing.gamma import Gamma
-from prefstrength.choice.mixing.inverse_gaussian import InverseGaussian
-from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.likelihood.cells import coefficient_at, law
 from prefstrength.likelihood.nodes import Rows, normal_nodes
 
 __all__ = ["NUMPY", "draws_by_chooser", "log_probabilities", "pairs_by_cell", "panels_by_chooser"]
-
-#: NumPy as a :class:`~prefstrength.choice.arrays.Library` (it has no gradients).
-NUMPY = Library(
-    xp=np,
-    hold=lambda values: values,
-    constant=lambda values, like: np.asarray(values, dtype=like.dtype),
-    single=lambda x: x.dtype != np.float64,
-    largest=lambda values: float(np.max(values, initial=0.0)),
-    double=lambda values: values.astype(np.float64, copy=False),
-    like=lambda values, other: values.astype(other.dtype, copy=False),
-)
 
 # Numbers in the largest temporary array: small enough to stay near the processor.
 _BLOCK = 2_000_000
@@ -213,7 +199,7 @@ def _integrands(
         place[members] = np.arange(len(members))
         mine = np.flatnonzero(place[rows.chooser] >= 0)
         z, log_weight = np.zeros(1), np.zeros(1)
-        if family is not PointMass:
+        if family.varies:
             z, log_weight = normal_nodes(float(step), float(reach))
         by_cell = [(c, mine[rows.cell[mine] == c]) for c in np.unique(rows.cell[mine])]
         coefficients = {
@@ -248,10 +234,10 @@ def _coefficients(
 ) -> Callable[[slice], np.ndarray]:
     """Coefficients at the nodes for parts of the laws (law, node).
 
-    The quantile function of a Gamma law is dear. Laws on a grid have few dispersions, and for
+    Quantiles may be dear, as those of a Gamma law are. Laws on a grid have few dispersions, and for
     each it is evaluated once.
     """
-    if family in (Gamma, InverseGaussian) and dispersion is not None:
+    if family.positive and not family.linear and dispersion is not None:
         distinct, which = np.unique(dispersion, return_inverse=True)
         if 2 * len(distinct) <= len(dispersion):
             unit = coefficient_at(family, z[None, :], np.zeros(1), distinct[:, None])

@@ -8,7 +8,6 @@ import numpy as np
 
 from prefstrength.choice.kernel import log_probability
 from prefstrength.choice.mixing.base import Mixing
-from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.likelihood.cells import CellLaws
 from prefstrength.likelihood.direct import DirectLikelihood
 from prefstrength.likelihood.mixed import JAX
@@ -79,7 +78,7 @@ def _direct(
     dispersions: tuple[float, ...],
     refine: int,
 ) -> DirectLikelihood:
-    random = sum(family is not PointMass for family in families)
+    random = sum(family.varies for family in families)
     per_unit = np.bincount(data.unit, weights=data.weight).max()
     relative = max(
         d if family.positive else d * scale

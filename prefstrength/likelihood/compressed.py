@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from prefstrength.choice.kernel import log_probability
-from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.data.choices import Choices
 from prefstrength.data.compressed import panels
 from prefstrength.data.compressed.grid import Binned, gauss_rule, lobatto_rule
@@ -301,7 +300,7 @@ def _from_rows(rows: PanelRows, chooser: int, law: CellLaws) -> float:
             total += panels.evaluate(row[None], rows.scale, rows.positive, beta)[0]
         return total
 
-    if law.family is PointMass:
+    if not law.family.varies:
         return float(log_integrand(np.zeros(1))[0])
     coarse = np.arange(-36.0, 36.25, 0.25)
     values = log_integrand(coarse) - coarse**2 / 2

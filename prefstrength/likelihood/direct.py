@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from prefstrength.choice.logit import log_choice
-from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.likelihood.cells import CellLaws
 from prefstrength.likelihood.nodes import normal_nodes
 
@@ -71,7 +70,7 @@ class DirectLikelihood:
     def nodes(self, laws: tuple[CellLaws, ...]) -> tuple[list[np.ndarray], np.ndarray]:
         """Draw of every attribute at the nodes of the product rule, and the log weights."""
         z, log_weight = normal_nodes(self.step, self.reach)
-        random = [a for a, law in enumerate(laws) if law.family is not PointMass]
+        random = [a for a, law in enumerate(laws) if law.family.varies]
         grids = np.meshgrid(*([z] * len(random)), indexing="ij")
         weights = np.meshgrid(*([log_weight] * len(random)), indexing="ij")
         total = np.sum([w.ravel() for w in weights], axis=0) if random else np.zeros(1)

@@ -4,8 +4,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from prefstrength.choice.mixing.log_normal import LogNormal
-from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.likelihood.cells import CellLaws, coefficient_at
 from prefstrength.likelihood.nodes import changing_beyond, log_sigmoid
 from prefstrength.likelihood.true_differences import TrueDifferences
@@ -69,7 +67,7 @@ def exact_panels(data: LikelihoodData, laws: tuple[CellLaws, ...]) -> np.ndarray
     for unit in range(data.units):
         mine = data.unit == unit
         own = x[mine], data.cell[mine], data.weight[mine], data.truth
-        if laws[0].family is PointMass:
+        if not laws[0].family.varies:
             out[unit] = _log_integrand(*own, laws[0], np.zeros(1))[0]
             continue
         coarse = np.arange(-36.0, 36.25, 0.25 if data.truth is None else 1.0)
@@ -93,12 +91,13 @@ def exact_panels(data: LikelihoodData, laws: tuple[CellLaws, ...]) -> np.ndarray
 def _coarser(step: float, law: CellLaws) -> float:
     """As few nodes as give seven digits, for choices that are dear to evaluate.
 
-    Ten times the step is enough for a Gaussian integrand, and that the poles of the logit, of a
-    LogNormal law pi/(2 sigma) off the real axis, are told apart.
+    Ten times the step is enough for a Gaussian integrand, and that the poles of the logit, where
+    log strength is linear in z pi/(2 sigma) off the real axis, are told apart.
     """
-    if law.family is LogNormal:
-        return min(10 * step, 0.4 / float(np.max(np.asarray(law.dispersion))))
-    return min(10 * step, 0.1) if law.family.positive else 10 * step
+    if not law.family.positive:
+        return 10 * step
+    closest = 0.4 / float(np.max(np.asarray(law.dispersion))) if law.family.linear else 0.1
+    return min(10 * step, closest)
 
 
 def _log_integrand(

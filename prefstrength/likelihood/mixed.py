@@ -5,22 +5,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from prefstrength.choice.arrays import Library
+from prefstrength.choice.arrays import library
 from prefstrength.choice.kernel import log_probability
 from prefstrength.choice.mixing.base import Mixing
 
 __all__ = ["JAX", "choice_score", "log_choice_probability"]
 
 #: JAX as a :class:`~prefstrength.choice.arrays.Library`.
-JAX = Library(
-    xp=jnp,
-    hold=jax.lax.stop_gradient,
-    constant=lambda values, like: jnp.asarray(values, dtype=like.dtype),
-    single=lambda x: x.dtype != jnp.float64,
-    largest=lambda x: None if isinstance(x, jax.core.Tracer) else float(jnp.max(x, initial=0.0)),
-    double=lambda x: x.astype(jnp.float64) if jax.config.jax_enable_x64 else x,
-    like=lambda values, other: values.astype(other.dtype),
-)
+JAX = library("jax")
 
 
 def log_choice_probability(x: Any, mixing: Mixing) -> jax.Array:
@@ -141,7 +133,7 @@ def _prepare(x: Any, mixing: Mixing) -> tuple[jax.Array, dict[str, jax.Array]]:
             f"Expected a mixing distribution; got {found}. Write, say, "
             "`LogNormal(mu=0, sigma=0.7)`."
         )
-    mixing._require_known()
+    mixing.require_known()
     x = jnp.asarray(x)
     if not jnp.issubdtype(x.dtype, jnp.floating):
         x = x.astype(jnp.result_type(float))

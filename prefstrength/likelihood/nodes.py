@@ -7,8 +7,6 @@ from typing import Protocol
 import numpy as np
 
 from prefstrength.choice.mixing.base import Mixing
-from prefstrength.choice.mixing.log_normal import LogNormal
-from prefstrength.choice.mixing.point_mass import PointMass
 
 __all__ = [
     "Evaluator",
@@ -137,11 +135,11 @@ def trapezoid_rules(
     rows: Rows, family: type[Mixing], dispersion: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Step and reach for each chooser, fine and wide enough for dispersions up to the given one."""
-    if family is PointMass:
+    if not family.varies:
         return np.ones(len(rows.information)), np.zeros(len(rows.information))
     unit = 1.0 if rows.positive else 1.0 / rows.scale
     information = rows.information * (dispersion / unit) ** 2
-    steps = _step(information, dispersion / unit if family is LogNormal else 1.0)
+    steps = _step(information, dispersion / unit if family.positive and family.linear else 1.0)
     reaches = _reaches(rows, dispersion)
     # Every class is compiled: do not split the few unusual choosers by step as well.
     return np.where(reaches > _REACHES[0], np.minimum(steps, 0.25), steps), reaches

@@ -10,7 +10,6 @@ from numpy.polynomial import chebyshev
 
 from prefstrength.choice.kernel import log_probability
 from prefstrength.choice.mixing.base import Mixing
-from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.likelihood.batch import NUMPY, pairs_by_cell, panels_by_chooser
 from prefstrength.likelihood.cells import CellLaws
 from prefstrength.likelihood.compressed import CompressedData
@@ -124,7 +123,7 @@ class PanelSummary:
         Where choosers stay in one cell, each chooser's log-likelihood is interpolated between a
         few laws in the range of the draws (error below 1e-4 nats).
         """
-        random = self.family is not PointMass
+        random = self.family.varies
         if not self.separable or len(location) < 2 * _NODES ** (1 + random):
             return self.by_chooser(location, dispersion)
         at, spreads, basis = _between(location, dispersion, _NODES)

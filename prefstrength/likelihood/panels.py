@@ -25,10 +25,9 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.polynomial import chebyshev
 
+from prefstrength.choice.chebyshev import chebyshev_basis
 from prefstrength.choice.mixing.base import Mixing
-from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.likelihood.cells import CellLaws
-from prefstrength.likelihood.chebyshev import chebyshev_basis
 from prefstrength.likelihood.nodes import (
     WIDTH,
     Evaluator,
@@ -250,7 +249,7 @@ class PanelTables:
         """Log-likelihood of each chooser, in the order of the chooser codes."""
         parts = []
         for index, part in enumerate(self.classes):
-            if laws[0].family is PointMass:
+            if not laws[0].family.varies:
                 z, log_weight = np.zeros(1), np.zeros(1)
             else:
                 z, log_weight = part.nodes()

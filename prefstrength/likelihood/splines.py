@@ -17,7 +17,6 @@ import numpy as np
 from scipy.interpolate import BSpline, make_interp_spline
 
 from prefstrength.choice.mixing.base import Mixing
-from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.likelihood.cells import CellLaws
 from prefstrength.likelihood.nodes import (
     Evaluator,
@@ -226,7 +225,7 @@ class SplineTables:
         parts = []
         low, high = self.ends
         for part in self.classes:
-            if laws[0].family is PointMass:
+            if not laws[0].family.varies:
                 z, log_weight = np.zeros(1), np.zeros(1)
             else:
                 z, log_weight = normal_nodes(part.step, part.reach)

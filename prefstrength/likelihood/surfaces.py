@@ -20,8 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.polynomial import chebyshev
 
+from prefstrength.choice.chebyshev import chebyshev_basis
 from prefstrength.likelihood.cells import CellLaws
-from prefstrength.likelihood.chebyshev import chebyshev_basis
 
 __all__ = ["Box", "CellSurfaces"]
 

@@ -11,6 +11,7 @@ from prefstrength.choice.learned_parts import (
     ShiftPrior,
     shown,
 )
+from prefstrength.choice.mixing.families import family_named
 from prefstrength.choice.strength_prior import StrengthPrior
 from prefstrength.errors import InputError
 
@@ -59,7 +60,7 @@ def shift_priors(
     >>> shift_priors(["east", "west"], "region", None, "Gamma", 0.3, 0.2)["west"]
     ShiftPrior(location=0.0, location_scale=0.3, dispersion=0.0, dispersion_scale=0.2)
     """
-    common = (None, None) if family == "PointMass" else (0.0, dispersion_scale)
+    common = (0.0, dispersion_scale) if family_named(family).varies else (None, None)
     known = prior.groups if prior is not None else {}
     out, lacking = {}, []
     for level in levels:

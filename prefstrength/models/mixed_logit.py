@@ -101,9 +101,11 @@ class MixedLogit:
                 )
             if type(mixing) not in MIXINGS.values():
                 raise InputError(
-                    f"MixedLogit infers {', '.join(MIXINGS)}; got {mixing!r} for {name!r}, a law "
-                    "made of laws, which choice probabilities and training know but no fit. "
-                    "Fit its main part alone, such as LogNormal()."
+                    f"MixedLogit infers {', '.join(MIXINGS)}; got {mixing!r} for {name!r}. "
+                    "A mixing distribution made of others is known to choice probabilities and "
+                    "training, but no fit: fit its main part alone, such as LogNormal(). A family "
+                    "of your own is registered first: "
+                    "prefstrength.choice.mixing.families.register."
                 )
             if mixing.known:
                 raise InputError(

@@ -1,23 +1,22 @@
 """Known truth (of simulated data) brought into the terms of a fit: its cells, levels, choosers."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit
 
 from prefstrength._shared.words import shown
+from prefstrength.choice.arrays import NUMPY
+from prefstrength.choice.kernel import log_probability
 from prefstrength.choice.mixing.base import Mixing
+from prefstrength.choice.mixing.compound import FiniteMixture
 from prefstrength.choice.mixing.families import MIXINGS
 from prefstrength.errors import InputError
 
 __all__ = ["Truth"]
-
-# A law is stood in for by this many of its quantiles, each of equal probability.
-_POINTS = 1000
-
 
 #: Cells of a fit (level of each factor), each with its weight.
 Cells = Sequence[tuple[Mapping[str, str], float]]
@@ -101,75 +100,47 @@ class Truth:
             return None
         return matching[0]
 
-    def points(self, cells: Cells) -> tuple[np.ndarray, np.ndarray]:
-        """Strengths and probabilities that stand for the choosers of some cells of a fit.
+    def mixture(self, cells: Cells) -> Mixing | None:
+        """The strength of the choosers of some cells; ``None`` where the truth lacks one of them.
 
         Parameters
         ----------
         cells : list of (dict, float)
             Level of each factor in a cell, and its weight.
-
-        Returns
-        -------
-        strengths, probabilities : numpy.ndarray, shape (point,)
-            Empty where the truth says nothing about one of the cells.
         """
-        q = (np.arange(_POINTS) + 0.5) / _POINTS
-        strengths, weights = [], []
+        laws: dict[int, Mixing] = {}
+        weights: dict[int, float] = {}
         for levels, weight in cells:
-            laws = self._matching(levels)
-            if not laws:
-                return np.empty(0), np.empty(0)
-            for law in laws:
-                strengths.append(law.quantile(q))
-                weights.append(np.full(_POINTS, weight / len(laws) / _POINTS))
-        total = np.concatenate(weights)
-        return np.concatenate(strengths), total / total.sum()
+            matching = self._matching(levels)
+            if not matching:
+                return None
+            for law in matching:
+                laws[id(law)] = law
+                weights[id(law)] = weights.get(id(law), 0.0) + weight / len(matching)
+        if len(laws) == 1:
+            return next(iter(laws.values()))
+        total = sum(weights.values())
+        return FiniteMixture(list(laws.values()), [each / total for each in weights.values()])
 
     def density(self, cells: Cells, grid: np.ndarray) -> np.ndarray:
         """Density of the strength over the choosers of some cells; nan where it has none."""
-        out, total = np.zeros(len(grid)), 0.0
-        for levels, weight in cells:
-            laws = self._matching(levels)
-            if not laws or any(law.family == "PointMass" for law in laws):
-                return np.full(len(grid), np.nan)
-            out += weight * np.mean([law.pdf(grid) for law in laws], axis=0)
-            total += weight
-        return out / total
+        law = self.mixture(cells)
+        return law.pdf(grid) if law is not None and law.has_density else np.full(len(grid), np.nan)
 
     def curve(self, cells: Cells, differences: np.ndarray) -> np.ndarray:
         """Probability of the first alternative at given differences, averaged over choosers."""
-        strengths, probabilities = self.points(cells)
-        if not len(strengths):
+        law = self.mixture(cells)
+        if law is None:
             return np.full(len(differences), np.nan)
-        return np.array([probabilities @ expit(strengths * x) for x in differences])
+        return np.exp(log_probability(NUMPY, np.asarray(differences, dtype=float), law))
 
     def summary(self, cells: Cells) -> dict[str, float]:
         """Mean, median, cv and sd_log of the strength over the choosers of some cells."""
-        strengths, probabilities = self.points(cells)
-        if not len(strengths):
+        law = self.mixture(cells)
+        if law is None:
             return {}
-        # The moments from the laws themselves: quantiles cut off the far tail.
-        means, squares, weights = [], [], []
-        for levels, weight in cells:
-            laws = self._matching(levels)
-            means += [law.mean() for law in laws]
-            squares += [law.sd() ** 2 + law.mean() ** 2 for law in laws]
-            weights += [weight / len(laws)] * len(laws)
-        mean = float(np.average(means, weights=weights))
-        variance = max(float(np.average(squares, weights=weights)) - mean**2, 0.0)
-        order = np.argsort(strengths)
-        cumulative = np.cumsum(probabilities[order])
-        out = {
-            "mean": mean,
-            "median": float(np.interp(0.5, cumulative, strengths[order])),
-            "cv": float(np.sqrt(variance)) / abs(mean),
-        }
-        if strengths.min() > 0:
-            log = np.log(strengths)
-            centre = probabilities @ log
-            out["sd_log"] = float(np.sqrt(probabilities @ (log - centre) ** 2))
-        return out
+        asked = {name: getattr(law, name)() for name in ("mean", "median", "cv", "sd_log")}
+        return {name: value for name, value in asked.items() if not math.isnan(value)}
 
     def _matching(self, levels: Mapping[str, str]) -> list[Mixing]:
         """Laws of the true cells that agree with a cell of the fit on the factors both have."""
@@ -195,7 +166,8 @@ def _law(record: Mapping[str, Any], family: str | None) -> Mixing:
 
 
 def _guess(record: Mapping[str, Any]) -> str:
-    for family, law in MIXINGS.items():
-        if family != "Normal" and set(law().parameters) <= set(record):
-            return family
+    """Family with parameters of these names; of two, that of positive strengths."""
+    for name, family in sorted(MIXINGS.items(), key=lambda each: not each[1].positive):
+        if set(family().parameters) <= set(record):
+            return name
     return "LogNormal"

@@ -13,7 +13,6 @@ from prefstrength.plots.style import DOUBLE, GREY, level_style, panels, percent,
 
 __all__ = ["plot_plan"]
 
-_DISPERSION = {"LogNormal": "sd of log β", "Normal": "sd of β"}
 _MOST_ROWS, _POINTS, _FEWEST = 6, 40, 10
 
 
@@ -137,8 +136,7 @@ def plot_plan(
             width.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
             width.yaxis.set_minor_formatter(FuncFormatter(_sparse))
             design = designs[0]
-            name = _DISPERSION.get(design.family.__name__, "sd/mean of β")
-            width.set_ylabel(f"expected posterior sd\nof {name}")
+            width.set_ylabel(f"expected posterior sd\nof {design.family.dispersion_title()}")
             told.set_ylim(-0.03, 1.03)
             told.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
             told.set_ylabel("probability of the verdict")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from prefstrength.choice.mixing.point_mass import PointMass
+from prefstrength.choice.mixing.families import family_named
 from prefstrength.plots._truth import Truth
 from prefstrength.plots.observed import cell_weights, check_factor
 from prefstrength.plots.style import (
@@ -22,18 +22,6 @@ from prefstrength.plots.style import (
 from prefstrength.posterior.fit import Fit
 
 __all__ = ["plot_prior_posterior"]
-
-_LOCATION = {
-    "LogNormal": "mean of log β",
-    "Gamma": "log of mean β",
-    "InverseGaussian": "log of mean β",
-}
-_DISPERSION = {
-    "LogNormal": "sd of log β",
-    "Gamma": "sd/mean of β",
-    "InverseGaussian": "sd/mean of β",
-    "Normal": "sd of β",
-}
 
 
 def plot_prior_posterior(
@@ -104,10 +92,10 @@ def plot_prior_posterior(
 
 
 def _variables(fit: Fit, attribute: str, factors: list[str]) -> dict[str, str]:
-    family = fit.family(attribute)
-    found = {f"{attribute}_location": _LOCATION.get(family, "mean of β")}
-    if family != "PointMass":
-        found[f"{attribute}_dispersion"] = _DISPERSION[family]
+    family = family_named(fit.family(attribute))
+    found = {f"{attribute}_location": family.location_title}
+    if family.varies:
+        found[f"{attribute}_dispersion"] = family.dispersion_title()
     for factor in factors:
         name = short(factor, 16)
         found[f"{attribute}_location_sd_{factor}"] = f"location between\nlevels of {name}"
@@ -119,13 +107,8 @@ def _true(fit: Fit, attribute: str, truth: Any) -> dict[str, float]:
     law = Truth.of(truth, fit.groups).law(cell_weights(fit)[0][0])
     if law is None or law.family != fit.family(attribute):
         return {}
-    if isinstance(law, PointMass):
-        return {f"{attribute}_location": law.mean()}
-    if law.family in ("Gamma", "InverseGaussian"):
-        location, dispersion = float(np.log(law.mean())), law.cv()
-    else:
-        location, dispersion = law.parameters["mu"], law.parameters["sigma"]
-    return {f"{attribute}_location": location, f"{attribute}_dispersion": dispersion}
+    names = (f"{attribute}_location", f"{attribute}_dispersion")
+    return dict(zip(names[: 1 + law.varies], law.location_dispersion(), strict=False))
 
 
 def _panel(ax: Axes, fit: Fit, name: str, prob: float) -> None:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from prefstrength.choice.learned_strength import LearnedStrength
-from prefstrength.choice.mixing.location_dispersion import cv_from_dispersion
+from prefstrength.choice.mixing.families import family_named
 from prefstrength.errors import InputError
 from prefstrength.plots._truth import Truth
 from prefstrength.plots.style import DOUBLE, GREY, LEARNED, PRIOR, TRUTH, panels, percent, style
@@ -121,10 +121,8 @@ def _prior_band(
     elif prior.dispersion is None or prior.dispersion_sd is None:
         return None
     else:
-        low, middle, high = (
-            cv_from_dispersion(prior.family, prior.dispersion + prior.dispersion_sd * each)
-            for each in z
-        )
+        family = family_named(prior.family)
+        low, middle, high = family.cv_from_log_spread(prior.dispersion + prior.dispersion_sd * z)
     return float(low), float(middle), float(high)
 
 

@@ -8,9 +8,12 @@ import pandas as pd
 from prefstrength.errors import InputError
 from prefstrength.posterior.fit import Fit
 from prefstrength.posterior.laws import (
-    Laws,
     Selection,
     check_probability,
+    draws_of,
+    in_cells,
+    mixture,
+    nodes,
     probability_moments,
     selected,
     situation_differences,
@@ -59,21 +62,21 @@ def strength_density(
     """
     attribute = fit.attribute(attribute)
     check_probability(prob)
-    laws = Laws.of(fit, attribute)
-    if laws.dispersion is None:
+    laws = draws_of(fit, attribute)
+    if not laws.has_density:
         raise InputError(
-            "Expected a mixing distribution with a density; got PointMass, one strength shared by "
-            "all. Fit LogNormal(), Gamma(), InverseGaussian() or Normal()."
+            f"Expected a mixing distribution with a density; got {laws.family}, one strength "
+            "shared by all. Fit LogNormal(), Gamma(), InverseGaussian() or Normal()."
         )
     if grid is None:
-        law = laws.frozen()
-        low, high = np.median(law.ppf(0.002), axis=0).min(), np.median(law.ppf(0.99), axis=0).max()
+        low, high = (np.median(laws.quantile(q), axis=0) for q in (0.002, 0.99))
+        low, high = low.min(), high.max()
         grid = np.linspace(max(low, 1e-6) if laws.positive else low, high, 300)
     grid = np.asarray(grid, dtype=float)
     parts = []
     for selection in selected(fit, by):
-        frozen = laws.take(selection.cells).frozen()
-        density = np.stack([frozen.pdf(value) @ selection.share for value in grid], axis=1)
+        law = mixture(in_cells(laws, selection.cells), selection.share)
+        density = np.asarray(law.pdf(grid[:, None])).T
         parts.append(_band(selection, "strength", grid, "density", density, prob))
     return pd.concat(parts, ignore_index=True)
 
@@ -119,10 +122,10 @@ def choice_curve(
         top = 3 * fit.spec["scales"][attribute] if data is None else np.quantile(data, 0.99)
         differences = np.linspace(0.0, float(top), 100)
     x = np.asarray(differences, dtype=float)
-    laws = Laws.of(fit, attribute)
+    laws = draws_of(fit, attribute)
     parts = []
     for selection in selected(fit, by):
-        strength, weight = laws.take(selection.cells).nodes()
+        strength, weight = nodes(in_cells(laws, selection.cells))
         curve, _ = probability_moments(strength, weight, selection.share, x)
         parts.append(_band(selection, "difference", x, "probability", curve, prob))
     return pd.concat(parts, ignore_index=True)

@@ -10,14 +10,17 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from prefstrength.choice.mixing.base import Mixing
 from prefstrength.errors import InputError
 from prefstrength.posterior.fit import Fit
 from prefstrength.posterior.laws import (
-    Laws,
     Selection,
     all_selections,
     check_probability,
+    draws_of,
+    in_cells,
     indices,
+    nodes,
     probability_moments,
     situation_differences,
 )
@@ -93,13 +96,13 @@ def heterogeneity(
     if not rope > 0:
         raise InputError(f"Expected rope > 0, a coefficient of variation; got {rope}.")
     check_probability(prob)
-    posterior, prior = Laws.of(fit, attribute), Laws.of(fit, attribute, "prior")
+    posterior, prior = draws_of(fit, attribute), draws_of(fit, attribute, "prior")
     differences = situation_differences(fit, attribute)
     rows = []
     for selection in all_selections(fit):
-        laws = posterior.take(selection.cells)
+        laws = in_cells(posterior, selection.cells)
         draws = indices(laws, selection.share)
-        before = indices(prior.take(selection.cells), selection.share)
+        before = indices(in_cells(prior, selection.cells), selection.share)
         index = "sd_log" if laws.positive else "cv"
         draws["share"] = _variance_share(laws, selection, differences)
         row: dict[str, Any] = {
@@ -115,14 +118,12 @@ def heterogeneity(
         row["prior_heterogeneous"] = float(np.mean(before["cv"] > rope))
         row["bayes_factor"] = _bayes_factor(draws["cv"] > rope, before["cv"] > rope)
         row["data_share"] = _data_share(draws[index], before[index])
-        row["verdict"] = _verdict(posterior.family, row)
+        row["verdict"] = _verdict(row) if laws.varies else VERDICTS[3]
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _verdict(family: str, row: dict[str, Any]) -> str:
-    if family == "PointMass":
-        return VERDICTS[3]
+def _verdict(row: dict[str, Any]) -> str:
     p, factor = row["p_heterogeneous"], row["bayes_factor"]
     learned = row["data_share"] >= LEARNED
     if p >= CONFIDENCE and (factor >= EVIDENCE or learned):
@@ -155,11 +156,13 @@ def _interval(name: str, draws: np.ndarray, prob: float) -> dict[str, float]:
     return {name: middle, f"{name}_low": low, f"{name}_high": high}
 
 
-def _variance_share(laws: Laws, selection: Selection, differences: np.ndarray | None) -> np.ndarray:
+def _variance_share(
+    laws: Mixing, selection: Selection, differences: np.ndarray | None
+) -> np.ndarray:
+    strength, weight = nodes(laws)
     if differences is None:
-        return np.full(len(laws.location), np.nan)
+        return np.full(len(strength), np.nan)
     x = np.quantile(differences[selection.rows], (np.arange(24) + 0.5) / 24)
-    strength, weight = laws.nodes()
     first, second = probability_moments(strength, weight, selection.share, x)
     between = (second - first**2).mean(axis=1)
     total = (first * (1 - first)).mean(axis=1)

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
-from prefstrength.choice.mixing import inverse_gaussian_quantiles as _inverse_gaussian
-from prefstrength.choice.mixing.families import MIXINGS
+from prefstrength.choice.arrays import NUMPY
+from prefstrength.choice.mixing.base import Mixing
+from prefstrength.choice.mixing.compound import FiniteMixture
+from prefstrength.choice.mixing.families import family_named
 from prefstrength.errors import InputError
 from prefstrength.posterior.interface import Fitted
 
@@ -19,97 +21,39 @@ _NODES, _NODE_WEIGHTS = np.polynomial.hermite_e.hermegauss(41)
 _NODE_WEIGHTS = _NODE_WEIGHTS / _NODE_WEIGHTS.sum()
 
 
-@dataclass(frozen=True)
-class Laws:
-    """Draws of the laws in every cell: location and dispersion, each (draw, cell)."""
+def draws_of(fit: Fitted, attribute: str, group: str = "posterior") -> Mixing:
+    """Draws of the mixing distributions in every cell, as one with parameters (draw, cell)."""
+    node = fit.tree[group]
 
-    family: str
-    location: np.ndarray
-    dispersion: np.ndarray | None
+    def draws(name: str) -> np.ndarray:
+        values = np.asarray(node[f"{attribute}_{name}"])
+        flat = values.reshape(values.shape[0] * values.shape[1], -1)
+        stride = max(1, len(flat) // _MOST_DRAWS)
+        return flat[::stride]
 
-    @classmethod
-    def of(cls, fit: Fitted, attribute: str, group: str = "posterior") -> "Laws":
-        node = fit.tree[group]
+    family = family_named(fit.family(attribute))
+    return family(**{name: draws(name) for name in family().parameters})
 
-        def draws(name: str) -> np.ndarray:
-            values = np.asarray(node[f"{attribute}_{name}"])
-            flat = values.reshape(values.shape[0] * values.shape[1], -1)
-            stride = max(1, len(flat) // _MOST_DRAWS)
-            return flat[::stride]
 
-        family = fit.family(attribute)
-        if family == "PointMass":
-            return cls(family, draws("value"), None)
-        if family == "Gamma":
-            shape = draws("shape")
-            return cls(family, np.log(shape / draws("rate")), shape**-0.5)
-        if family == "InverseGaussian":
-            mean = draws("mu")
-            return cls(family, np.log(mean), np.sqrt(mean / draws("shape")))
-        return cls(family, draws("mu"), draws("sigma"))
+def in_cells(laws: Mixing, cells: Any) -> Mixing:
+    """Draws in some of the cells, or in one."""
+    return laws.mapped(lambda values: values[:, cells])
 
-    def take(self, cells: np.ndarray) -> "Laws":
-        dispersion = None if self.dispersion is None else self.dispersion[:, cells]
-        return Laws(self.family, self.location[:, cells], dispersion)
 
-    @property
-    def positive(self) -> bool:
-        return MIXINGS[self.family].positive
+def mixture(laws: Mixing, share: np.ndarray) -> FiniteMixture:
+    """Mixture over the cells in every draw, as one with parameters (draw,)."""
+    return FiniteMixture([in_cells(laws, cell) for cell in range(len(share))], share)
 
-    def _spread(self) -> np.ndarray:
-        return np.zeros_like(self.location) if self.dispersion is None else self.dispersion
 
-    def moments(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and mean square of the strength, each (draw, cell)."""
-        spread = self._spread()
-        if self.family == "LogNormal":
-            mean = np.exp(self.location + spread**2 / 2)
-            return mean, mean**2 * np.exp(spread**2)
-        if self.family in ("Gamma", "InverseGaussian"):
-            mean = np.exp(self.location)
-            return mean, mean**2 * (1 + spread**2)
-        return self.location, self.location**2 + spread**2
-
-    def log_moments(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and mean square of log strength."""
-        spread = self._spread()
-        if self.family == "Gamma":
-            shape = spread**-2
-            mean = special.digamma(shape) - np.log(shape) + self.location
-            return mean, mean**2 + special.polygamma(1, shape)
-        if self.family == "InverseGaussian":
-            mean, variance = _inverse_gaussian.log_moments(spread)
-            mean = mean + self.location
-            return mean, mean**2 + variance
-        return self.location, self.location**2 + spread**2
-
-    def frozen(self) -> Any:
-        """SciPy law, parameters (draw, cell)."""
-        spread = self._spread()
-        if self.family == "LogNormal":
-            return stats.lognorm(s=spread, scale=np.exp(self.location))
-        if self.family == "Gamma":
-            return stats.gamma(spread**-2, scale=np.exp(self.location) * spread**2)
-        if self.family == "InverseGaussian":
-            return stats.invgauss(spread**2, scale=np.exp(self.location) * spread**-2)
-        return stats.norm(self.location, spread)
-
-    def nodes(self) -> tuple[np.ndarray, np.ndarray]:
-        """Strengths (draw, cell, node) and weights (node,)."""
-        location = self.location[..., None]
-        if self.dispersion is None:
-            return location, np.ones(1)
-        spread = self.dispersion[..., None]
-        if self.family in ("Gamma", "InverseGaussian"):
-            # Midpoints of equal probability: no node rule fits every shape.
-            q = (np.arange(41) + 0.5) / 41
-            if self.family == "InverseGaussian":
-                relative = np.exp(_inverse_gaussian.log_quantile(special.ndtri(q), spread))
-            else:
-                relative = special.gammaincinv(spread**-2, q) * spread**2
-            return relative * np.exp(location), np.full(41, 1 / 41)
-        value = location + spread * _NODES
-        return (np.exp(value) if self.family == "LogNormal" else value), _NODE_WEIGHTS
+def nodes(laws: Mixing) -> tuple[np.ndarray, np.ndarray]:
+    """Strengths (draw, cell, node) and weights (node,)."""
+    z, weights = _NODES, _NODE_WEIGHTS
+    if not laws.varies:
+        z, weights = np.zeros(1), np.ones(1)
+    elif not laws.linear:
+        # Midpoints of equal probability: no node rule fits every shape.
+        z, weights = special.ndtri((np.arange(41) + 0.5) / 41), np.full(41, 1 / 41)
+    return laws.mapped(lambda values: values[..., None]).at(NUMPY, z), weights
 
 
 @dataclass(frozen=True)
@@ -172,37 +116,37 @@ def check_probability(prob: float) -> None:
         raise InputError(f"Expected prob between 0 and 1; got {prob}.")
 
 
-def indices(laws: Laws, share: np.ndarray) -> dict[str, np.ndarray]:
+def indices(laws: Mixing, share: np.ndarray) -> dict[str, np.ndarray]:
     """Mean, median, cv and sd of log strength of the mixture over cells, each (draw,)."""
     # Some draws of the prior are so dispersed that their mean overflows: a cv beyond all bounds.
     with np.errstate(over="ignore", invalid="ignore"):
-        mean, square = (moment @ share for moment in laws.moments())
+        mean, square = laws.mean() @ share, laws.mean_square() @ share
         variance = np.maximum(square - mean**2, 0.0)
         cv = np.nan_to_num(np.sqrt(variance) / np.abs(mean), nan=np.inf)
-        out = {"mean": mean, "cv": cv, "median": _quantile(laws, share, 0.5)}
+        out = {"mean": mean, "cv": cv, "median": _median(laws, share)}
         if laws.positive:
-            log_mean, log_square = (moment @ share for moment in laws.log_moments())
+            own, variances = laws.log_moments(NUMPY)
+            log_mean, log_square = own @ share, (own**2 + variances) @ share
             out["sd_log"] = np.sqrt(np.maximum(log_square - log_mean**2, 0.0))
         else:
             out["sd_log"] = np.full(len(mean), np.nan)
     return out
 
 
-def _quantile(laws: Laws, share: np.ndarray, q: float) -> np.ndarray:
-    """Quantile of the mixture in every draw, by bisection of its distribution function."""
-    if laws.dispersion is None:
-        order = np.argsort(laws.location, axis=1)
-        cumulative = np.cumsum(share[order], axis=1)
-        place = np.argmax(cumulative >= q - 1e-12, axis=1)
-        return np.take_along_axis(laws.location, order, 1)[np.arange(len(place)), place]
-    frozen = laws.frozen()
-    quantiles = frozen.ppf(q)
-    low, high = quantiles.min(axis=1), quantiles.max(axis=1)
-    if quantiles.shape[1] == 1:
+def _median(laws: Mixing, share: np.ndarray) -> np.ndarray:
+    """Median of the mixture in every draw, between those of the cells.
+
+    By a fixed number of halvings, so that a table made again holds the same digits.
+    """
+    if not laws.varies:
+        return np.asarray(mixture(laws, share).median())
+    medians = laws.quantile(0.5)
+    low, high = medians.min(axis=1), medians.max(axis=1)
+    if medians.shape[1] == 1:
         return low
     for _ in range(40):
         middle = (low + high) / 2
-        below = frozen.cdf(middle[:, None]) @ share < q
+        below = laws.cdf(middle[:, None]) @ share < 0.5
         low, high = np.where(below, middle, low), np.where(below, high, middle)
     return (low + high) / 2
 
@@ -246,32 +190,25 @@ def situations_of_choosers(fit: Fitted) -> np.ndarray:
 class MixtureDraws:
     """Draws of the strength distribution of all data, a mixture over cells."""
 
-    laws: Laws
-    share: np.ndarray
+    law: FiniteMixture
     index: dict[str, np.ndarray]
-
-    @property
-    def has_density(self) -> bool:
-        """Whether the family has a density."""
-        return self.laws.dispersion is not None
 
     def pdf(self, strength: np.ndarray) -> np.ndarray:
         """Density at strengths (draw, point)."""
-        frozen = self.laws.frozen()
-        return np.stack([frozen.pdf(value[:, None]) @ self.share for value in strength.T], axis=1)
+        return np.asarray(self.law.pdf(strength.T)).T
 
     def quantiles(self, probabilities: np.ndarray) -> np.ndarray:
         """Quantiles, (draw, probability)."""
-        return np.stack([_quantile(self.laws, self.share, q) for q in probabilities], axis=1)
+        return np.asarray(self.law.quantile(probabilities[:, None])).T
 
 
 def mixture_draws(
     fit: Fitted, attribute: str | None = None, group: str | None = None
 ) -> MixtureDraws:
     """Strength distribution of all data, or of a level, in every posterior draw."""
-    laws, chosen = Laws.of(fit, fit.attribute(attribute)), selection_of(fit, group)
-    laws = laws.take(chosen.cells)
-    return MixtureDraws(laws, chosen.share, indices(laws, chosen.share))
+    chosen = selection_of(fit, group)
+    laws = in_cells(draws_of(fit, fit.attribute(attribute)), chosen.cells)
+    return MixtureDraws(mixture(laws, chosen.share), indices(laws, chosen.share))
 
 
 def selection_of(fit: Fitted, group: str | None) -> Selection:

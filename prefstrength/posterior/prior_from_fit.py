@@ -6,7 +6,14 @@ import numpy as np
 
 from prefstrength.errors import InputError
 from prefstrength.posterior.interface import Fitted
-from prefstrength.posterior.laws import Laws, Selection, indices, labelled, selection_of
+from prefstrength.posterior.laws import (
+    Selection,
+    draws_of,
+    in_cells,
+    indices,
+    labelled,
+    selection_of,
+)
 
 __all__ = ["strength_prior_summary"]
 
@@ -16,27 +23,27 @@ def strength_prior_summary(
 ) -> dict[str, Any]:
     """Fields of a :class:`~prefstrength.StrengthPrior`: shape from the data, scale given.
 
-    The mixture over cells is summarised by one law of the fitted family with the same sd of
-    log strength (LogNormal) or the same coefficient of variation (the others).
+    The mixture over cells is summarised by one law of the fitted family with the same spread: the
+    sd of log strength (LogNormal) or the coefficient of variation (the others).
     """
     attribute = fit.attributes[0]
-    laws = Laws.of(fit, attribute)
+    laws = draws_of(fit, attribute)
     if not (np.isfinite(mean_strength) and mean_strength > 0):
         raise InputError(
             f"Expected mean_strength > 0, such as DPO's beta 0.1; got {mean_strength}."
         )
     selections = labelled(fit)
     chosen = selection_of(fit, group)
-    overall_mean = laws.moments()[0] @ selections["overall"].share
+    means = laws.mean()
+    overall_mean = means @ selections["overall"].share
 
     def shape(selection: Selection) -> dict[str, float | None]:
-        index = indices(laws.take(selection.cells), selection.share)
-        if laws.dispersion is None:
+        if not laws.varies:
             return {"dispersion": None, "dispersion_sd": None}
-        value = np.log(index["sd_log"] if laws.family == "LogNormal" else index["cv"])
+        value = np.log(indices(in_cells(laws, selection.cells), selection.share)[laws.spread])
         return {"dispersion": float(value.mean()), "dispersion_sd": float(value.std())}
 
-    mean = laws.take(chosen.cells).moments()[0] @ chosen.share
+    mean = means[:, chosen.cells] @ chosen.share
     if not (mean > 0).all():
         raise InputError(
             "A strength prior expects a positive mean strength; got draws with a mean of 0 or less "
@@ -47,7 +54,7 @@ def strength_prior_summary(
     for label, selection in selections.items():
         if label == "overall":
             continue
-        own = laws.take(selection.cells).moments()[0] @ selection.share
+        own = means[:, selection.cells] @ selection.share
         groups[label] = {
             **shape(selection),
             "relative_mean": float(np.mean(own / overall_mean)),

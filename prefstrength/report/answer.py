@@ -1,12 +1,14 @@
 """Answer of the report in plain language: what a colleague wants to know first."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from prefstrength.choice.learned_strength import LearnedStrength
-from prefstrength.choice.mixing.location_dispersion import cv_from_dispersion, location_dispersion
+from prefstrength.choice.mixing.base import SPREADS
+from prefstrength.choice.mixing.families import family_named
 from prefstrength.plots.style import attribute_unit, percent
 from prefstrength.posterior.heterogeneity import VERDICTS
 from prefstrength.report.facts import Facts
@@ -259,12 +261,8 @@ def _prior(facts: Facts) -> Answer:
         text = f"One strength of {number(prior.mean_strength)} for all (PointMass), as plain DPO."
         return Answer(question, text, ())
     ends = prior.dispersion + 1.645 * prior.dispersion_sd * np.array([-1.0, 1.0])
-    if prior.family == "LogNormal":
-        name, (low, high) = "sd of log strength", np.exp(ends)
-        middle = float(np.exp(prior.dispersion))
-    else:
-        name, middle = "sd/mean", prior.mixing().cv()
-        low, high = (cv_from_dispersion(prior.family, float(end)) for end in ends)
+    spread = family_named(prior.family).spread
+    name, middle, (low, high) = SPREADS[spread], math.exp(prior.dispersion), np.exp(ends)
     short = (
         f"{prior.family} with mean strength {number(prior.mean_strength)} and {name} "
         f"{fixed(middle)}."
@@ -274,7 +272,7 @@ def _prior(facts: Facts) -> Answer:
         "does not: it plays the part of DPO's β, which anchors the scale. The prior leaves the "
         f"mean a 90% interval of {_mean_interval(prior)}."
     )
-    if prior.family == "LogNormal" and facts.fit.groups:
+    if spread == "sd_log" and facts.fit.groups:
         text += (
             " It is one law for all groups together, matched to them in the sd of log strength; "
             "its sd/mean can be smaller than theirs, whose mixture has a longer tail."
@@ -293,7 +291,7 @@ def judged_index(learned: LearnedStrength) -> str:
     The one in which the prior takes its spread from the posterior: a single law can match a
     mixture of groups in one index only.
     """
-    return "sd_log" if learned.family == "LogNormal" else "cv"
+    return family_named(learned.family).spread
 
 
 def _stayed_at_prior(learned: LearnedStrength) -> bool:
@@ -302,7 +300,7 @@ def _stayed_at_prior(learned: LearnedStrength) -> bool:
         return False
     if prior.family != learned.family or learned.mode == "frozen":
         return False
-    _, dispersion = location_dispersion(learned.mixing())
+    _, dispersion = learned.mixing().log_mean_spread()
     return dispersion is not None and abs(dispersion - prior.dispersion) < prior.dispersion_sd
 
 
@@ -326,9 +324,7 @@ def _learned(facts: Facts) -> Answer:
         "frozen": "nothing about the strength was learned: it stayed at the prior's centre",
     }[learned.mode]
     index = judged_index(learned)
-    name, value = (
-        ("sd of log strength", law.sd_log()) if index == "sd_log" else ("sd/mean", law.cv())
-    )
+    name, value = SPREADS[index], getattr(law, index)()
     start = f"After {learned.steps:,} steps ({how}) {name} is {fixed(value)}"
     if facts.comparison is None:
         return Answer(question, "They could not be compared.", (f"{start}. {facts.no_comparison}",))

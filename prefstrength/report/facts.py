@@ -8,6 +8,7 @@ import pandas as pd
 from scipy.special import expit
 
 from prefstrength.choice.learned_strength import LearnedStrength
+from prefstrength.choice.mixing.families import family_named
 from prefstrength.choice.strength_prior import StrengthPrior
 from prefstrength.errors import InputError
 from prefstrength.plots._truth import Truth
@@ -112,7 +113,7 @@ class Facts:
     @property
     def varies(self) -> bool:
         """Whether the model lets strength vary."""
-        return self.fit.family(self.attribute) != "PointMass"
+        return family_named(self.fit.family(self.attribute)).varies
 
 
 def collect(
@@ -134,7 +135,7 @@ def collect(
 
     attribute = fit.attribute()
     table = heterogeneity(fit, attribute=attribute, rope=rope, prob=prob)
-    varies = fit.family(attribute) != "PointMass"
+    varies = family_named(fit.family(attribute)).varies
     no_prior = ""
     if prior is None and learned is not None:
         prior = learned.prior

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from prefstrength.choice.mixing.families import family_named
 from prefstrength.plots.style import percent
 from prefstrength.posterior.laws import situations_of_choosers
 from prefstrength.report.facts import Facts
@@ -202,24 +203,25 @@ def _length(facts: Facts) -> list[Limit]:
 
 
 def _family(facts: Facts) -> list[Limit]:
-    family = facts.fit.family(facts.attribute)
-    if family in ("LogNormal", "Gamma", "InverseGaussian"):
+    family = family_named(facts.fit.family(facts.attribute))
+    if not family.varies:
+        return []
+    if family.positive:
         return [
             Limit(
                 "The shape of the distribution",
-                f"{family} gives every chooser a positive strength. A chooser who prefers the "
-                "lower reward, or picks at random, can only appear as a weak one. The far tails "
-                "are the family's, not the data's.",
+                f"{family.__name__} gives every chooser a positive strength. A chooser who prefers "
+                "the lower reward, or picks at random, can only appear as a weak one. The far "
+                "tails are the family's, not the data's.",
             )
         ]
-    if family == "Normal":
-        return [
-            Limit(
-                "The shape of the distribution",
-                "Normal lets strength be negative. The far tails are the family's, not the data's.",
-            )
-        ]
-    return []
+    return [
+        Limit(
+            "The shape of the distribution",
+            f"{family.__name__} lets strength be negative. The far tails are the family's, not "
+            "the data's.",
+        )
+    ]
 
 
 def _groups(facts: Facts) -> list[Limit]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from prefstrength.choice.mixing.base import SPREADS
 from prefstrength.plots.style import attribute_unit, percent
 from prefstrength.report.answer import judged_index
 from prefstrength.report.facts import Facts
@@ -232,10 +233,9 @@ def _choosers(facts: Facts) -> Table:
 
 def _comparison(facts: Facts) -> list[Table]:
     comparison = facts.comparison
-    said = {"cv": "sd/mean", "sd_log": "sd of log strength"}
     rows = tuple(
         (
-            said.get(row["index"], str(row["index"])),
+            SPREADS.get(row["index"], str(row["index"])),
             fixed(row["learned"]),
             _posterior(row, "posterior"),
             fixed(row["position"]),
@@ -244,10 +244,10 @@ def _comparison(facts: Facts) -> list[Table]:
         for row in comparison.table.to_dict("records")
     )
     mixed = ""
-    if facts.fit.groups and comparison.learned.family == "LogNormal":
+    if facts.fit.groups and judged_index(comparison.learned) == "sd_log":
         mixed = (
-            "One LogNormal can match a mixture of groups in one measure only; the sd of log "
-            "strength is the one that the prior takes from the data. "
+            f"One {comparison.learned.family} can match a mixture of groups in one measure only; "
+            "the sd of log strength is the one that the prior takes from the data. "
         )
     shape = Table(
         "comparison",

@@ -16,12 +16,11 @@ import numpy as np
 from scipy import special
 
 from prefstrength.choice.mixing.base import Mixing
-from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.errors import InputError
 from prefstrength.likelihood.cells import coefficient_at
 from prefstrength.likelihood.nodes import normal_nodes
 
-__all__ = ["chooser_information", "information", "location_dispersion"]
+__all__ = ["chooser_information", "information"]
 
 # Simulated choosers: as many as this many evaluations allow, within limits.
 _EVALUATIONS = 1.5e7
@@ -62,9 +61,9 @@ def chooser_information(
     >>> round(float(np.sqrt(np.linalg.inv(one)[1, 1])), 1)  # over sqrt(N)
     8.9
     """
-    mixing._require_known()
+    mixing.require_known()
     family = type(mixing)
-    if family is PointMass:
+    if not family.varies:
         raise InputError(
             f"Expected a law with a dispersion; got {mixing!r}, at which the information on it "
             "is 0. plan() takes it as the limit of another family."
@@ -73,22 +72,7 @@ def chooser_information(
         raise InputError(f"Expected spread > 0; got {spread}.")
     if not len(situations) or min(situations) < 1:
         raise InputError(f"Expected situations of at least 1; got {list(situations)}.")
-    return information(family, *location_dispersion(mixing), situations, spread, seed)
-
-
-def location_dispersion(mixing: Mixing) -> tuple[float, float]:
-    """Location and dispersion of a known law, as :mod:`prefstrength.likelihood.cells` has them.
-
-    Examples
-    --------
-    >>> from prefstrength import Gamma
-    >>> location_dispersion(Gamma(shape=4.0, rate=4.0))
-    (0.0, 0.5)
-    """
-    values = mixing.parameters
-    if "mu" in values and "sigma" in values:
-        return float(values["mu"]), float(values["sigma"])
-    return float(np.log(mixing.mean())), float(mixing.cv())
+    return information(family, *mixing.location_dispersion(), situations, spread, seed)
 
 
 def information(

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from prefstrength.choice.learned_strength import LearnedStrength
+from prefstrength.choice.mixing.families import family_named
 from prefstrength.errors import InputError
 from prefstrength.posterior.fit import Fit
 from prefstrength.posterior.laws import mixture_draws
@@ -168,9 +169,10 @@ def compare_strength(
     tail = (1 - prob) / 2
 
     rows = []
+    own = family_named(fit.family()).spread
     indices = [("cv", law.cv()), ("sd_log", law.sd_log())]
     # First the index that a strength prior of this family carries.
-    for name, value in reversed(indices) if fit.family() == "LogNormal" else indices:
+    for name, value in sorted(indices, key=lambda each: each[0] != own):
         posterior = draws.index[name]
         if not np.isfinite(value) or not np.isfinite(posterior).all():
             continue
@@ -211,7 +213,7 @@ def compare_strength(
         posterior_mean=float(np.median(mean)),
         learned_mean=float(learned_mean),
         prob=prob,
-        cells=len(draws.share),
+        cells=len(draws.law.components),
         group=group,
     )
 
@@ -247,7 +249,7 @@ def _densities(
     draws: Any, law: Any, learned_mean: float, mean: np.ndarray, tail: float
 ) -> pd.DataFrame:
     columns = ["strength", "learned", "posterior", "low", "high"]
-    if law.family == "PointMass" or not draws.has_density:
+    if not (law.has_density and draws.law.has_density):
         return pd.DataFrame({name: np.empty(0) for name in columns})
     grid = np.linspace(0.0, 4.0, 401)[1:]
     density = draws.pdf(grid[None, :] * mean[:, None]) * mean[:, None]

@@ -20,9 +20,8 @@ from scipy import special
 from scipy.interpolate import PchipInterpolator
 
 from prefstrength.choice.mixing.base import Mixing
-from prefstrength.choice.mixing.families import MIXINGS
+from prefstrength.choice.mixing.families import family_named
 from prefstrength.choice.mixing.log_normal import LogNormal
-from prefstrength.choice.mixing.normal import Normal
 from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.errors import InputError
 from prefstrength.inference.population import Population
@@ -30,7 +29,7 @@ from prefstrength.likelihood.cells import law
 from prefstrength.models.mixed_logit import MixedLogit
 from prefstrength.posterior.fit import Fit
 from prefstrength.posterior.heterogeneity import CONFIDENCE, EVIDENCE, LEARNED
-from prefstrength.validation.information import information, location_dispersion
+from prefstrength.validation.information import information
 
 __all__ = ["Plan", "law_of_mean", "plan"]
 
@@ -401,12 +400,8 @@ def law_of_mean(family: str, mean: float, cv: float) -> Mixing:
         raise InputError(f"Expected mean > 0 and cv >= 0; got mean {mean} and cv {cv}.")
     if cv == 0:
         return PointMass(value=mean)
-    if family == "LogNormal":
-        variance = float(np.log1p(cv**2))
-        return LogNormal(mu=float(np.log(mean)) - variance / 2, sigma=variance**0.5)
-    if family == "Normal":
-        return Normal(mu=mean, sigma=cv * mean)
-    return law(MIXINGS[family], float(np.log(mean)), cv)
+    kind = family_named(family)
+    return kind.from_log_mean_spread(float(np.log(mean)), kind.log_spread_from_cv(cv))
 
 
 def _whole(name: str, values: Sequence[int]) -> tuple[int, ...]:
@@ -434,7 +429,7 @@ def _assumed(assumed: Any, spread: float, priors: Mapping[str, Any] | None) -> l
                 f"Expected a fit without groups; got groups {assumed.groups}. "
                 "Give the law of the group that you plan for, such as `LogNormal(mu=0, sigma=0.7)`."
             )
-        family = MIXINGS[assumed.family()]
+        family = family_named(assumed.family())
         medians = [
             float(np.median(np.asarray(assumed.posterior[f"{attribute}_{part}"])))
             for part in ("location", "dispersion")
@@ -449,7 +444,7 @@ def _assumed(assumed: Any, spread: float, priors: Mapping[str, Any] | None) -> l
                 f"{list(assumed.coefficients)} with groups {list(assumed.groups)}. "
                 "Plan for one group and one attribute at a time."
             )
-        family = LogNormal if isinstance(mixing, PointMass) else type(mixing)
+        family = type(mixing) if mixing.varies else LogNormal
         given = assumed.priors if priors is None else priors
         own = {k.replace(name, "reward", 1): v for k, v in (given or {}).items()}
         table = _prior(family, spread, own)
@@ -464,13 +459,13 @@ def _assumed(assumed: Any, spread: float, priors: Mapping[str, Any] | None) -> l
     for mixing in laws:
         if not isinstance(mixing, Mixing):
             raise TypeError(f"Expected known laws, a fit or a model; got {mixing!r}.")
-        mixing._require_known()
-        if isinstance(mixing, PointMass):
+        mixing.require_known()
+        if mixing.varies:
+            out.append((_label(mixing), type(mixing), *mixing.location_dispersion(), priors))
+        else:
             if not mixing.mean() > 0:
                 raise InputError(f"Expected a positive strength to plan for; got {mixing!r}.")
-            out.append((_label(mixing), LogNormal, float(np.log(mixing.mean())), 0.0, priors))
-        else:
-            out.append((_label(mixing), type(mixing), *location_dispersion(mixing), priors))
+            out.append((_label(mixing), LogNormal, mixing.log_mean(), 0.0, priors))
     return out
 
 

@@ -17,7 +17,6 @@ import numpyro.distributions as dist
 
 from prefstrength._shared.records import versions
 from prefstrength.choice.mixing.base import Mixing
-from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.data.choices import Choices
 from prefstrength.data.factor import Factor
 from prefstrength.errors import InputError, SamplingWarning
@@ -26,7 +25,7 @@ from prefstrength.inference.population import Population, cell_codes
 from prefstrength.inference.prepare import Prepared
 from prefstrength.inference.problem import laws_of
 from prefstrength.likelihood.build import Likelihood, build_likelihood
-from prefstrength.likelihood.cells import coefficient_at, parameters
+from prefstrength.likelihood.cells import coefficient_at
 from prefstrength.likelihood.data import LikelihoodData
 from prefstrength.likelihood.panel_summary import PanelSummary
 from prefstrength.likelihood.summaries import summarise
@@ -260,7 +259,7 @@ class Replicates:
         shown = [
             f"{name}_{parameter}"
             for name, family in population.families.items()
-            for parameter in _parameters(family)
+            for parameter in family().parameters
         ]
         out = {}
         for name in [*shown, *(n for n in truth if n not in shown and "_raw_" not in n)]:
@@ -278,7 +277,7 @@ class Replicates:
         self, truth: Mapping[str, np.ndarray], drawn: Mapping[str, np.ndarray], kept: np.ndarray
     ) -> dict[str, np.ndarray]:
         """Parameters of the laws (law, cell): the true ones, then those of the thinned draws."""
-        names = [f"{n}_{p}" for n, f in self.population.families.items() for p in _parameters(f)]
+        names = [f"{n}_{p}" for n, f in self.population.families.items() for p in f().parameters]
         missing = [name for name in names if name not in drawn]
         if missing:
             raise InputError(f"Expected the sampler to return draws of {names}; got no {missing}.")
@@ -326,10 +325,6 @@ class Replicates:
         return totals
 
 
-def _parameters(family: type[Mixing]) -> list[str]:
-    return list(parameters(family, 0.0, None if family is PointMass else 0.5))
-
-
 def _exactly(prior: dist.Distribution) -> str:
     """A prior with all its digits."""
     shown = {n: np.asarray(getattr(prior, n), float).tolist() for n in prior.arg_constraints}
@@ -339,9 +334,9 @@ def _exactly(prior: dist.Distribution) -> str:
 def _known(population: Population, truth: Mixing | Mapping[str, Any]) -> dict[str, np.ndarray]:
     """A known truth as values by variable, one for each cell where there are groups."""
     families = population.families
-    wanted = {f"{name}_{p}": name for name, family in families.items() for p in _parameters(family)}
+    wanted = {f"{name}_{p}": name for name, family in families.items() for p in family().parameters}
     if isinstance(truth, Mixing):
-        truth._require_known()
+        truth.require_known()
         [name, family] = next(iter(families.items()))
         if len(families) > 1 or family is not type(truth):
             of = ", ".join(f"{n} ~ {f.__name__}" for n, f in families.items())
@@ -360,7 +355,7 @@ def _known(population: Population, truth: Mixing | Mapping[str, Any]) -> dict[st
             f"Expected true values that are numbers, one or {shape or 'one'} of them; got {error}."
         ) from None
     for name, family in families.items():
-        own = [f"{name}_{p}" for p in _parameters(family)]
+        own = [f"{name}_{p}" for p in family().parameters]
         for row in zip(*(values[n].reshape(-1) for n in own), strict=True):
             family(*(float(v) for v in row))  # refuses what is no law
     return values

@@ -20,7 +20,7 @@ from prefstrength.choice.mixing.log_normal import LogNormal
 from prefstrength.choice.mixing.normal import Normal
 from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.errors import InputError
-from prefstrength.likelihood.mixed import JAX, log_choice_probability
+from prefstrength.likelihood.mixed import log_choice_probability
 from tests.helpers.reference import log_probability, mixed_probability
 
 SIZES = [1e-6, 1e-3, 0.1, 1.0, 7.0, 60.0, 1e3, 1e4]
@@ -81,7 +81,7 @@ def _slopes(family, x, *parameters):
 def test_nodes_follow_a_wide_lognormal(sigma):
     torch = pytest.importorskip("torch")
     from prefstrength.likelihood.batch import NUMPY
-    from prefstrength.mixdpo.objectives.losses import TORCH
+    from prefstrength.mixdpo.objectives.probability import TORCH
 
     law, narrow = LogNormal(mu=0.3, sigma=sigma), LogNormal(mu=0.3, sigma=0.7)
     exact = np.array([float(log_probability(law.family, values(law), x)) for x in X])
@@ -392,15 +392,6 @@ def test_what_cannot_be_a_law():
         log_choice_probability(1.0, 0.1)
     with pytest.raises(TypeError, match="Expected a mixing distribution; got the class LogNormal"):
         log_choice_probability(1.0, LogNormal)
-
-    class Uniform(Mixing):
-        """Not one of the kernel's."""
-
-        def _log_moments(self):
-            return math.nan, math.nan
-
-    with pytest.raises(TypeError, match="Expected a mixing distribution; got Uniform"):
-        kernel_log_probability(JAX, jnp.zeros(1), Uniform())
 
 
 # -- rates ---------------------------------------------------------------------------------------

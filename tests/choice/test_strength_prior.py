@@ -6,12 +6,6 @@ import math
 import pytest
 
 from prefstrength import Gamma, InverseGaussian, LogNormal, Normal, PointMass
-from prefstrength.choice.mixing.location_dispersion import (
-    cv_from_dispersion,
-    dispersion_from_cv,
-    location_dispersion,
-    mixing_from,
-)
 from prefstrength.choice.strength_prior import StrengthPrior
 from prefstrength.errors import InputError
 
@@ -40,20 +34,20 @@ def prior(**changes):
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.family)
 def test_location_and_dispersion_name_the_law(law):
-    location, dispersion = location_dispersion(law)
-    again = mixing_from(law.family, location, dispersion)
+    location, dispersion = law.log_mean_spread()
+    again = law.from_log_mean_spread(location, dispersion)
     assert again.parameters == pytest.approx(law.parameters, rel=1e-12)
     assert math.exp(location) == pytest.approx(law.mean(), rel=1e-12)
-    assert cv_from_dispersion(law.family, dispersion) == pytest.approx(law.cv(), rel=1e-12)
-    assert dispersion_from_cv(law.family, law.cv() or 1.0) == (
+    assert law.cv_from_log_spread(dispersion) == pytest.approx(law.cv(), rel=1e-12)
+    assert law.log_spread_from_cv(law.cv() or 1.0) == (
         None if dispersion is None else pytest.approx(dispersion, rel=1e-12)
     )
 
 
 def test_dispersion_is_the_log_of_the_spread():
-    assert location_dispersion(LogNormal(mu=0.0, sigma=0.7))[1] == pytest.approx(math.log(0.7))
-    assert location_dispersion(Gamma(shape=4.0, rate=1.0))[1] == pytest.approx(-math.log(4.0) / 2)
-    assert location_dispersion(Normal(mu=2.0, sigma=0.5))[1] == pytest.approx(math.log(0.25))
+    assert LogNormal(mu=0.0, sigma=0.7).log_mean_spread()[1] == pytest.approx(math.log(0.7))
+    assert Gamma(shape=4.0, rate=1.0).log_mean_spread()[1] == pytest.approx(-math.log(4.0) / 2)
+    assert Normal(mu=2.0, sigma=0.5).log_mean_spread()[1] == pytest.approx(math.log(0.25))
 
 
 def test_mixing_is_the_centre_of_the_prior():
@@ -135,4 +129,4 @@ def test_no_file(tmp_path):
 
 def test_a_negative_mean_has_no_location():
     with pytest.raises(InputError, match="Expected a positive mean strength; got -1"):
-        location_dispersion(Normal(mu=-1.0, sigma=0.5))
+        Normal(mu=-1.0, sigma=0.5).log_mean_spread()

@@ -7,7 +7,6 @@ import numpy as np
 import xarray as xr
 
 from prefstrength.choice.mixing.families import MIXINGS
-from prefstrength.choice.mixing.location_dispersion import dispersion_from_cv, mixing_from
 from prefstrength.posterior.fit import Fit
 
 CHAINS, DRAWS = 2, 100
@@ -43,19 +42,16 @@ def made_up_fit(
     cell = unit % len(cells)
     names = [f"c{a:04d}" for a in range(units)]
 
-    dispersion = dispersion_from_cv(family, cv)
+    of_family = MIXINGS[family]
+    dispersion = of_family.log_spread_from_cv(cv)
 
     def laws(draws: int, sd: float) -> dict[str, np.ndarray]:
         shape = (draws, len(cells))
         location = sd * rng.standard_normal(shape)
-        if family == "PointMass":
-            return {"value": np.exp(location)}
+        if not of_family.varies:
+            return of_family.from_log_mean_spread(location, None).parameters
         spread = dispersion + sd * rng.standard_normal(shape)
-        found = [
-            mixing_from(family, float(a), float(b)).parameters
-            for a, b in zip(location.ravel(), spread.ravel(), strict=True)
-        ]
-        return {name: np.array([each[name] for each in found]).reshape(shape) for name in found[0]}
+        return of_family.from_log_mean_spread(location, spread).parameters
 
     def group(chains: int, draws: int, sd: float) -> xr.Dataset:
         dims = ("chain", "draw")
@@ -67,19 +63,19 @@ def made_up_fit(
             )
         shape = (chains, draws)
         variables["reward_location"] = (dims, sd * rng.standard_normal(shape))
-        if family != "PointMass":
+        if of_family.varies:
             variables["reward_dispersion"] = (
                 dims,
                 np.exp(dispersion + sd * rng.standard_normal(shape)),
             )
         for factor in factors:
             variables[f"reward_location_sd_{factor}"] = (dims, rng.exponential(sd, shape))
-            if family != "PointMass":
+            if of_family.varies:
                 variables[f"reward_dispersion_sd_{factor}"] = (dims, rng.exponential(sd, shape))
         return xr.Dataset(variables, coords={"group": labels} if factors else {})
 
     difference = rng.normal(0.0, scale, len(unit))
-    strength = mixing_from(family, 0.0, dispersion)
+    strength = of_family.from_log_mean_spread(0.0, dispersion)
     beta = strength.sample(rng, units)[unit]
     difference *= np.where(rng.random(len(unit)) < 1 / (1 + np.exp(-beta * difference)), 1, -1)
     coords = {"situation": [str(i) for i in range(len(unit))]}
@@ -106,12 +102,11 @@ def made_up_fit(
             constant, coords={**coords, **({"chooser": names} if choosers else {})}
         ),
     }
-    if choosers and family != "PointMass":
+    if choosers and of_family.varies:
         level = strength.sample(rng, choosers) * np.exp(0.2 * rng.standard_normal((50, choosers)))
         groups["chooser_level"] = xr.Dataset(
             {"reward_strength": (("sample", "chooser"), level)}, coords={"chooser": names}
         )
-    assert family in MIXINGS
     spec = {
         "coefficients": {"reward": family},
         "groups": list(factors),

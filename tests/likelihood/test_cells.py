@@ -10,22 +10,22 @@ import pytest
 from numpy.polynomial import chebyshev
 from scipy import special, stats
 
+from prefstrength.choice.arrays import NUMPY
+from prefstrength.choice.chebyshev import chebyshev_basis
 from prefstrength.choice.mixing.families import MIXINGS
 from prefstrength.choice.mixing.gamma import Gamma
-from prefstrength.choice.mixing.inverse_gaussian import InverseGaussian
-from prefstrength.choice.mixing.inverse_gaussian_quantiles import log_moments, log_quantile
+from prefstrength.choice.mixing.inverse_gaussian import InverseGaussian, log_quantile
 from prefstrength.choice.mixing.log_normal import LogNormal
 from prefstrength.choice.mixing.normal import Normal
 from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.likelihood.cells import (
     CellLaws,
-    coefficient,
     coefficient_at,
     law,
     location_dispersion,
     parameters,
 )
-from prefstrength.likelihood.chebyshev import chebyshev_basis
+from prefstrength.likelihood.mixed import JAX
 
 Z = np.linspace(-8.0, 8.0, 33)
 CVS = [0.01, 0.03, 0.1, 0.3, 0.6, 1.0, 1.5, 2.5, 4.0]
@@ -37,6 +37,12 @@ by_name = pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.__name__)
 def float64():
     with jax.enable_x64(True):
         yield
+
+
+def coefficient(family, z, location, dispersion):
+    """Coefficients at fixed nodes, which lie along a new last axis."""
+    spread = None if dispersion is None else jnp.asarray(dispersion)[..., None]
+    return family.coefficient(JAX, z, jnp.asarray(location)[..., None], spread)
 
 
 def gamma_quantile(z, mean, cv):
@@ -128,7 +134,7 @@ def test_inverse_gaussian_against_scipy(cv):
     scipy = stats.invgauss(cv**2, scale=cv**-2)
     q = special.ndtr(np.linspace(-7.0, 3.0, 21))
     np.testing.assert_allclose(np.exp(log_quantile(special.ndtri(q), cv)), scipy.ppf(q), rtol=1e-9)
-    mean, variance = log_moments(np.array([cv]))
+    mean, variance = InverseGaussian(mu=np.ones(1), shape=np.array([cv**-2])).log_moments(NUMPY)
     z = np.arange(-9.0, 9.01, 0.02)
     weight = np.exp(-(z**2) / 2) * 0.02 / math.sqrt(2 * math.pi)
     log = log_quantile(z, np.array(cv))

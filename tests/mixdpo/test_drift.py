@@ -9,13 +9,10 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("trl")
 
-from prefstrength.choice.mixing.location_dispersion import dispersion_from_cv  # noqa: E402
+from prefstrength.choice.mixing.families import MIXINGS  # noqa: E402
 from prefstrength.choice.strength_prior import StrengthPrior  # noqa: E402
 from prefstrength.mixdpo import mixdpo_loss  # noqa: E402
 from prefstrength.mixdpo.strength import Strength  # noqa: E402
-from tests.mixdpo.test_trainer import pytestmark  # noqa: E402
-
-__all__ = ["pytestmark"]
 
 FAMILIES = ["LogNormal", "Gamma", "InverseGaussian"]
 START = {"mean": 0.1, "cv": 0.8}
@@ -25,7 +22,7 @@ PAIRS, STEPS = 200, 400
 def fitted(family):
     """A prior of the size that an analysis of some thousand choices gives."""
     return StrengthPrior(
-        family, math.log(START["mean"]), 0.2, dispersion_from_cv(family, START["cv"]), 0.1
+        family, math.log(START["mean"]), 0.2, MIXINGS[family].log_spread_from_cv(START["cv"]), 0.1
     )
 
 

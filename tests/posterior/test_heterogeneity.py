@@ -8,8 +8,9 @@ import pytest
 from scipy import integrate, special, stats
 
 import prefstrength as ps
+from prefstrength.choice.mixing.families import MIXINGS
 from prefstrength.posterior.heterogeneity import _bayes_factor, _verdict
-from prefstrength.posterior.laws import Laws, _quantile, indices
+from prefstrength.posterior.laws import indices, mixture, nodes
 from prefstrength.posterior.prior_from_fit import strength_prior_summary
 
 
@@ -83,7 +84,7 @@ def test_a_prior_that_is_sure_gives_no_verdict_by_itself():
 
     def verdict(p, factor, share=0.1):
         row = {"p_heterogeneous": p, "bayes_factor": factor, "data_share": share}
-        return _verdict("LogNormal", row)
+        return _verdict(row)
 
     assert verdict(0.96, same) == "the data cannot tell"
     assert verdict(0.96, same, share=0.9) == "heterogeneous"
@@ -119,23 +120,27 @@ def test_pointmass_assumes_the_answer(plain):
     ],
 )
 def test_indices_of_a_known_law(family, location, dispersion, law):
-    laws = Laws(family, np.array([[location]]), np.array([[dispersion]]))
-    mean, square = laws.moments()
-    assert mean.item() == pytest.approx(law.mean())
-    assert square.item() == pytest.approx(law.var() + law.mean() ** 2)
+    laws = MIXINGS[family].from_location_dispersion(
+        np.array([[location]]), np.array([[dispersion]])
+    )
+    assert laws.mean().item() == pytest.approx(law.mean())
+    assert laws.mean_square().item() == pytest.approx(law.var() + law.mean() ** 2)
+    index = indices(laws, np.ones(1))
+    assert index["cv"].item() == pytest.approx(law.std() / law.mean())
+    assert index["median"].item() == pytest.approx(law.median())
     if laws.positive:
-        log_mean, log_square = laws.log_moments()
-        expected = integrate.quad(lambda b: math.log(b) * law.pdf(b), 0, np.inf)[0]
-        assert log_mean.item() == pytest.approx(expected, abs=1e-6)
-        expected = integrate.quad(lambda b: math.log(b) ** 2 * law.pdf(b), 0, np.inf)[0]
-        assert log_square.item() == pytest.approx(expected, rel=1e-5)
-    strength, weight = laws.nodes()
+        mean, square = (
+            integrate.quad(lambda b, k=k: math.log(b) ** k * law.pdf(b), 0, np.inf)[0]
+            for k in (1, 2)
+        )
+        assert index["sd_log"].item() == pytest.approx(math.sqrt(square - mean**2), rel=1e-5)
+    strength, weight = nodes(laws)
     exact = integrate.quad(lambda b: special.expit(1.5 * b) * law.pdf(b), *law.support())[0]
     assert (special.expit(1.5 * strength) @ weight).item() == pytest.approx(exact, abs=2e-3)
 
 
 def test_a_prior_beyond_all_bounds_counts_as_heterogeneous_without_a_warning():
-    laws = Laws("LogNormal", np.array([[0.0], [0.0]]), np.array([[0.1], [40.0]]))
+    laws = ps.LogNormal(mu=np.array([[0.0], [0.0]]), sigma=np.array([[0.1], [40.0]]))
     index = indices(laws, np.ones(1))
     assert index["cv"][0] == pytest.approx(0.1, rel=0.01)
     assert index["cv"][1] == np.inf
@@ -143,8 +148,8 @@ def test_a_prior_beyond_all_bounds_counts_as_heterogeneous_without_a_warning():
 
 
 def test_quantile_of_a_mixture_of_cells():
-    laws = Laws("LogNormal", np.array([[0.0, 2.0]]), np.array([[0.3, 0.3]]))
-    q = _quantile(laws, np.array([0.25, 0.75]), 0.4).item()
+    laws = ps.LogNormal(mu=np.array([[0.0, 2.0]]), sigma=np.array([[0.3, 0.3]]))
+    q = mixture(laws, np.array([0.25, 0.75])).quantile(0.4).item()
     below = [stats.norm.cdf((math.log(q) - mu) / 0.3) for mu in (0.0, 2.0)]
     assert 0.25 * below[0] + 0.75 * below[1] == pytest.approx(0.4, abs=1e-9)
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import prefstrength as ps
 from prefstrength.pipeline.cli import app
-from prefstrength.validation.information import chooser_information, location_dispersion
+from prefstrength.validation.information import chooser_information
 from prefstrength.validation.planning import law_of_mean, plan
 
 # -- information -----------------------------------------------------------------------------------
@@ -37,7 +37,7 @@ def test_sd_of_sigma_for_pairs_without_repeated_choosers(sigma, expected):
 )
 def test_one_choice_is_the_gradient_of_the_choice_probability(mixing):
     """E[score score'] of the public log_choice_probability, differentiated by JAX."""
-    location, dispersion = location_dispersion(mixing)
+    location, dispersion = mixing.location_dispersion()
     x = np.linspace(-8.0, 8.0, 1601)
     weight, x = stats.norm.pdf(x) * 0.01, 1.5 * x
 

@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,12 +13,10 @@ import pandas as pd
 import torch
 from datasets import Dataset
 from tqdm.auto import tqdm
-from trl import DPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference, use_adapter
 
 from prefstrength._shared.files import write_parquet
 from prefstrength._shared.folder import Folder
-from prefstrength._shared.words import warn
 from prefstrength.choice.learned_parts import DeltaSettings
 from prefstrength.choice.learned_strength import LearnedStrength
 from prefstrength.choice.mixing.base import Mixing
@@ -32,6 +29,7 @@ from prefstrength.mixdpo.models import (
     load_tokenizer,
     weights_fingerprint,
 )
+from prefstrength.mixdpo.preparation import prepared_pairs, tell_left_out
 
 __all__ = ["Evaluation", "evaluate_preferences"]
 
@@ -142,7 +140,7 @@ def evaluate_preferences(
     Examples
     --------
     >>> import tempfile
-    >>> from prefstrength.choice.mixing.base import PointMass
+    >>> from prefstrength import PointMass
     >>> from prefstrength.mixdpo.tiny import make_tiny_model
     >>> texts = [("Say hello.", "hello there"), ("Say goodbye.", "good bye")]
     >>> data = pd.DataFrame(
@@ -270,26 +268,11 @@ def _checked(data: Any, groups: Sequence[str], depends: Sequence[str] = ()) -> p
 
 
 def _prepared(table: pd.DataFrame, tokenizer: Any, settings: DeltaSettings) -> Dataset:
-    """Token numbers of every pair, made by TRL's own preparation, and the pair's row."""
+    """Token numbers of every pair that fits, and the pair's row."""
     rows = Dataset.from_list(table[list(_TEXTS)].to_dict("records"))
     rows = rows.add_column("row", list(range(len(rows))))
-    trainer: Any = SimpleNamespace(_tokenizer=tokenizer)
-    arguments: Any = SimpleNamespace(
-        dataset_num_proc=None,
-        max_length=settings.max_length,
-        truncation_mode=settings.truncation_mode,
-    )
-    prepared = DPOTrainer._prepare_dataset(trainer, rows, tokenizer, arguments, "evaluation")
-    left_out = len(rows) - len(prepared)
-    if left_out:
-        said = (
-            f"{left_out} of {len(rows)} pairs, whose prompt alone has {settings.max_length} tokens"
-        )
-        if left_out == len(rows):
-            raise InputError(
-                f"Expected pairs that fit into max_length; got {said}. Raise max_length."
-            )
-        warn(f"Left out {said}.")
+    prepared = prepared_pairs(rows, tokenizer, settings.max_length, settings.truncation_mode)
+    tell_left_out(prepared, rows, settings.max_length)
     return prepared
 
 

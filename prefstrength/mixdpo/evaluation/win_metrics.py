@@ -18,7 +18,7 @@ from prefstrength.mixdpo.evaluation.intervals import (
     share_interval,
     worst_prob,
 )
-from prefstrength.mixdpo.evaluation.levels import read_levels
+from prefstrength.mixdpo.evaluation.levels import check_prob, read_levels
 
 __all__ = ["WIN_METRICS", "win_metrics"]
 
@@ -157,8 +157,7 @@ def _checked(outcome: Any, reward: Any, length: Any, prob: float) -> tuple[np.nd
         raise InputError(
             "Expected outcomes of 1, 0.5 or 0 and finite length differences; got others."
         )
-    if not 0 < prob < 1:
-        raise InputError(f"Expected prob between 0 and 1; got {prob}. 0.9 gives 90 % intervals.")
+    check_prob(prob)
     # Not about its mean, so that no difference stays none. Where all are the same, any unit does.
     unit = d.std() if d.std() > 0 else max(np.abs(d).max(), 1.0)
     return y, np.stack([y, r, np.tanh(d / unit)], axis=1)

@@ -23,7 +23,7 @@ from prefstrength._shared.files import (
 from prefstrength._shared.records import versions
 from prefstrength.errors import InputError
 from prefstrength.mixdpo.evaluation.generate import Decoding, generate_responses, read_prompts
-from prefstrength.mixdpo.evaluation.levels import read_levels
+from prefstrength.mixdpo.evaluation.levels import check_prob, read_levels
 from prefstrength.mixdpo.evaluation.win_metrics import win_metrics
 from prefstrength.mixdpo.models import accelerator, load_model, load_tokenizer
 
@@ -209,8 +209,7 @@ def win_rate(
         raise InputError(
             f"Expected tie_margin of 0 or more, in units of the reward; got {tie_margin}."
         )
-    if not 0 < prob < 1:
-        raise InputError(f"Expected prob between 0 and 1; got {prob}. 0.9 gives 90 % intervals.")
+    check_prob(prob)
     folder = None if out is None else Path(out)
     if folder is not None:
         require_folder(folder, "responses and rewards")
