@@ -20,9 +20,12 @@ help: ## Show this list
 demo: $(READY) ## The whole way once on simulated data: reports/demo/report.html
 	$(BIN)/prefstrength demo --force
 
+# A process for each core; the tests of a file stay together, since they share fits and models.
+PARALLEL ?= --numprocesses logical --maxprocesses 8 --dist loadfile
+
 .PHONY: test
 test: lint types ## Linter, type checker, tests and doctests (slow and GPU tests apart)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 .PHONY: slow
 slow: $(READY) ## The tests that take long

@@ -109,13 +109,12 @@ class Contest:
 
         from prefstrength.rewards import HFReward
         from prefstrength.rewards.engine.responses import distinct_responses
-        from prefstrength.rewards.language_models.classifier import open_source
 
         self.torch = torch
         self.sources, self.models = {}, {}
         for compiled in (False, True):
             reward = HFReward(folder, template="plain", dtype=dtype, compile=compiled)
-            self.sources[compiled] = open_source(reward)
+            self.sources[compiled] = reward.source()
             self.models[compiled] = self.sources[compiled].load()
         source = self.sources[False]
         self.device, self.tokenizer = source.device, source.checkpoint.tokenizer

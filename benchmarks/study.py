@@ -310,7 +310,7 @@ def draw(trajectory, path):
     """Mean and sd of log strength against steps, with and without a prior."""
     from matplotlib.figure import Figure
 
-    from prefstrength.plots._style import DOUBLE, GREY, LEARNED, POSTERIOR, style
+    from prefstrength.plots.style import DOUBLE, GREY, LEARNED, POSTERIOR, style
 
     rows = pd.DataFrame(trajectory)
     lines = {

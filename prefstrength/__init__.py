@@ -9,9 +9,9 @@ LogNormal(mu=0, sigma=0.7)
 
 from importlib.metadata import version
 
-import lazy_loader
+from prefstrength._shared.public_names import attach
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach(__name__, __file__)
 # Parts that are reached as ps.plots and so on; `from prefstrength import *` is not to load torch.
 __all__ = [name for name in __all__ if name not in ("mixdpo", "plots", "report")]
 

@@ -72,39 +72,7 @@ from .likelihood.mixed import (
     log_choice_probability as log_choice_probability,
 )
 from .models.mixed_logit import MixedLogit as MixedLogit
-from .plots import (
-    plot_calibration as plot_calibration,
-)
-from .plots import (
-    plot_choice_curve as plot_choice_curve,
-)
-from .plots import (
-    plot_choosers as plot_choosers,
-)
-from .plots import (
-    plot_comparison as plot_comparison,
-)
-from .plots import (
-    plot_data as plot_data,
-)
-from .plots import (
-    plot_groups as plot_groups,
-)
-from .plots import (
-    plot_plan as plot_plan,
-)
-from .plots import (
-    plot_prior_posterior as plot_prior_posterior,
-)
-from .plots import (
-    plot_sensitivity as plot_sensitivity,
-)
-from .plots import (
-    plot_strength as plot_strength,
-)
-from .plots import (
-    plot_trajectory as plot_trajectory,
-)
+from .plots import *
 from .posterior.attenuation import attenuation as attenuation
 from .posterior.checks import (
     Checks as Checks,

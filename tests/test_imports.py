@@ -2,18 +2,17 @@
 
 import ast
 import graphlib
-import subprocess
-import sys
 import textwrap
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
+from tests.helpers.processes import JAX, TORCH, python
+
 PACKAGE = Path(__file__).parents[1] / "prefstrength"
 
-TORCH = {"torch", "transformers", "trl", "peft", "accelerate", "tokenizers", "safetensors"}
-JAX = {"jax", "jaxlib", "numpyro"}
 #: Loaded where they are used, so that importing the package stays light.
 HEAVY = JAX | TORCH | {"sklearn", "matplotlib", "arviz", "arviz_base", "arviz_plots", "datasets"}
 
@@ -63,6 +62,7 @@ def name_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+@cache
 def imports(path: Path, *, top_level: bool = False) -> set[str]:
     """Full dotted names that a module imports, anywhere; ``top_level``: when it is loaded."""
     found = set()
@@ -199,36 +199,6 @@ def test_libraries_that_few_modules_may_know() -> None:
 
 # -- in processes of their own -------------------------------------------------------------------
 
-HIDE = """
-import sys
-class Hidden:
-    # A finder that does not find some libraries, as if they were not installed.
-    def __init__(self, finder):
-        self.finder = finder
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {hidden!r}:
-            return None
-        return self.finder.find_spec(name, path, target)
-    def __getattr__(self, name):
-        return getattr(self.finder, name)
-sys.meta_path[:] = [Hidden(finder) for finder in sys.meta_path]
-"""
-
-
-def python(code: str, hidden: set[str] | None = None, cwd: Path | None = None) -> str:
-    """Run ``code`` in a fresh interpreter that does not find the ``hidden`` libraries."""
-    prelude = HIDE.format(hidden=sorted(hidden)) if hidden else ""
-    done = subprocess.run(
-        [sys.executable, "-c", prelude + textwrap.dedent(code)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    return done.stdout
-
 
 def test_importing_the_package_is_light() -> None:
     loaded = python(
@@ -245,24 +215,6 @@ def test_hiding_hides() -> None:
     """A test that runs without torch proves nothing if torch was in reach."""
     with pytest.raises(AssertionError, match="No module named 'torch'"):
         python("import torch", hidden=TORCH)
-
-
-def test_the_analysis_runs_without_torch(tmp_path: Path) -> None:
-    said = python(
-        """
-        from prefstrength.pipeline.demo import run_demo
-        fit = run_demo(
-            "out", choosers=120, situations=12, train=False, progress=False,
-            sampler={"draws": 200, "warmup": 200, "chains": 2},
-        )
-        print(fit.method)
-        """,
-        hidden=TORCH | {"datasets"},
-        cwd=tmp_path,
-    )
-    assert said.strip()
-    for name in ("report.html", "strength_prior.json", "heterogeneity.csv", "provenance.json"):
-        assert (tmp_path / "out" / name).is_file()
 
 
 def test_the_trainer_runs_without_jax(tmp_path: Path) -> None:

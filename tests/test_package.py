@@ -12,6 +12,7 @@ import prefstrength as ps
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+FOLDERS = ("benchmarks", "data", "docs", "notebooks", "prefstrength", "recipes", "tests")
 TORCH = {"torch", "transformers", "trl", "accelerate", "peft", "safetensors", "datasets"}
 
 
@@ -50,15 +51,33 @@ def test_typed_and_licensed() -> None:
 
 
 def test_the_documents_name_files_that_exist() -> None:
-    for page in ("README.md", "docs/index.md", "data/README.md"):
-        text = (ROOT / page).read_text(encoding="utf-8")
-        named = re.findall(r"`((?:data|docs|notebooks|tests|prefstrength)/[\w./]*)`", text)
-        named += [
-            str((ROOT / page).parent.joinpath(link).resolve().relative_to(ROOT))
-            for link in re.findall(r"\]\(([\w./]+)\)", text)
-        ]
+    pages = [*ROOT.glob("*.md"), *(page for f in FOLDERS for page in (ROOT / f).rglob("*.md"))]
+    assert len(pages) > 10
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        named = re.findall(rf"`((?:{'|'.join(FOLDERS)})/[\w./]*)`", text)
         for name in named:
             assert (ROOT / name).exists(), f"{page} names {name}"
+        for link in re.findall(r"\]\(([\w./-]+)(?:#[\w-]+)?\)", text):
+            assert page.parent.joinpath(link).exists(), f"{page} links to {link}"
+
+
+def test_the_documents_name_tests_that_exist() -> None:
+    tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py"))
+    for page in (ROOT / "docs").rglob("*.md"):
+        for name in re.findall(r"`(test_\w+)`", page.read_text(encoding="utf-8")):
+            assert f"def {name}(" in tests, f"{page.name} names {name}"
+
+
+def test_the_architecture_is_that_of_the_code() -> None:
+    """Every room has its line, and the figure was drawn from today's imports."""
+    from docs.images.make_architecture import ROOMS, between_rooms, described
+
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    for room in set(ROOMS) - {"__main__"}:
+        assert re.search(rf"^\| `prefstrength/{room}[/.]", text, flags=re.MULTILINE), room
+    figure = (ROOT / "docs" / "images" / "architecture.svg").read_text(encoding="utf-8")
+    assert described(between_rooms()) in figure, "run python -m docs.images.make_architecture"
 
 
 def test_the_readme_shows_options_that_exist() -> None:

@@ -1,11 +1,15 @@
 """Files that are whole or absent: write under a temporary name, then rename."""
 
+import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from prefstrength.errors import InputError
 
@@ -31,11 +35,43 @@ def atomic_write_text(path: str | os.PathLike[str], content: str) -> Path:
     return atomic_write_bytes(path, content.encode("utf-8"))
 
 
-def require_replaceable(path: str | os.PathLike[str], names: Sequence[str]) -> None:
+def write_json(
+    path: str | os.PathLike[str],
+    record: Mapping[str, Any],
+    default: Callable[[Any], Any] | None = None,
+) -> Path:
+    """Write a record as JSON; ``default`` makes something of what JSON does not know."""
+    text = json.dumps(record, indent=2, ensure_ascii=False, default=default)
+    return atomic_write_text(path, text + "\n")
+
+
+def write_parquet(path: str | os.PathLike[str], frame: pd.DataFrame) -> Path:
+    """Write a frame as Parquet, without its index."""
+    return atomic_write_bytes(path, frame.to_parquet(index=False, compression="zstd"))
+
+
+def write_csv(path: str | os.PathLike[str], frame: pd.DataFrame) -> Path:
+    """Write a frame as CSV, without its index."""
+    return atomic_write_text(path, frame.to_csv(index=False))
+
+
+def require_folder(path: str | os.PathLike[str], holds: str) -> None:
+    """Stop where a file is in the place of a folder."""
+    if Path(path).exists() and not Path(path).is_dir():
+        raise InputError(
+            f"Expected a folder for {holds}; got the file {os.fspath(path)!r}. Name a folder, "
+            "which may be new."
+        )
+
+
+def require_replaceable(
+    path: str | os.PathLike[str], names: Sequence[str], beside: Sequence[str] = ()
+) -> None:
     """Stop where writing a directory would take away what somebody else put there.
 
     What is absent or empty can be written, and what an earlier save of the same kind left: files
-    of these ``names`` and nothing else, among them the first, by which the kind is known.
+    of these ``names`` and nothing else, among them the first, by which the kind is known. Folders
+    that are named in ``beside`` may be there too.
     """
     path = Path(path)
     if not path.exists():
@@ -45,7 +81,7 @@ def require_replaceable(path: str | os.PathLike[str], names: Sequence[str]) -> N
             f"Expected a directory to write; got the file {str(path)!r}, which would be replaced. "
             "Name another one."
         )
-    there = sorted(path.iterdir())
+    there = sorted(p for p in path.iterdir() if not (p.name in beside and p.is_dir()))
     other = [each.name for each in there if each.name not in names or not each.is_file()]
     if other or (there and not (path / names[0]).is_file()):
         shown = other or [each.name for each in there]

@@ -244,7 +244,7 @@ def cluster(workers: int | None, *, models: bool) -> Iterator[Cluster]:
     except ModuleNotFoundError as error:
         raise InputError(
             f"Work on a cluster expects Ray; got no module named {error.name}. Install it with "
-            "`pip install 'prefstrength[ray]'`, or leave backend='ray' out."
+            "`pip install 'prefstrength[ray]'`, or leave `backend='ray'` out."
         ) from error
     if ray.is_initialized():
         yield _workers(ray, workers, models)

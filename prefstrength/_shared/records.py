@@ -1,14 +1,21 @@
-"""Records: dataclasses as JSON with a schema, read back with one clear error."""
+"""Records: dataclasses as JSON with a schema, and the versions that made them."""
 
 import json
 import math
 import numbers
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
 
 from prefstrength.errors import InputError
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Installed versions of some packages, without those that are not there."""
+    return {name: version(name) for name in packages if any(distributions(name=name))}
+
 
 # -- reading and writing records -------------------------------------------------------------
 
@@ -42,16 +49,33 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
     return record
 
 
+def read_saved(directory: Path, names: Sequence[str], what: str, schema: str) -> dict[str, Any]:
+    """Read the record of what was saved in a directory, the first of the files that are there."""
+    for name in names:
+        if not (directory / name).is_file():
+            raise InputError(
+                f"Expected {what} saved in {str(directory)!r}; got no {name} there. Check the "
+                "path, or make it again."
+            )
+    record = read_json(directory / names[0], f"record of {what}")
+    require_schema(record, schema, f"the {names[0]} of {str(directory)!r}")
+    return record
+
+
+def require_schema(record: Mapping[str, Any], schema: str, where: str) -> None:
+    """Raise :class:`InputError` unless a record states this schema."""
+    if record.get("schema") != schema:
+        raise InputError(
+            f"Expected schema {schema!r} in {where}; got {record.get('schema')!r}. "
+            "This is another kind of file, or was written by another version of prefstrength."
+        )
+
+
 def build_record[Record](
     cls: type[Record], record: Mapping[str, Any], schema: str, where: str
 ) -> Record:
     """Build a dataclass from a JSON record that states its schema."""
-    found = record.get("schema")
-    if found != schema:
-        raise InputError(
-            f"Expected schema {schema!r} in {where}; got {found!r}. "
-            "This is another kind of file, or was written by another version of prefstrength."
-        )
+    require_schema(record, schema, where)
     known = {each.name for each in fields(cls)}  # type: ignore[arg-type]
     unknown = sorted(set(record) - known - {"schema"})
     if unknown:

@@ -1,6 +1,9 @@
 """The parts that sentences about data are made of: values, lists, near names, rows."""
 
 import difflib
+import os
+import sys
+import traceback
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,7 +14,7 @@ import pandas as pd
 
 from prefstrength.errors import DataWarning
 
-_PACKAGE = str(Path(__file__).parents[1])
+_PACKAGE = str(Path(__file__).parents[1]) + os.sep
 
 
 def shown(value: Any, width: int = 40) -> str:
@@ -56,9 +59,16 @@ def nearest(name: str, candidates: Iterable[Any]) -> str | None:
     return folded[close[0]] if close else None
 
 
-def warn(text: str) -> None:
-    """Give a :class:`DataWarning` that points at the caller's own line."""
-    warnings.warn(text, DataWarning, skip_file_prefixes=(_PACKAGE,))
+def warn(text: str, category: type[Warning] = DataWarning) -> None:
+    """Give a warning that points at the line from which the package was called.
+
+    Other libraries may stand between: a trainer of theirs that calls a method of ours.
+    """
+    level = 1
+    for depth, (frame, _) in enumerate(traceback.walk_stack(sys._getframe(1)), 2):
+        if frame.f_code.co_filename.startswith(_PACKAGE):
+            level = depth
+    warnings.warn(text, category, stacklevel=level + 1)
 
 
 class Rows:

@@ -11,7 +11,7 @@ from prefstrength.choice.arrays import Array, Library, library_of
 
 __all__ = ["ProductSeries", "chebyshev_basis", "chebyshev_coefficients"]
 
-# Draws z that a series in z covers; beyond lies 1e-23 of a standard normal law.
+# Draws z that a series in z covers; beyond lies 1e-23 of the draws.
 _MOST_Z = 10.0
 _DEGREE_IN_Z = 96
 
@@ -43,8 +43,8 @@ class ProductSeries:
 
     For z that are NumPy's, such as nodes, the series in u alone: exact in z, a table for them is
     made once. For traced z the nearest singularities, zeros of the normal distribution function,
-    lie 2.8 off the real line: with 97 coefficients on [-10, 10] the error is below 1e-12 for laws
-    of a coefficient of variation up to 1, and grows to 3e-7 at 3 and 1e-4 at 10.
+    lie 2.8 off the real line: with 97 coefficients on [-10, 10] the error is below 1e-12 up to
+    a coefficient of variation of 1, and grows to 3e-7 at 3 and 1e-4 at 10.
 
     Parameters
     ----------

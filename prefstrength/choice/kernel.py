@@ -27,14 +27,9 @@ References
 from prefstrength.choice.arrays import Array, Library
 from prefstrength.choice.mixing.base import Mixing
 
-__all__ = ["log_probability", "log_tails"]
+__all__ = ["log_probability"]
 
 
 def log_probability(lib: Library, x: Array, mixing: Mixing) -> Array:
     """Log of the mixed choice probability; see :func:`prefstrength.log_choice_probability`."""
-    return log_tails(lib, x, mixing)[0]
-
-
-def log_tails(lib: Library, x: Array, mixing: Mixing) -> tuple[Array, Array]:
-    """Log p(x) and log p(-x) in one evaluation, neither by subtraction from 1 where it is small."""
-    return mixing.in_library(lib, x).log_tails(lib, x)
+    return mixing.in_library(lib, x).log_tails(lib, x)[0]

@@ -8,7 +8,7 @@ from prefstrength.errors import InputError
 
 __all__ = ["DeltaSettings", "LearnedCovariate", "LearnedGroup", "ShiftPrior"]
 
-#: What training may learn of the law of strength.
+#: What training may learn of the mixing distribution of strength.
 MODES = ("joint", "anchored", "frozen")
 
 #: Whether Δ is of sums over tokens or of means; which end of a pair that is too long stays.
@@ -77,7 +77,7 @@ class DeltaSettings:
 
 @dataclass(frozen=True)
 class ShiftPrior:
-    r"""Prior of what sets the law of a group apart from the common one, in log units.
+    r"""Prior of what sets a group's mixing distribution apart from the common one, in logs.
 
     .. math::
         u \sim N(\text{location}, \text{location\_scale}^2), \qquad
@@ -111,14 +111,14 @@ class ShiftPrior:
 
 @dataclass(frozen=True)
 class LearnedGroup:
-    """The law of one group, and the way to it.
+    """The mixing distribution of one group, and the way to it.
 
     Parameters
     ----------
     parameters : dict
-        Parameters of the law by name.
+        Its parameters by name.
     shift : ShiftPrior
-        The prior of what sets it apart from the common law.
+        The prior of what sets it apart from the common one.
     pairs : int
         Training pairs of the group.
     trajectory : sequence of dict

@@ -37,7 +37,7 @@ _GRADIENTS = {"gradient/location", "gradient/dispersion"}
 
 @dataclass(frozen=True)
 class LearnedStrength:
-    """Law of strength at the end of MixDPO training, and the way to it.
+    """Mixing distribution of strength at the end of MixDPO training, and the way to it.
 
     Parameters
     ----------
@@ -59,8 +59,8 @@ class LearnedStrength:
     versions : dict, optional
         Versions of the libraries.
     group_column : str, optional
-        Column of the training pairs of which each level has a law of its own; ``parameters`` are
-        then those of the common law.
+        Column of the training pairs of which each level has a mixing distribution of its own;
+        ``parameters`` are then those of the common one.
     groups : dict, optional
         Level to its :class:`LearnedGroup`.
     covariates : dict, optional
@@ -140,15 +140,15 @@ class LearnedStrength:
         return LearnedGroup(dict(group.parameters), group.shift, group.pairs, points)
 
     def mixing(self) -> Mixing:
-        """Return the learned law, with known parameters; the common one where groups have theirs.
+        """Return what was learned, with known parameters; the common one where groups have theirs.
 
         See :meth:`of_group` and :meth:`of_pairs` for the others.
         """
         return self._law(self.parameters)
 
     def _law(self, parameters: Mapping[str, float]) -> Mixing:
-        law = family_named(self.family)
-        names = list(law().parameters)
+        family = family_named(self.family)
+        names = list(family().parameters)
         if set(parameters) != set(names):
             raise InputError(
                 f"{self.family} has the parameters {', '.join(names)}; "
@@ -156,10 +156,10 @@ class LearnedStrength:
             )
         for name, value in parameters.items():
             check_number(name, value)
-        return law(**parameters)
+        return family(**parameters)
 
     def of_group(self, level: str) -> Self:
-        """Return the record of one group: its law, trajectory and prior in place of the common.
+        """Return the record of one group: its mixing, trajectory and prior in place of the common.
 
         Parameters
         ----------
@@ -169,7 +169,7 @@ class LearnedStrength:
         Returns
         -------
         LearnedStrength
-            Without groups; covariates stay. Its prior is that of the sum of common law and shift.
+            Without groups; covariates stay. Its prior is that of common mixing plus shift.
 
         Raises
         ------
@@ -196,12 +196,12 @@ class LearnedStrength:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Columns of the pairs on which their law depends."""
+        """Columns of the pairs on which their mixing distribution depends."""
         group = () if self.group_column is None else (self.group_column,)
         return (*group, *self.covariates)
 
     def of_pairs(self, pairs: Any) -> Mixing:
-        """Return the law of every pair.
+        """Return the mixing distribution of every pair.
 
         Parameters
         ----------
@@ -211,7 +211,7 @@ class LearnedStrength:
         Returns
         -------
         Mixing
-            With parameters of shape (pair,), or numbers where all pairs have one law.
+            With parameters of shape (pair,), or numbers where all pairs have one.
 
         Raises
         ------
@@ -233,16 +233,12 @@ class LearnedStrength:
             return self.mixing()
         family = family_named(self.family)
         found = {name: self._column(pairs, name) for name in self.columns}
-        location: Any
-        dispersion: Any
-        if self.group_column is None:
-            location, dispersion = self.mixing().log_mean_spread()
-        else:
+        parameters = self.parameters
+        if self.group_column is not None:
             code = self._codes(found[self.group_column])
-            laws = [self._law(group.parameters).log_mean_spread() for group in self.groups.values()]
-            location = np.array([law[0] for law in laws])[code]
-            spreads = [law[1] for law in laws]
-            dispersion = np.array(spreads)[code] if family.varies else None
+            groups = [group.parameters for group in self.groups.values()]
+            parameters = {name: np.array([g[name] for g in groups])[code] for name in parameters}
+        location, dispersion = family(**parameters).log_mean_spread()
         for name, covariate in self.covariates.items():
             values = _finite(name, found[name])
             location = location + covariate.coefficient * (values - covariate.mean) / covariate.sd
@@ -254,7 +250,7 @@ class LearnedStrength:
         except KeyError:
             raise InputError(
                 f"Expected a column {name}, on which the learned strength depends; got none. "
-                "Add it, or take the common law: strength.current()."
+                "Add it, or take the common mixing: strength.current()."
             ) from None
 
     def _codes(self, levels: list[Any]) -> np.ndarray:
@@ -264,7 +260,7 @@ class LearnedStrength:
                 raise InputError(
                     f"Expected a level of {self.group_column!r} whose strength was learned "
                     f"({shown(known)}); got {level!r} in row {row}. Leave such pairs out, or take "
-                    "the common law: strength.current()."
+                    "the common mixing: strength.current()."
                 )
         return np.array([known[str(level)] for level in levels], dtype=int)
 
@@ -338,7 +334,7 @@ def _finite(name: str, values: list[Any]) -> np.ndarray:
 
 
 def _sum_of(prior: StrengthPrior, shift: ShiftPrior) -> StrengthPrior:
-    """Prior of the sum of a common law's parameters and a group's shifts."""
+    """Prior of the sum of a common mixing's parameters and a group's shifts."""
     dispersion = dispersion_sd = None
     if prior.dispersion is not None and prior.dispersion_sd is not None:
         dispersion = prior.dispersion + (shift.dispersion or 0.0)

@@ -1,4 +1,4 @@
-"""Alternating series, accelerated: sums of moments of a law on [0, 1].
+"""Alternating series, accelerated: sums of moments of a distribution on [0, 1].
 
 References
 ----------

@@ -1,4 +1,4 @@
-r"""The bridge from analysis to training: what the data say about the law of strength.
+r"""The bridge from analysis to training: what the data say about how strength varies.
 
 A strength prior is a small record in plain JSON, so that who analyses and who trains need
 neither the same machine nor the same libraries. It describes a mixing distribution in two
@@ -35,7 +35,7 @@ SCHEMA = "prefstrength/strength-prior/1"
 
 @dataclass(frozen=True)
 class StrengthPrior:
-    r"""Prior on the law of strength, for MixDPO: shape from the data, scale from DPO's β.
+    r"""Prior on the mixing distribution, for MixDPO: shape from the data, scale from DPO's β.
 
     .. math::
         \log E[\beta] \sim N(\text{location}, \text{location\_sd}^2), \qquad
@@ -132,7 +132,7 @@ class StrengthPrior:
         return cls(**fit.strength_prior_fields(mean_strength, group))
 
     def mixing(self) -> Mixing:
-        """Law of strength at the centre of the prior, with known parameters."""
+        """Mixing distribution at the centre of the prior, with known parameters."""
         return family_named(self.family).from_log_mean_spread(self.location, self.dispersion)
 
     def to_dict(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+
 from prefstrength.choice.arrays import Array, Library, number
 from prefstrength.choice.responses.base import Shared
 from prefstrength.errors import InputError

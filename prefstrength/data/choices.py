@@ -8,7 +8,7 @@ from prefstrength.choice.responses.base import Response
 from prefstrength.data.choice_arrays import ChoiceArrays
 from prefstrength.data.from_columns import read_call
 from prefstrength.data.from_long import LongColumns, long_fields
-from prefstrength.data.from_pairs import AnswerColumns, pairs_fields
+from prefstrength.data.from_pairs import pairs_fields
 from prefstrength.data.from_rankings import RankingColumns, ranking_fields
 
 __all__ = ["Choices"]
@@ -182,9 +182,13 @@ class Choices(ChoiceArrays):
         >>> Choices.from_pairs(pairs, tie="tie").answer_counts()
         {'first': 1, 'tie': 1, 'second': 0}
         """
-        call = read_call(chooser, groups, attributes, weights, chooser_weights)
-        answers = AnswerColumns(grade, grades, tie, first, pair, response)
-        return cls(**pairs_fields(frame, call, answers, ties, identical, duplicates))
+        fields = pairs_fields(
+            frame, chooser, groups, attributes,
+            weights=weights, chooser_weights=chooser_weights,
+            ties=ties, identical=identical, duplicates=duplicates,
+            grade=grade, grades=grades, tie=tie, first=first, pair=pair, response=response,
+        )  # fmt: skip
+        return cls(**fields)
 
     @classmethod
     def from_long(

@@ -1,7 +1,7 @@
-"""Checks of the arrays that make Choices."""
+"""Checks of the arrays that make Choices: shapes, labels, values, weights and choice sets."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -12,9 +12,54 @@ from prefstrength.data.factor import Factor, check_codes
 from prefstrength.data.interface import ChoiceTable
 from prefstrength.errors import InputError
 
+#: What no situation may be: which ones are, and the sentence about them. A later mask relies on
+#: the earlier ones.
+_SITUATIONS: tuple[tuple[Callable[[ChoiceTable], np.ndarray], str], ...] = (
+    (
+        lambda c: ~np.isfinite(c.values).all(axis=(1, 2)),
+        "Attributes should be finite; got NaN or infinity in {where}. "
+        "Correct them or leave these situations out.",
+    ),
+    (
+        lambda c: ~np.isfinite(c.weights) | (c.weights < 0),
+        "Weights should be finite, zero or more, and not all zero; got {where}. Correct them.",
+    ),
+    (
+        lambda c: np.full(c.n_situations, not c.weights.any()),
+        "Weights should be finite, zero or more, and not all zero; got zeros only. Correct them.",
+    ),
+    (
+        lambda c: (c.chosen < 0) | (c.chosen >= c.n_alternatives),
+        "chosen should be a position between 0 and {last}; got another number in {where}. "
+        "Positions count from 0.",
+    ),
+    (
+        lambda c: ~c.available[np.arange(c.n_situations), c.chosen],
+        "The chosen alternative should be available; got one that is not in {where}. "
+        "Correct available or chosen.",
+    ),
+    (
+        lambda c: c.available.sum(axis=1) < 2,
+        "A situation should offer at least two alternatives; got fewer in {where}. "
+        "Without another one nothing was chosen: leave them out.",
+    ),
+)
+
 
 def check(choices: ChoiceTable) -> None:
     """Refuse arrays that disagree or hold what cannot be; names the first situations."""
+    _check_shapes(choices)
+    _check_labels(choices)
+    for wrong, sentence in _SITUATIONS:
+        bad = wrong(choices)
+        if bad.any():
+            raise InputError(
+                sentence.format(where=choices.where(bad), last=choices.n_alternatives - 1)
+            )
+    _check_answers(choices)
+
+
+def _check_shapes(choices: ChoiceTable) -> None:
     n, m, k = choices.values.shape
     if n == 0 or m < 2 or k == 0:
         raise InputError(
@@ -47,6 +92,9 @@ def check(choices: ChoiceTable) -> None:
                 f"{name} should have the shape {wanted} that values call for; got {got}. "
                 "Give one entry for each."
             )
+
+
+def _check_labels(choices: ChoiceTable) -> None:
     for name, labels in (
         ("attributes", choices.attributes),
         ("alternatives", choices.alternatives),
@@ -65,43 +113,12 @@ def check(choices: ChoiceTable) -> None:
             f"Choosers need a code for each situation; got {len(choices.choosers)} labels "
             "without codes. Give chooser, or leave choosers out."
         )
-    bad = ~np.isfinite(choices.values).all(axis=(1, 2))
-    if bad.any():
-        raise InputError(
-            f"Attributes should be finite; got NaN or infinity in {choices.where(bad)}. "
-            "Correct them or leave these situations out."
-        )
-    bad = ~np.isfinite(choices.weights) | (choices.weights < 0)
-    if bad.any() or not choices.weights.any():
-        raise InputError(
-            "Weights should be finite, zero or more, and not all zero; got "
-            f"{choices.where(bad) if bad.any() else 'zeros only'}. Correct them."
-        )
     own = choices.chooser_weights
     if own is not None and ((~np.isfinite(own) | (own < 0)).any() or not own.any()):
         raise InputError(
             "chooser_weights should be finite, zero or more, and not all zero; got "
             f"{listed(own.tolist(), most=3)}. Correct them."
         )
-    bad = (choices.chosen < 0) | (choices.chosen >= m)
-    if bad.any():
-        raise InputError(
-            f"chosen should be a position between 0 and {m - 1}; got another number in "
-            f"{choices.where(bad)}. Positions count from 0."
-        )
-    bad = ~choices.available[np.arange(n), choices.chosen]
-    if bad.any():
-        raise InputError(
-            f"The chosen alternative should be available; got one that is not in "
-            f"{choices.where(bad)}. Correct available or chosen."
-        )
-    bad = choices.available.sum(axis=1) < 2
-    if bad.any():
-        raise InputError(
-            "A situation should offer at least two alternatives; got fewer in "
-            f"{choices.where(bad)}. Without another one nothing was chosen: leave them out."
-        )
-    _check_answers(choices)
 
 
 def _check_answers(choices: ChoiceTable) -> None:

@@ -1,4 +1,4 @@
-"""Checks at the door: a column of somebody's table becomes a clean array, or one sentence.
+"""Checks of columns: numbers, weights, flags and categories become clean arrays, or one sentence.
 
 Every function takes the column together with its :class:`Rows`, so that each sentence names
 the column and the first rows as the caller knows them.
@@ -308,6 +308,13 @@ def flags(
         f"{shown(values[other].iloc[0])} in {rows.where(other)}. Words and codes have to be "
         f"translated. Convert first, as in frame[{name!r}] = frame[{name!r}] == {convert}."
     )
+
+
+def tied(frame: pd.DataFrame) -> np.ndarray:
+    """Mask of the rows without a preference: the column ``tie``, and none where it is absent."""
+    if "tie" not in frame.columns:
+        return np.zeros(len(frame), dtype=bool)
+    return flags(column(frame, "tie", "tie"), "tie", Rows(frame.index), "a tie")
 
 
 def categories(

@@ -1,4 +1,4 @@
-"""The SHA-256 of choices, the same on every machine."""
+"""Content hash of choices: a SHA-256 that is the same on every machine."""
 
 import json
 from collections.abc import Iterable, Mapping

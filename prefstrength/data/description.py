@@ -1,4 +1,4 @@
-"""How Choices introduce themselves, as text and as HTML: the same rows twice."""
+"""Description of Choices, as text and as HTML: the same rows twice."""
 
 from html import escape
 

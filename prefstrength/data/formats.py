@@ -1,4 +1,4 @@
-"""File formats: the bytes of a file become a table, or one sentence that names the line."""
+"""File formats: Parquet, JSON lines, JSON and CSV become a table, or one sentence with the line."""
 
 import csv
 import gzip

@@ -1,4 +1,4 @@
-"""What the two doors into Choices share: the columns a caller names, made into arrays."""
+"""Columns by their use (chooser, groups, attributes, weights), for pairs and long tables alike."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""The door for long tables: one row for each alternative of each situation."""
+"""Choices from a long table: one row for each alternative of each situation."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""The door for pairs: one row for each choice, two columns for each attribute.
+"""Choices from pairs: one row for each choice, two columns for each attribute.
 
 The order of the checks is the order in which a person would want to hear of mistakes: the
 call, the table, its columns, ties, identical and repeated responses, then the numbers.
@@ -37,6 +37,7 @@ from prefstrength.data.from_columns import (
     Call,
     drop,
     expand,
+    read_call,
     require_columns,
     require_left,
     rows_at,
@@ -44,7 +45,7 @@ from prefstrength.data.from_columns import (
     shared_fields,
 )
 from prefstrength.data.plausibility import PAIR, look_at_groups, look_at_numbers
-from prefstrength.data.texts import Texts, read_texts
+from prefstrength.data.texts import Texts, check_format, read_texts
 from prefstrength.errors import InputError
 
 
@@ -77,9 +78,25 @@ class AnswerColumns:
 
 
 def pairs_fields(
-    data: Any, call: Call, answers: AnswerColumns, ties: str, identical: str, duplicates: str
+    data: Any,
+    chooser: str | None = None,
+    groups: Any = (),
+    attributes: Any = ("reward",),
+    *,
+    weights: str | None = None,
+    chooser_weights: str | None = None,
+    ties: str = "raise",
+    identical: str = "raise",
+    duplicates: str = "raise",
+    texts: Texts | None = None,
+    **named: Any,
 ) -> dict[str, Any]:
-    """Return the fields of Choices for a table of pairs; see ``Choices.from_pairs``."""
+    """Return the fields of Choices for a table of pairs; see ``Choices.from_pairs``.
+
+    ``texts`` are those of the table, where somebody has read and checked them before.
+    """
+    call = read_call(chooser, groups, attributes, weights, chooser_weights)
+    answers = AnswerColumns(**named)
     ties = option(ties, ("raise", "drop", "split"), "ties")
     identical = option(identical, ("raise", "drop"), "identical")
     duplicates = option(duplicates, ("raise", "drop", "keep"), "duplicates")
@@ -100,7 +117,8 @@ def pairs_fields(
     tie = read_ties(frame, rows, answers.tie, answers.grade is not None)
     if tie is not None and not answers.keep_ties:
         _drop_ties(tie, ties, keep, dropped, rows)
-    texts = read_texts(frame, rows)
+    if texts is None and (texts := read_texts(frame, rows)) is not None:
+        check_format(texts)
     if texts is not None:
         _drop_identical(texts, identical, keep, dropped, rows)
     require_left(keep, dropped)
@@ -180,7 +198,9 @@ def _pairs_shown(
     codes, _ = categories(column(frame, name, "pair"), name, rows, "pair")
     codes = np.unique(codes, return_inverse=True)[1]
     if texts is not None:
-        both = np.stack([texts.chosen[at], texts.rejected[at]], axis=1)[:, :, None].astype(float)
+        both = np.stack([texts.places["chosen"][at], texts.places["rejected"][at]], axis=1)[
+            :, :, None
+        ].astype(float)
     else:
         both = fields["values"]
     both = np.sort(both, axis=1)
@@ -213,7 +233,7 @@ def _drop_ties(
 def _drop_identical(
     texts: Texts, identical: str, keep: np.ndarray, dropped: list[Dropped], rows: Rows
 ) -> None:
-    same = (texts.chosen == texts.rejected) & keep
+    same = (texts.places["chosen"] == texts.places["rejected"]) & keep
     if same.any() and identical == "raise":
         raise InputError(
             "The responses of a pair should differ; got 'chosen' equal to 'rejected' in "
@@ -299,11 +319,11 @@ def _attribute_hint(frame: pd.DataFrame, name: str, stems: list[str]) -> str:
 def _repeated(texts: Texts, people: np.ndarray | None, at: np.ndarray) -> np.ndarray:
     """Mark the rows at ``at`` whose chooser judged the same two texts in an earlier one."""
     parts = {
-        "low": np.minimum(texts.chosen, texts.rejected)[at],
-        "high": np.maximum(texts.chosen, texts.rejected)[at],
+        "low": np.minimum(texts.places["chosen"], texts.places["rejected"])[at],
+        "high": np.maximum(texts.places["chosen"], texts.places["rejected"])[at],
     }
-    if texts.prompt is not None:
-        parts["prompt"] = texts.prompt[at]
+    if "prompt" in texts.places:
+        parts["prompt"] = texts.places["prompt"][at]
     if people is not None:
         parts["chooser"] = people
     return pd.DataFrame(parts).duplicated().to_numpy()

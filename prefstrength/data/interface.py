@@ -1,4 +1,4 @@
-"""What choices hold, for those who check or describe them: the interface of Choices."""
+"""Interface of Choices: what they hold, for those who check or describe them."""
 
 from collections.abc import Mapping
 from typing import Protocol

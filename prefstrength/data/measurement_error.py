@@ -1,4 +1,4 @@
-r"""How well rewards are measured: the error of an ensemble's mean, and what it does to strength.
+r"""Measurement error of rewards: that of an ensemble's mean, and what it does to strength.
 
 Rewards are estimates. Where several reward models (or heads, or seeds) score the same pairs, they
 agree on what they measure and differ by their errors. After each member's differences are put on
@@ -293,7 +293,7 @@ def _differences(rewards: Any, members: Sequence[str] | None) -> tuple[np.ndarra
         if members is None or isinstance(members, str):
             raise InputError(
                 "Expected the names of the rewards in the table, such as "
-                f'members=["reward_1", "reward_2"]; got {members!r}.'
+                f"`members=['reward_1', 'reward_2']`; got {members!r}."
             )
         names = tuple(members)
         sides = [_columns(rewards, names, side) for side in ("chosen", "rejected")]

@@ -1,4 +1,4 @@
-"""A last look at choices that passed the door: what says nothing, and what says too much."""
+"""Checks of identifiability: constant, separated and proportional attributes, groups of one."""
 
 from typing import Any
 

@@ -11,6 +11,8 @@ from prefstrength._shared.words import Rows, listed, nearest, shown
 from prefstrength.data.choices import Choices
 from prefstrength.data.columns import as_frame, check_frame, column, is_nested
 from prefstrength.data.formats import absent, read_file, read_folder
+from prefstrength.data.from_pairs import pairs_fields
+from prefstrength.data.texts import Texts
 from prefstrength.errors import InputError
 
 __all__ = ["pairs_from_votes", "read_choices", "read_pairs"]
@@ -83,7 +85,9 @@ def read_choices(
         ) from error
 
 
-def choices_of(frame: pd.DataFrame, named: Mapping[str, Any]) -> Choices:
+def choices_of(
+    frame: pd.DataFrame, named: Mapping[str, Any], texts: Texts | None = None
+) -> Choices:
     """Choices of a table of pairs; of rankings where ``rank`` or ``situation`` is named.
 
     Parameters
@@ -91,11 +95,13 @@ def choices_of(frame: pd.DataFrame, named: Mapping[str, Any]) -> Choices:
     frame : DataFrame
     named : mapping
         The keywords of :func:`read_choices`; those that are missing are left out.
+    texts : Texts, optional
+        Those of a table of pairs, where somebody has read and checked them before.
     """
     rankings: dict[str, Any] = {n: named.get(n) for n in ("rank", "situation", "alternative")}
     rest = {name: value for name, value in named.items() if name not in rankings}
     if not any(rankings.values()):
-        return Choices.from_pairs(frame, **rest)
+        return Choices(**pairs_fields(frame, **rest, texts=texts))
     shared = ("chooser", "groups", "attributes", "weights", "chooser_weights")
     wrong = [k for k, value in rest.items() if k not in shared and value not in (None, "raise")]
     if wrong:

@@ -1,4 +1,4 @@
-"""Choices with known truth."""
+"""Simulated choices: choosers drawn from a known mixing distribution."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,10 +1,11 @@
-"""The texts of a pairs frame: plain strings, or TRL's lists of messages.
+"""The texts of pairs: plain strings, or TRL's lists of messages.
 
-Texts are only looked at, never kept: Choices holds numbers.
+What a cell may hold is said here, once. What else a door asks of the texts, such as one format for
+all or no blanks, is the door's own.
 """
 
-import json
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,36 +13,77 @@ import pandas as pd
 
 from prefstrength._shared.words import Rows, nearest, shown, warn
 from prefstrength.data.columns import column
+from prefstrength.data.messages import message_fault
 from prefstrength.errors import InputError
+
+#: A text, or a conversation as a tuple of (role, content).
+Text = str | tuple[tuple[str, str], ...]
 
 TEXT_COLUMNS = ("prompt", "chosen", "rejected")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Texts:
-    """Text columns of a pairs frame as comparable codes (equal code: equal text).
+    """The different texts of N pairs, and where each pair finds its own.
 
     Attributes
     ----------
-    prompt : ndarray of int64, shape (row,), or None
-        None where the frame has no prompts.
-    chosen, rejected : ndarray of int64, shape (row,)
-        Codes from one table, so that they compare with each other.
+    rows : Rows
+        Labels of the pairs.
+    different : pandas array of Text, shape (text,)
+        Every text once, in whichever columns it stands.
+    places : dict of str to ndarray of int64, shape (pair,)
+        By column, where the text of each pair stands among them; equal place: equal text.
     """
 
-    prompt: np.ndarray | None
-    chosen: np.ndarray
-    rejected: np.ndarray
+    rows: Rows
+    different: Any
+    places: dict[str, np.ndarray]
+
+    def mask(self, kind: str, name: str) -> np.ndarray:
+        """Pairs whose text in a column is a "conversation", "written out" as text, or "blank"."""
+        return self._kinds[kind][self.places[name]]
+
+    @cached_property
+    def _kinds(self) -> dict[str, np.ndarray]:
+        texts = pd.Series(self.different)
+        chat = np.zeros(len(texts), bool)
+        if pd.api.types.infer_dtype(texts) != "string":
+            chat = np.array([not isinstance(text, str) for text in texts])
+            texts = texts.map(flatten)
+        written = texts.str.startswith(("[{", "[ {", "[\n")).to_numpy(bool) & ~chat
+        # The slow search looks only where the quick one found something.
+        opening = texts[written].str.match(r"\[\s*\{\s*['\"](role|content)['\"]")
+        written[written] = opening.to_numpy(bool)
+        blank = texts.str.strip().eq("").to_numpy(bool)
+        return {"conversation": chat, "written out": written, "blank": blank}
+
+
+def flatten(text: Text) -> str:
+    r"""Text of a conversation: the content of one message, or all with their roles.
+
+    Examples
+    --------
+    >>> flatten((("assistant", "Hello."),))
+    'Hello.'
+    >>> flatten((("user", "Hi!"), ("assistant", "Hello.")))
+    'user: Hi!\nassistant: Hello.'
+    """
+    if isinstance(text, str):
+        return text
+    if len(text) == 1:
+        return text[0][1]
+    return "\n".join(f"{role}: {content}" for role, content in text)
 
 
 def read_texts(frame: pd.DataFrame, rows: Rows) -> Texts | None:
-    """Check ``prompt``, ``chosen`` and ``rejected``; None where the frame has no texts.
+    """Read ``prompt``, ``chosen`` and ``rejected``; None where the frame has no responses.
 
     Raises
     ------
     InputError
-        One of chosen and rejected without the other; missing text; text in one column and
-        messages in the other; messages without role and content.
+        One of chosen and rejected without the other; a missing text; something else than texts
+        and lists of messages; messages without role and content.
     """
     present = [name for name in TEXT_COLUMNS if name in frame.columns]
     if not {"chosen", "rejected"} & set(present):
@@ -54,33 +96,14 @@ def read_texts(frame: pd.DataFrame, rows: Rows) -> Texts | None:
                 f"A pair should have both texts, 'chosen' and 'rejected'; got {other!r} without "
                 f"{name!r}.{hint} Add the column, or rename {other!r} if it is no text."
             )
-    columns = {name: column(frame, name, "text") for name in present}
-    kinds = {name: _kind(columns[name], name, rows) for name in present}
-    for name in present:
-        if kinds[name] != kinds["chosen"]:
-            words = {"text": "plain text", "messages": "lists of messages"}
-            raise InputError(
-                f"Columns 'chosen' and {name!r} should both be text or both be messages; got "
-                f"{words[kinds['chosen']]} in 'chosen' and {words[kinds[name]]} in {name!r} "
-                f"(first row: {rows.first(np.ones(len(rows), bool), 1)[0]}). "
-                "TRL's two formats cannot be mixed. Write all of them in one."
-            )
-    keys = {
-        name: _message_keys(columns[name], name, rows)
-        if kinds[name] == "messages"
-        else columns[name]
-        for name in present
-    }
-    if kinds["chosen"] == "text":
-        for name in ("chosen", "rejected"):
-            _look_at_text(keys[name], name, rows)
-    both = pd.concat([keys["chosen"], keys["rejected"]], ignore_index=True)
-    codes = pd.factorize(both)[0].astype(np.int64)
-    prompt = pd.factorize(keys["prompt"])[0].astype(np.int64) if "prompt" in keys else None
-    return Texts(prompt, codes[: len(frame)], codes[len(frame) :])
+    columns = [_read(column(frame, name, "text"), name, rows) for name in present]
+    places, different = pd.factorize(pd.concat(columns, ignore_index=True).array)
+    parts = np.split(places.astype(np.int64), len(present))
+    return Texts(rows, different, dict(zip(present, parts, strict=True)))
 
 
-def _kind(values: pd.Series, name: str, rows: Rows) -> str:
+def _read(values: pd.Series, name: str, rows: Rows) -> pd.Series:
+    """A column of texts and conversations."""
     missing = values.isna().to_numpy()
     if missing.any():
         raise InputError(
@@ -91,12 +114,10 @@ def _kind(values: pd.Series, name: str, rows: Rows) -> str:
     if isinstance(values.dtype, pd.CategoricalDtype):
         values = values.astype(values.cat.categories.dtype)
     if pd.api.types.infer_dtype(values) == "string":
-        return "text"
-    is_text = np.fromiter((isinstance(v, str) for v in values), bool, count=len(values))
-    is_list = np.fromiter(
-        (isinstance(v, list | tuple | np.ndarray) for v in values), bool, count=len(values)
+        return values
+    other = np.fromiter(
+        (not isinstance(v, str | list | tuple | np.ndarray) for v in values), bool, len(values)
     )
-    other = ~(is_text | is_list)
     if other.any():
         example = values[other].iloc[0]
         step = (
@@ -108,74 +129,49 @@ def _kind(values: pd.Series, name: str, rows: Rows) -> str:
             f"Column {name!r} should hold texts or lists of messages; got "
             f"{shown(example)} in {rows.where(other)}. {step}"
         )
-    if is_text.any() and is_list.any():
-        raise InputError(
-            f"Column {name!r} should hold either texts or lists of messages; got both: messages "
-            f"in {rows.where(is_list)}. Two sources may have been glued together. "
-            "Write all rows in one format."
-        )
-    return "text" if is_text.all() else "messages"
-
-
-def _message_keys(values: pd.Series, name: str, rows: Rows) -> pd.Series:
-    """One JSON text for each list of messages; refuses what is no message."""
-    keys, faults = [], np.zeros(len(values), dtype=bool)
-    fault = ("", "")
-    for i, messages in enumerate(values):
-        reason = _message_fault(messages)
-        if reason is not None:
-            faults[i] = True
-            fault = fault if any(fault) else reason
-            continue
-        keys.append(json.dumps([[m["role"], m["content"]] for m in messages]))
-    if faults.any():
+    faults = [None if isinstance(value, str) else message_fault(value) for value in values]
+    faulty = np.array([fault is not None for fault in faults])
+    if faulty.any():
+        what, step = next(fault for fault in faults if fault is not None)
         raise InputError(
             f"Column {name!r} should hold lists of messages with the text fields 'role' and "
-            f"'content'; got {fault[0]} in {rows.where(faults)}. {fault[1]}"
+            f"'content'; got {what} in {rows.where(faulty)}. {step}"
         )
-    return pd.Series(keys, dtype="str")
+    texts = [
+        v if isinstance(v, str) else tuple((m["role"], m["content"]) for m in v) for v in values
+    ]
+    return pd.Series(texts, dtype=object)
 
 
-def _message_fault(messages: Any) -> tuple[str, str] | None:
-    """What is wrong with a conversation, and what to do about it."""
-    if len(messages) == 0:
-        return "an empty list", "A response has at least one message. Fill it in or drop the row."
-    for message in messages:
-        if not isinstance(message, dict):
-            return (
-                f"{type(message).__name__} instead of a message",
-                "Other chat formats list bare texts. Make each one a dict with both fields.",
+def check_format(texts: Texts) -> None:
+    """Refuse two formats in one table, and conversations written out; warn of empty responses."""
+    is_chat = {name: texts.mask("conversation", name) for name in texts.places}
+    for name, mask in is_chat.items():
+        if mask.any() and not mask.all():
+            raise InputError(
+                f"Column {name!r} should hold either texts or lists of messages; got both: "
+                f"messages in {texts.rows.where(mask)}. Two sources may have been glued together. "
+                "Write all rows in one format."
             )
-        for field in ("role", "content"):
-            if field not in message:
-                return (
-                    f"a message without {field!r} (its fields: {', '.join(map(shown, message))})",
-                    "Other chat formats use other names, such as 'from' and 'value'. "
-                    "Rename the fields.",
-                )
-            if not isinstance(message[field], str):
-                return (
-                    f"a message whose {field!r} is {type(message[field]).__name__}",
-                    "Images and tool calls are not read. Keep the text, or drop the row.",
-                )
-    return None
-
-
-def _look_at_text(values: pd.Series, name: str, rows: Rows) -> None:
-    text = values.astype("str").str
-    written = text.startswith(("[{", "[ {", "[\n")).to_numpy(dtype=bool, copy=True)
-    # The slow search looks only where the quick one found something.
-    opening = values[written].astype("str").str.match(r"\[\s*\{\s*['\"](role|content)['\"]")
-    written[written] = opening.to_numpy(dtype=bool)
-    if written.any():
-        raise InputError(
-            f"Column {name!r} should hold the messages as lists; got lists written out as text "
-            f"in {rows.where(written)}. CSV cannot hold lists. "
-            "Save the conversations as JSONL or Parquet."
-        )
-    empty = text.strip().eq("").to_numpy(dtype=bool)
-    if empty.any():
-        warn(
-            f"Column {name!r} has an empty text in {rows.where(empty)}; they are kept. "
-            "Check that the responses were really empty."
-        )
+    words = ("plain text", "lists of messages")
+    chosen = int(is_chat["chosen"][0])
+    for name, mask in is_chat.items():
+        if mask[0] != chosen:
+            raise InputError(
+                f"Columns 'chosen' and {name!r} should both be text or both be messages; got "
+                f"{words[chosen]} in 'chosen' and {words[1 - chosen]} in {name!r} "
+                f"(first row: {texts.rows.first(np.ones(len(mask), bool), 1)[0]}). "
+                "TRL's two formats cannot be mixed. Write all of them in one."
+            )
+    for name in ("chosen", "rejected"):
+        if (written := texts.mask("written out", name)).any():
+            raise InputError(
+                f"Column {name!r} should hold the messages as lists; got lists written out as text "
+                f"in {texts.rows.where(written)}. CSV cannot hold lists. "
+                "Save the conversations as JSONL or Parquet."
+            )
+        if (empty := texts.mask("blank", name)).any():
+            warn(
+                f"Column {name!r} has an empty text in {texts.rows.where(empty)}; they are kept. "
+                "Check that the responses were really empty."
+            )

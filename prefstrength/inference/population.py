@@ -7,7 +7,7 @@ same densities are evaluated without a compiler (:mod:`prefstrength.inference.si
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 

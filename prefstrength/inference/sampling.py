@@ -5,6 +5,7 @@ from dataclasses import replace
 from prefstrength._shared.words import warn
 from prefstrength.errors import InputError, SamplingWarning
 from prefstrength.inference.levels import Levels
+from prefstrength.inference.methods import METHODS
 from prefstrength.inference.named_draws import blends_of, flat_draws, shared_of
 from prefstrength.inference.population import Population
 from prefstrength.inference.sampled import TOLERANCE, Options, Sampled, holds, weights_said
@@ -17,9 +18,8 @@ from prefstrength.likelihood.data import LikelihoodData, NotIntegrableError
 from prefstrength.likelihood.sources import Reading
 from prefstrength.likelihood.strength import StrengthLikelihood
 
-__all__ = ["METHODS", "TOLERANCE", "Sampled", "sample"]
+__all__ = ["TOLERANCE", "Sampled", "sample"]
 
-METHODS = ("auto", "importance", "nuts", "latent", "laplace", "svi")
 # Draws of choosers that NUTS is asked for beside the population level; beyond, mini-batches.
 _CHOOSER_DRAWS = 20_000
 # Draws at which the likelihood is compared with direct evaluation.

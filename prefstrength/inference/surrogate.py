@@ -6,7 +6,6 @@ polynomial of moderate degree fitted to a few hundred values is that function to
 nat; what it misses is looked at where the posterior lies (:func:`misfit`).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations_with_replacement

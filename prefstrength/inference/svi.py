@@ -213,7 +213,7 @@ def _stacked(data: LikelihoodData) -> dict[str, jax.Array]:
         raise InputError(
             "Mini-batches of choosers expect panels of similar length; got one of "
             f"{length} situations among {data.units} choosers. "
-            'Use method="nuts", or leave out most situations of the longest panels.'
+            "Use `method='nuts'`, or leave out most situations of the longest panels."
         )
     place = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     at = (data.unit[order], place)

@@ -5,8 +5,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from prefstrength.errors import SamplingWarning
 from prefstrength._shared.words import warn
+from prefstrength.errors import SamplingWarning
 from prefstrength.inference.groups import prepare_groups, surface_error
 from prefstrength.inference.importance import importance_sample, laplace_sample
 from prefstrength.inference.latent import latent_sample

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from prefstrength.choice.responses.base import PairResponse
-from prefstrength.likelihood.counts import Counts, PairObservations
+from prefstrength.likelihood.counts import Counts
 from prefstrength.likelihood.data import LikelihoodData
 from prefstrength.likelihood.grid import Grid
 from prefstrength.likelihood.sources import PairSource, Reading, SituationSource

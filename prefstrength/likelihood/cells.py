@@ -3,18 +3,9 @@ r"""Coefficients as functions of a standard normal draw: :math:`\beta = F^{-1}(\
 One z for each chooser makes a panel: the same z gives the chooser's coefficient in every
 group, however location and dispersion differ between groups. In JAX, smooth in every parameter.
 
-A mixing distribution is described by two numbers that mean the same kind of thing in every
-family, as its class has them:
-
-=============== ======================= ==============================
-family          location                dispersion
-=============== ======================= ==============================
-PointMass       value                   (none)
-Normal          mu                      sigma
-LogNormal       mu                      sigma
-Gamma           log of the mean         coefficient of variation
-InverseGaussian log of the mean         coefficient of variation
-=============== ======================= ==============================
+A mixing distribution is described by its location and dispersion, which mean the same kind of
+thing in every family (:mod:`prefstrength.choice.mixing.base`): mu and sigma of Normal and
+LogNormal, log of the mean and coefficient of variation of Gamma and InverseGaussian.
 """
 
 from collections.abc import Mapping
@@ -50,8 +41,8 @@ class CellLaws:
 
     def at(self, z: np.ndarray) -> jax.Array:
         """Coefficients at standard normal nodes, shape (cell, node)."""
-        spread = None if self.dispersion is None else self.dispersion[:, None]
-        return self.family.coefficient(JAX, z, self.location[:, None], spread)
+        spread = None if self.dispersion is None else self.dispersion[..., None]
+        return self.family.coefficient(JAX, z, self.location[..., None], spread)
 
     def tastes(self, z: jax.Array) -> jax.Array:
         """Coefficients of any, also traced, draws z (…) in every cell, shape (…, cell)."""

@@ -125,9 +125,7 @@ class _Unit:
             len(mine), reading, data.scales[0],
         )  # fmt: skip
 
-    def integrated(
-        self, laws: Sequence[Laws | None], points: int, shared: Shared
-    ) -> np.ndarray:
+    def integrated(self, laws: Sequence[Laws | None], points: int, shared: Shared) -> np.ndarray:
         """Log-likelihood averaged over mixing distributions, one for each cell (point,)."""
         if laws[0] is None or laws[0].dispersion is None:
             alone = np.stack([np.zeros(points) if x is None else x.location for x in laws])

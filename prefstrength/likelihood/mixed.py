@@ -130,7 +130,8 @@ def _prepare(x: Any, mixing: Mixing) -> tuple[jax.Array, dict[str, jax.Array]]:
             f"the class {mixing.__name__}" if isinstance(mixing, type) else type(mixing).__name__
         )
         raise TypeError(
-            f"Expected a mixing distribution; got {found}. Write, say, LogNormal(mu=0, sigma=0.7)."
+            f"Expected a mixing distribution; got {found}. Write, say, "
+            "`LogNormal(mu=0, sigma=0.7)`."
         )
     mixing.require_known()
     x = jnp.asarray(x)

@@ -20,31 +20,31 @@ from .evaluation.win_rates import (
 from .evaluation.win_rates import (
     win_rate as win_rate,
 )
-from .objectives.losses import (
+from .objectives.beta_dpo import (
     beta_dpo_loss as beta_dpo_loss,
 )
-from .objectives.losses import (
+from .objectives.beta_dpo import (
     beta_dpo_scale as beta_dpo_scale,
 )
-from .objectives.losses import (
+from .objectives.capo import (
     capo_loss as capo_loss,
 )
-from .objectives.losses import (
-    log_choice_probability as log_choice_probability,
-)
-from .objectives.losses import (
+from .objectives.mixdpo import (
     mixdpo_logit as mixdpo_logit,
 )
-from .objectives.losses import (
+from .objectives.mixdpo import (
     mixdpo_loss as mixdpo_loss,
 )
-from .objectives.losses import (
+from .objectives.odpo import (
     odpo_loss as odpo_loss,
 )
-from .objectives.losses import (
-    smpo_loss as smpo_loss,
+from .objectives.probability import (
+    log_choice_probability as log_choice_probability,
 )
 from .objectives.registry import OBJECTIVES as OBJECTIVES
+from .objectives.smpo import (
+    smpo_loss as smpo_loss,
+)
 from .strength import Strength as Strength
 from .trainer import MixDPOTrainer as MixDPOTrainer
 

@@ -2,10 +2,9 @@
 
 import json
 import os
-import warnings
 from pathlib import Path
 
-from prefstrength.errors import DataWarning
+from prefstrength._shared.words import warn
 
 __all__ = ["last_checkpoint"]
 
@@ -52,7 +51,7 @@ def last_checkpoint(folder: str | os.PathLike[str], *, strength: bool = True) ->
         lacks = _lacks(path, strength)
         if lacks is None:
             return str(path)
-        warnings.warn(f"{path} {lacks}; it is passed over.", DataWarning, stacklevel=2)
+        warn(f"{path} {lacks}; it is passed over.")
     return None
 
 
@@ -63,5 +62,5 @@ def _lacks(checkpoint: Path, strength: bool) -> str | None:
     except (OSError, ValueError):
         return "is not complete"
     if strength and not (checkpoint / STATE_NAME).is_file():
-        return f"has no {STATE_NAME} (save_only_model=True, or another trainer's)"
+        return f"has no {STATE_NAME} (`save_only_model=True`, or another trainer's)"
     return None

@@ -11,6 +11,7 @@ from datasets import Dataset
 
 from prefstrength.choice.learned_parts import LearnedCovariate, shown
 from prefstrength.errors import InputError
+from prefstrength.mixdpo.objectives.base import REWARDS
 
 __all__ = [
     "UNKNOWN",
@@ -52,7 +53,7 @@ class CarriedColumns:
     covariates : dict, optional
         Columns on which strength depends, with their mean and sd: added standardised, as the
         bits of one float32 tensor (pair, covariate).
-    rewards : sequence of str
+    needed : sequence of str
         Those of ``names`` that every pair must have, in evaluation too: another value than a
         finite number is an error.
     """
@@ -64,10 +65,10 @@ class CarriedColumns:
         levels: Mapping[str, Sequence[str]],
         group: str | None = None,
         covariates: Mapping[str, LearnedCovariate] | None = None,
-        rewards: Sequence[str] = (),
+        needed: Sequence[str] = (),
     ):
         self.collator = collator
-        self.names, self.rewards = tuple(names), tuple(rewards)
+        self.names, self.needed = tuple(names), tuple(needed)
         self.group, self.covariates = group, dict(covariates or {})
         self.codes = {
             factor: {level: code for code, level in enumerate(known)}
@@ -75,8 +76,8 @@ class CarriedColumns:
         }
 
     def __call__(self, examples: list[dict[str, Any]]) -> Any:
-        for name in self.rewards:  # of a stream this is the first sight
-            _require_rewards([example.get(name) for example in examples], name)
+        for name in self.needed:  # of a stream this is the first sight
+            _require_numbers([example.get(name) for example in examples], "a batch", name)
         batch = self.collator(examples)
         for name in self.names:
             if name in examples[0]:  # an evaluation set may lack weights, or have empty ones
@@ -147,30 +148,12 @@ def levels_of(datasets: Sequence[tuple[str, Any]], factors: Sequence[str]) -> di
             f"Expected an eval_dataset with group_columns {', '.join(factors)}; got none. Groups "
             "are reported in evaluation. Give one, or leave group_columns out."
         )
-    levels: dict[str, set[str]] = {factor: set() for factor in factors}
-    for label, dataset in datasets:
-        for factor in factors:
-            if not isinstance(dataset, Dataset):
-                raise InputError(
-                    f"Expected {label} as a datasets.Dataset with group_columns; got a stream, "
-                    "whose levels are not known before its end. Load it, or leave group_columns "
-                    "out."
-                )
-            if factor not in dataset.column_names:
-                raise InputError(
-                    f"Expected a column {factor} in {label}, named in group_columns; got "
-                    f"{', '.join(dataset.column_names)}. Correct the name."
-                )
-            values = list(dataset[factor])
-            empty = [i for i, value in enumerate(values) if value is None or value != value]
-            if empty:
-                raise InputError(
-                    f"Expected a level in column {factor} of every pair in {label}; got none in "
-                    f"row {empty[0]} ({len(empty)} of {len(values)} rows). Name them, for example "
-                    "'not stated'."
-                )
-            levels[factor] |= {str(value) for value in values}
-    return {factor: sorted(found) for factor, found in levels.items()}
+    return {
+        factor: sorted(
+            set().union(*(_levels(d, name, factor, "group_columns") for name, d in datasets))
+        )
+        for factor in factors
+    }
 
 
 def check_level_names(levels: Mapping[str, Sequence[str]]) -> None:
@@ -204,14 +187,8 @@ def check_levels(dataset: Any, label: str, levels: Mapping[str, Sequence[str]]) 
 
 def group_sizes(dataset: Any, column: str) -> dict[str, int]:
     """Levels of the training pairs' groups, sorted, with their numbers of pairs."""
-    values = _looked_through(dataset, "train_dataset", column, "strength_group_column")
-    empty = [i for i, value in enumerate(values) if value is None or value != value]
-    if empty:
-        raise InputError(
-            f"Expected a level in column {column} of every pair in train_dataset; got none in row "
-            f"{empty[0]} ({len(empty)} of {len(values)} rows). Name them, for example 'not stated'."
-        )
-    return dict(sorted(Counter(str(value) for value in values).items()))
+    levels = _levels(dataset, "train_dataset", column, "strength_group_column")
+    return dict(sorted(Counter(levels).items()))
 
 
 def check_group(dataset: Any, label: str, column: str, levels: Sequence[str]) -> None:
@@ -231,7 +208,7 @@ def standardisation(
     """Mean and sd of covariates in the training pairs; ``scale`` is their coefficients' prior."""
     out = {}
     for name in columns:
-        values = list(_looked_through(dataset, "train_dataset", name, "strength_covariates"))
+        values = _looked_through(dataset, "train_dataset", name, "strength_covariates")
         _require_numbers(values, "train_dataset", name)
         numbers = np.array(values, dtype=float)
         mean, sd = float(numbers.mean()), float(numbers.std())
@@ -257,7 +234,7 @@ def check_covariates(dataset: Any, label: str, columns: Sequence[str]) -> None:
             _require_numbers(list(dataset[name]), label, name)
 
 
-def _looked_through(dataset: Any, label: str, column: str, argument: str) -> Sequence[Any]:
+def _looked_through(dataset: Any, label: str, column: str, argument: str) -> list[Any]:
     if not isinstance(dataset, Dataset):
         raise InputError(
             f"Expected {label} as a datasets.Dataset with {argument}; got a stream, of which not "
@@ -268,7 +245,19 @@ def _looked_through(dataset: Any, label: str, column: str, argument: str) -> Seq
             f"Expected a column {column} in {label}, named in {argument}; got "
             f"{', '.join(dataset.column_names)}. Correct the name."
         )
-    return dataset[column]
+    return list(dataset[column])
+
+
+def _levels(dataset: Any, label: str, column: str, argument: str) -> list[str]:
+    """Level of every pair."""
+    values = _looked_through(dataset, label, column, argument)
+    empty = [i for i, value in enumerate(values) if value is None or value != value]
+    if empty:
+        raise InputError(
+            f"Expected a level in column {column} of every pair in {label}; got none in row "
+            f"{empty[0]} ({len(empty)} of {len(values)} rows). Name them, for example 'not stated'."
+        )
+    return [str(value) for value in values]
 
 
 def _require_known(values: Sequence[Any], label: str, column: str, levels: Sequence[str]) -> None:
@@ -282,72 +271,54 @@ def _require_known(values: Sequence[Any], label: str, column: str, levels: Seque
             )
 
 
-def _require_numbers(values: Sequence[Any], label: str, column: str) -> None:
-    wrong = [i for i, value in enumerate(values) if not _is_number(value, weight=False)]
+def _require_numbers(
+    values: Sequence[Any], label: str, column: str, kind: str = "numbers", least: float = -math.inf
+) -> None:
+    wrong = [
+        i
+        for i, value in enumerate(values)
+        if not (isinstance(value, int | float) and math.isfinite(value) and value >= least)
+    ]
     if wrong:
         raise InputError(
-            f"Expected numbers in column {column} of {label}, on which strength depends; got "
-            f"{values[wrong[0]]!r} in row {wrong[0]} ({len(wrong)} of {len(values)} rows). "
-            "Drop these pairs."
+            f"Expected {kind} in column {column} of {label}; got {values[wrong[0]]!r} in row "
+            f"{wrong[0]} ({len(wrong)} of {len(values)} rows). Drop these pairs."
         )
 
 
 # -- numbers of the objective ----------------------------------------------------------------------
 
 
-def check_weights(weights: torch.Tensor, column: str, step: int) -> None:
-    """Stop where a batch has a weight that no loss can be multiplied with."""
-    wrong = torch.nonzero(~(torch.isfinite(weights) & (weights >= 0))).flatten().tolist()
-    if wrong:
-        raise InputError(
-            f"Expected weights >= 0 in column {column} of every pair; got "
-            f"{weights[wrong[0]].item():g} in {len(wrong)} of {len(weights)} pairs of the batch at "
-            f"step {step} (nan where there is none). Drop these pairs from the stream."
-        )
-
-
-def _require_rewards(values: Sequence[Any], column: str) -> None:
-    wrong = [value for value in values if not _is_number(value, weight=False)]
-    if wrong:
-        raise InputError(
-            f"Expected numbers in column {column} of every pair; got {wrong[0]!r} in {len(wrong)} "
-            f"of {len(values)} pairs of a batch. Drop these pairs from the stream, or score them."
-        )
-
-
-def check_columns(dataset: Any, label: str, rewards: Sequence[str], weights: Sequence[str]) -> None:
+def check_columns(dataset: Any, label: str, needed: Sequence[str], weights: Sequence[str]) -> None:
     """Stop where a column is missing, or holds no number, or a negative weight."""
     present = list(next(iter(dataset)))
-    missing = [name for name in (*rewards, *weights) if name not in present]
+    missing = [name for name in (*needed, *weights) if name not in present]
     if missing:
-        hint = (
-            "Score the pairs with prefstrength.score, or give the rewards of your own reward model."
-            if set(missing) & set(rewards)
-            else "Add it, or leave weight_column out."
-        )
+        hint = "Add it, or take another objective."
+        if set(missing) & set(REWARDS):
+            hint = (
+                "Score the pairs with prefstrength.score, or give the rewards of your own reward "
+                "model."
+            )
+        elif set(missing) & set(weights):
+            hint = "Add it, or leave weight_column out."
         raise InputError(
             f"Expected columns {', '.join(missing)} in {label} for this objective; got "
             f"{', '.join(present)}. {hint}"
         )
     if not isinstance(dataset, Dataset):
         return  # a stream cannot be looked through
-    for name in (*rewards, *weights):
-        values = list(dataset[name])
-        wrong = [i for i, value in enumerate(values) if not _is_number(value, name in weights)]
-        if wrong:
-            kind = "weights >= 0" if name in weights else "numbers"
-            raise InputError(
-                f"Expected {kind} in column {name} of {label}; got {values[wrong[0]]!r} in row "
-                f"{wrong[0]} ({len(wrong)} of {len(values)} rows). Drop these pairs."
-            )
-        if name in weights and not any(values):
+    for name in needed:
+        _require_numbers(list(dataset[name]), label, name)
+    for name in weights:
+        _require_numbers(list(dataset[name]), label, name, "weights >= 0", least=0)
+        if not any(dataset[name]):
             raise InputError(
                 f"Expected weights of which some are > 0 in column {name} of {label}; got 0 in "
                 "all rows. Leave weight_column out to count every pair once."
             )
 
 
-def _is_number(value: Any, weight: bool) -> bool:
-    if not isinstance(value, int | float) or not math.isfinite(value):
-        return False
-    return value >= 0 if weight else True
+def check_weights(weights: torch.Tensor, column: str, step: int) -> None:
+    """Stop where a batch of a stream has a weight that no loss can be multiplied with."""
+    _require_numbers(weights.tolist(), f"the batch at step {step}", column, "weights >= 0", least=0)

@@ -1,15 +1,59 @@
-"""Checks of model and pairs when a trainer is made."""
+"""What is looked at when a trainer is made: the model, and the pairs with their columns."""
 
-import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, IterableDataset
 from transformers import PreTrainedModel
 
-from prefstrength.errors import DataWarning, InputError
+from prefstrength._shared.words import warn
+from prefstrength.errors import InputError
+from prefstrength.mixdpo.columns import (
+    check_columns,
+    check_covariates,
+    check_group,
+    group_sizes,
+    standardisation,
+)
 from prefstrength.mixdpo.config import MixDPOConfig
+from prefstrength.mixdpo.objectives.registry import OBJECTIVES
+from prefstrength.mixdpo.strength import Strength
 from prefstrength.mixdpo.weights import require_safetensors
+
+
+def strength_for(args: MixDPOConfig, train: Any, evaluation: Sequence[tuple[str, Any]]) -> Strength:
+    """Look through all pairs for what would stop training, and build the strength to learn.
+
+    Parameters
+    ----------
+    args : MixDPOConfig
+    train : datasets.Dataset or datasets.IterableDataset
+    evaluation : sequence of (str, dataset)
+        What errors call them, and the sets.
+    """
+    weights = () if args.weight_column is None else (args.weight_column,)
+    objective = OBJECTIVES[args.objective]
+    for label, dataset in (("train_dataset", train), *evaluation):
+        check_pairs(dataset, label)
+        also = weights if label == "train_dataset" else ()
+        check_columns(dataset, label, objective.columns, also)
+    pairs = covariates = None
+    if args.strength_group_column is not None:
+        pairs = group_sizes(train, args.strength_group_column)
+    if args.strength_covariates:
+        covariates = standardisation(train, args.strength_covariates, args.strength_covariate_scale)
+    strength = args.build_strength(pairs, covariates)
+    for label, dataset in evaluation:
+        check_strength_columns(dataset, label, strength)
+    return strength
+
+
+def check_strength_columns(dataset: Any, label: str, strength: Strength) -> None:
+    """Find in pairs to be evaluated what leaves their strength unknown."""
+    if strength.group_column is not None:
+        check_group(dataset, label, strength.group_column, list(strength.groups))
+    check_covariates(dataset, label, list(strength.covariates))
 
 
 def warn_of_missing(dataset: Any, label: str, factors: tuple[str, ...]) -> None:
@@ -17,11 +61,9 @@ def warn_of_missing(dataset: Any, label: str, factors: tuple[str, ...]) -> None:
     present = list(next(iter(dataset)))
     missing = [factor for factor in factors if factor not in present]
     if missing:
-        warnings.warn(
+        warn(
             f"Expected the group_columns {', '.join(factors)} in {label}; got no "
             f"{' and no '.join(missing)}, so that their metrics are missing. Add the columns.",
-            DataWarning,
-            stacklevel=3,
         )
 
 

@@ -94,7 +94,7 @@ def load_tokenizer(policy: Any, given: Any) -> Any:
     if not name:
         raise InputError(
             "Expected a tokenizer, or a model that was loaded from a path where one lies; got a "
-            f"{type(policy).__name__} that exists in memory alone. Give tokenizer=."
+            f"{type(policy).__name__} that exists in memory alone. Give `tokenizer=...`."
         )
     tokenizer = AutoTokenizer.from_pretrained(name)
     if tokenizer.pad_token is None:

@@ -1,19 +1,19 @@
 """Shifts of groups and covariates: their priors, and how they are held to them."""
 
 import math
-import warnings
 from collections.abc import Sequence
 
 import torch
 from torch import nn
 
+from prefstrength._shared.words import warn
 from prefstrength.choice.learned_parts import (
     ShiftPrior,
     shown,
 )
 from prefstrength.choice.mixing.families import family_named
 from prefstrength.choice.strength_prior import StrengthPrior
-from prefstrength.errors import DataWarning, InputError
+from prefstrength.errors import InputError
 
 __all__ = ["shift_priors"]
 
@@ -81,11 +81,9 @@ def shift_priors(
             own = centre, group.get("dispersion_sd", dispersion_scale)
         out[level] = ShiftPrior(math.log(relative), location_scale, *own)
     if 0 < len(lacking) < len(levels):
-        warnings.warn(
+        warn(
             f"The strength prior knows nothing of {len(lacking)} of {len(levels)} levels of "
             f"{column} ({shown(lacking)}); they start at the common law.",
-            DataWarning,
-            stacklevel=2,
         )
     return out
 

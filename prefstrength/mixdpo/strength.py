@@ -28,7 +28,6 @@ less, so that shifts which are held tightly stay, whatever the rate.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib import metadata
 from typing import Any, Self
 
 import torch
@@ -38,7 +37,6 @@ from prefstrength.choice.learned_parts import (
     MODES,
     DeltaSettings,
     LearnedCovariate,
-    LearnedGroup,
     ShiftPrior,
 )
 from prefstrength.choice.learned_strength import LearnedStrength
@@ -47,6 +45,13 @@ from prefstrength.choice.mixing.families import family_named
 from prefstrength.choice.strength_prior import StrengthPrior
 from prefstrength.errors import InputError
 from prefstrength.mixdpo.shifts import beside, freed, held_values, parameter, unit, vector
+from prefstrength.mixdpo.strength_record import (
+    LocationDispersion,
+    learned_covariates,
+    record_of,
+    require_same_training,
+    summary_of,
+)
 
 __all__ = ["MOST_FOLLOWED", "MOST_LOGGED", "MOST_POINTS", "Strength"]
 
@@ -265,12 +270,10 @@ class Strength(nn.Module):
 
     def current(self) -> Mixing:
         """Law with parameters as plain numbers; the common one where groups have theirs."""
-        return self._law(self.location.item(), self._dispersion())
+        law = self.location.item(), self._dispersion()
+        return family_named(self.family).from_log_mean_spread(*law)
 
-    def _law(self, location: float, dispersion: float | None) -> Mixing:
-        return family_named(self.family).from_log_mean_spread(location, dispersion)
-
-    def _of_groups(self, levels: Sequence[str]) -> dict[str, tuple[float, float | None]]:
+    def _of_groups(self, levels: Sequence[str]) -> dict[str, LocationDispersion]:
         """Location and dispersion of some groups."""
         if not levels:
             return {}
@@ -350,19 +353,17 @@ class Strength(nn.Module):
 
     def summary(self) -> dict[str, float]:
         """Return the parameters of the common law by name, then ``mean`` and ``cv``."""
-        return _summary(self.family, self.location.item(), self._dispersion())
+        return summary_of(self.family, (self.location.item(), self._dispersion()))
 
     def logged(self) -> dict[str, float]:
         """Return :meth:`summary`, mean and cv of the largest groups, and the coefficients."""
         out = self.summary()
-        if self.groups:
-            for level, (location, dispersion) in self._of_groups(
-                self._largest(MOST_LOGGED)
-            ).items():
-                key = f"{self.group_column}/{level}"
-                out[f"{key}/mean"] = math.exp(location)
-                out[f"{key}/cv"] = self._law(location, dispersion).cv()
-        for name, covariate in self._learned_covariates().items():
+        for level, law in self._of_groups(self._largest(MOST_LOGGED)).items():
+            of_group = summary_of(self.family, law)
+            out |= {
+                f"{self.group_column}/{level}/{name}": of_group[name] for name in ("mean", "cv")
+            }
+        for name, covariate in learned_covariates(self).items():
             out[f"coefficient/{name}"] = covariate.coefficient
         return out
 
@@ -381,7 +382,7 @@ class Strength(nn.Module):
         for level, law in self._of_groups(list(self.group_trajectories)).items():
             points = self.group_trajectories[level]
             if not points or points[-1]["step"] < step:
-                points.append({"step": step, **_summary(self.family, *law)})
+                points.append({"step": step, **summary_of(self.family, law)})
 
     def restart(self, step: int) -> None:
         """Begin, or go on at ``step``: forget what the trajectories hold after it."""
@@ -396,67 +397,12 @@ class Strength(nn.Module):
 
     def learned(self) -> LearnedStrength:
         """Return the law and the way to it as a record that can be saved and compared."""
-        return LearnedStrength(
-            family=self.family,
-            parameters=self.current().parameters,
-            mode=self.mode,
-            prior=self.prior,
-            steps=self.steps,
-            trajectory=tuple(self.trajectory),
-            model=self.model_name,
-            versions=_versions(),
-            group_column=self.group_column,
-            groups=self._learned_groups(),
-            covariates=self._learned_covariates(),
-            delta=self.delta,
-        )
-
-    def _learned_groups(self) -> dict[str, LearnedGroup]:
-        if not self.groups:
-            return {}
-        return {
-            level: LearnedGroup(
-                parameters=self._law(*law).parameters,
-                shift=self.groups[level],
-                pairs=self.pairs[level],
-                trajectory=tuple(self.group_trajectories.get(level, ())),
-            )
-            for level, law in self._of_groups(list(self.groups)).items()
-        }
-
-    def _learned_covariates(self) -> dict[str, LearnedCovariate]:
-        if not self.covariates:
-            return {}
-        values = self.coefficients().tolist()
-        return {
-            name: replace(each, coefficient=value)
-            for (name, each), value in zip(self.covariates.items(), values, strict=True)
-        }
+        return record_of(self, self._of_groups(list(self.groups)))
 
     def restore(self, learned: LearnedStrength, where: str) -> None:
         """Take laws and trajectories from a record of the same kind of training."""
-        theirs = {
-            "family": learned.family,
-            "mode": learned.mode,
-            "prior": learned.prior,
-            "group_column": learned.group_column,
-            "groups": {level: each.shift for level, each in learned.groups.items()},
-            "covariates": {
-                name: replace(each, coefficient=0.0) for name, each in learned.covariates.items()
-            },
-        }
-        for name, found in theirs.items():
-            expected = getattr(self, name)
-            if expected != found:
-                plain = isinstance(expected, str | None) and isinstance(found, str | None)
-                said = f" {expected!r}; got {found!r}" if plain else "; got another"
-                raise InputError(
-                    f"Expected {where} to have been trained with the same strength {name} as "
-                    f"this run{said}. Give the arguments and the pairs of that run, or start anew."
-                )
-        self._require_the_same_delta(learned, where)
+        require_same_training(self, learned, where)
         location, dispersion = learned.mixing().log_mean_spread()
-        self._require_the_same_constants(location, dispersion, where)
         with torch.no_grad():
             self.location.fill_(location)
             if self.dispersion is not None and dispersion is not None:
@@ -471,39 +417,6 @@ class Strength(nn.Module):
             for level in self.group_trajectories
         }
 
-    def _require_the_same_delta(self, learned: LearnedStrength, where: str) -> None:
-        if self.delta is None or learned.delta is None:
-            return
-        ours, theirs = (vars(each) | each.arguments for each in (self.delta, learned.delta))
-        names = ["objective", "loss_type", "truncation_mode", "max_length", "ld_alpha"]
-        if learned.delta.arguments:
-            names += sorted(self.delta.arguments | learned.delta.arguments)
-        for name in names:
-            expected, found = ours.get(name), theirs.get(name)
-            if expected != found:
-                raise InputError(
-                    f"Expected {where} to have been trained with the same {name} as this run, "
-                    f"{expected!r}; got {found!r}. Give {name}={found!r}, or start anew."
-                )
-
-    def _require_the_same_constants(
-        self, location: float, dispersion: float | None, where: str
-    ) -> None:
-        """What is not learned stays as the arguments have it, which must be as it was."""
-        own = _summary(self.family, self.location.item(), self._dispersion())
-        found = _summary(self.family, location, dispersion)
-        kept = {"mean": self.location, "cv": self.dispersion}
-        for (name, each), argument in zip(kept.items(), ("beta", "strength_start_cv"), strict=True):
-            if each is None or each.requires_grad:
-                continue
-            if not math.isclose(own[name], found[name], rel_tol=1e-9):
-                raise InputError(
-                    f"Expected {where} to have been trained with the same {name} of strength as "
-                    f"this run, {own[name]:.12g}; got {found[name]:.12g}, and strength_mode "
-                    f"{self.mode!r} does not learn it. Give {argument}={found[name]:.12g}, or "
-                    "start anew."
-                )
-
     def _restore_groups(self, learned: LearnedStrength) -> None:
         if not self.groups:
             return
@@ -517,16 +430,3 @@ class Strength(nn.Module):
             shift = vector([law[1] for law in laws]) - self.dispersion
             free = freed(shift - self.dispersion_centre, self.dispersion_scale)
             self.dispersion_free.copy_(free)
-
-
-def _summary(family: str, location: float, dispersion: float | None) -> dict[str, float]:
-    law = family_named(family).from_log_mean_spread(location, dispersion)
-    return {**law.parameters, "mean": math.exp(location), "cv": law.cv()}
-
-
-def _versions() -> dict[str, str]:
-    return {
-        name: metadata.version(name)
-        for name in ("prefstrength", "torch", "transformers", "trl")
-        if any(metadata.distributions(name=name))
-    }

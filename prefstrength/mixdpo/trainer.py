@@ -8,56 +8,54 @@ mixture-of-experts losses, metrics) stays TRL's own. What is leaned on is checke
 and by a contract test.
 """
 
-import math
 import os
-import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset, IterableDataset
 from safetensors.torch import load_file, save
-from transformers import TrainerCallback, get_scheduler
+from transformers import TrainerCallback
 from trl import DPOTrainer
 
 from prefstrength._shared.files import atomic_write_bytes
 from prefstrength.choice.learned_parts import DeltaSettings
 from prefstrength.choice.learned_strength import FILE_NAME, LearnedStrength
 from prefstrength.choice.mixing.base import Mixing
-from prefstrength.errors import DataWarning, InputError
+from prefstrength.errors import InputError
 from prefstrength.mixdpo.checkpoints import STATE_NAME, last_checkpoint
 from prefstrength.mixdpo.columns import (
+    Carried,
     CarriedColumns,
     check_columns,
-    check_covariates,
-    check_group,
     check_level_names,
     check_levels,
     check_weights,
-    group_sizes,
     levels_of,
     split_columns,
-    standardisation,
 )
 from prefstrength.mixdpo.config import MixDPOConfig
 from prefstrength.mixdpo.dataset_checks import (
     check_model,
     check_pairs,
+    check_strength_columns,
     is_tokenized,
     model_name,
     named,
+    strength_for,
     warn_of_missing,
 )
 from prefstrength.mixdpo.evaluation.metrics import group_means, overall_means
 from prefstrength.mixdpo.hosted_strength import HostedStrength
-from prefstrength.mixdpo.objectives.registry import OBJECTIVES, Batch, Running
-from prefstrength.mixdpo.strength import MOST_POINTS, Strength
+from prefstrength.mixdpo.objectives.base import Batch, Running
+from prefstrength.mixdpo.objectives.registry import OBJECTIVES
+from prefstrength.mixdpo.preparation import tell_left_out
+from prefstrength.mixdpo.strength_learner import StrengthLearner
 
 __all__ = ["MixDPOTrainer"]
 
-# In the same file: β-DPO's running threshold, and where the schedule of the strength's rate is.
-_THRESHOLD = "objective.threshold"
-_SCHEDULE_STEP = "schedule.step"
+# Before the names of what an objective keeps, in the file of the strength's state.
+_OBJECTIVE = "objective."
 
 
 class MixDPOTrainer(DPOTrainer):
@@ -160,29 +158,19 @@ class MixDPOTrainer(DPOTrainer):
         if isinstance(model, str):
             options: Any = args.model_init_kwargs or {}  # a dict once the arguments are read
             args.model_init_kwargs = {"use_safetensors": True, **options}
-        rewards = OBJECTIVES[args.objective].columns
-        weights = () if args.weight_column is None else (args.weight_column,)
-        check_pairs(train_dataset, "train_dataset")
-        check_columns(train_dataset, "train_dataset", rewards, weights)
-        for label, dataset in named(eval_dataset):
-            check_pairs(dataset, label)
-            check_columns(dataset, label, rewards, ())
-        self._levels = levels_of(named(eval_dataset), args.group_columns or ())
+        evaluation = named(eval_dataset)
+        self._objective = OBJECTIVES[args.objective]
+        self.strength = strength_for(args, train_dataset, evaluation)
+        self.strength.model_name = name
+        self._levels = levels_of(evaluation, args.group_columns or ())
         self._reported = tuple(self._levels)
         check_level_names(self._levels)
-        self.strength = self._build_strength(args, train_dataset)
-        if args.strength_group_column is not None:
-            # Evaluation pairs are of these levels, or stop here.
-            self._levels[args.strength_group_column] = list(self.strength.groups)
-        for label, dataset in named(eval_dataset):
-            self._check_strength_columns(dataset, label)
-
-        self._objective = OBJECTIVES[args.objective]
-        covariates = self.strength.covariates
-        self._columns = tuple(dict.fromkeys((*rewards, *weights, *self._levels, *covariates)))
+        if self.strength.group_column is not None:
+            # Evaluation pairs are of these levels, or stopped above.
+            self._levels[self.strength.group_column] = list(self.strength.groups)
+        numbers = [*self._objective.columns, *([args.weight_column] if args.weight_column else [])]
+        self._columns = tuple(dict.fromkeys((*numbers, *self._levels, *self.strength.covariates)))
         self._evaluated: list[Any] = []
-        self.strength.model_name = name
-        self._max_length = args.max_length
         super().__init__(
             model=model,
             ref_model=ref_model,
@@ -200,40 +188,18 @@ class MixDPOTrainer(DPOTrainer):
             collator: Any = self.data_collator  # type: ignore[has-type]
             self.data_collator = CarriedColumns(
                 collator,
-                (*rewards, *weights),
+                numbers,
                 self._levels,
                 self.strength.group_column,
-                covariates,
-                rewards,
+                self.strength.covariates,
+                self._objective.columns,
             )
         num_pairs = self._num_pairs() if self.strength.held and self.strength.learns else None
-        self._prior_weight = 0.0 if num_pairs is None else 1 / num_pairs
         self.strength.delta = _delta_settings(args, num_pairs)
-        self._learned_parameters = [p for p in self.strength.parameters() if p.requires_grad]
-        self.strength_optimizer = (
-            torch.optim.Adam(self._learned_parameters, lr=args.strength_learning_rate)
-            if self._learned_parameters
-            else None
+        self.strength_learner = StrengthLearner(
+            self.strength, args.strength_learning_rate, num_pairs
         )
-        self.strength_scheduler: Any = None
         self.add_callback(_StrengthCallback(self))
-
-    @staticmethod
-    def _build_strength(args: MixDPOConfig, train_dataset: Any) -> Strength:
-        pairs = covariates = None
-        if args.strength_group_column is not None:
-            pairs = group_sizes(train_dataset, args.strength_group_column)
-        if args.strength_covariates:
-            covariates = standardisation(
-                train_dataset, args.strength_covariates, args.strength_covariate_scale
-            )
-        return args.build_strength(pairs, covariates)
-
-    def _check_strength_columns(self, dataset: Any, label: str) -> None:
-        """Find in the pairs to be evaluated what leaves their strength unknown."""
-        if self.strength.group_column is not None:
-            check_group(dataset, label, self.strength.group_column, list(self.strength.groups))
-        check_covariates(dataset, label, list(self.strength.covariates))
 
     def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
         """As ``trl.DPOTrainer.train``.
@@ -255,28 +221,35 @@ class MixDPOTrainer(DPOTrainer):
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
         mode = "train" if self.model.training else "eval"
-        columns, codes, inputs, covariates = split_columns(inputs)
-        logged: dict[str, float] = {}
-        group = None if self.strength.group_column is None else codes[self.strength.group_column]
-        law = self.strength.mixing(group, covariates)
-        own = group is not None or covariates is not None
-        mean = law.mean().detach() if own else self.strength.mean
+        carried = split_columns(inputs)
+        law, mean = self._law_of(carried)
+        hosted = HostedStrength(mean, lambda delta: self._pair_loss(delta, law, carried, mode))
+        result = self._hosted_loss(hosted, model, carried.rest, return_outputs)
+        loss = result[0] if return_outputs else result
+        self._require_finite(hosted.delta, loss, carried.rest, mode)
+        if mode == "train":
+            loss = self.strength_learner.with_prior(loss)
+        else:
+            self._log_strength("eval")
+            self._keep_for_groups(hosted.delta, law, carried)
+        return (loss, result[1]) if return_outputs else loss
 
-        def pair_loss(delta: torch.Tensor) -> torch.Tensor:
-            learning = mode == "train"
-            loss, found = self._objective.loss(
-                Batch(delta, columns, law, self.args, self._running, learning)
-            )
-            logged.update(found)
-            if mode == "train" and self.args.weight_column is not None:
-                weights = columns[self.args.weight_column]
-                if isinstance(self.train_dataset, IterableDataset):  # others were looked through
-                    step = self.state.global_step + 1
-                    check_weights(weights, self.args.weight_column, step)
-                loss = loss * weights
-            return loss
+    def _law_of(self, carried: Carried) -> tuple[Mixing, Any]:
+        """Law of the pairs of a batch and its mean, of all or of each."""
+        column = self.strength.group_column
+        group = None if column is None else carried.codes[column]
+        law = self.strength.mixing(group, carried.covariates)
+        return law, law.mean().detach() if self._own_laws else self.strength.mean
 
-        hosted = HostedStrength(mean, pair_loss)
+    @property
+    def _own_laws(self) -> bool:
+        """Whether pairs have laws of their own."""
+        return bool(self.strength.groups or self.strength.covariates)
+
+    def _hosted_loss(
+        self, hosted: HostedStrength, model: Any, inputs: dict[str, Any], return_outputs: bool
+    ) -> Any:
+        """One forward pass of policy and reference through TRL's loss, with the objective in it."""
         self.beta = hosted  # type: ignore[assignment]
         try:
             result = super()._compute_loss(model, inputs, return_outputs)
@@ -284,24 +257,34 @@ class MixDPOTrainer(DPOTrainer):
             self.beta = self.strength.mean
         lengths = inputs["completion_mask"].sum(dim=1).clamp(min=1.0).chunk(2)
         hosted.check(lengths if "sigmoid_norm" in self.loss_types else None)
-        loss = result[0] if return_outputs else result
-        for key, value in logged.items():
+        return result
+
+    def _pair_loss(
+        self, delta: torch.Tensor, law: Mixing, carried: Carried, mode: str
+    ) -> torch.Tensor:
+        """Loss of every pair, weighted in training."""
+        columns, learning = carried.numbers, mode == "train"
+        loss, found = self._objective.loss(
+            Batch(delta, columns, law, self.args, self._running, learning)
+        )
+        for key, value in found.items():
             self._metrics[mode][f"objective/{key}"].append(value)
-        self._require_finite(hosted.delta, loss, inputs, mode)
-        if mode == "train":
-            if self._prior_weight:
-                prior = self.strength.negative_log_prior() * self._prior_weight
-                loss = loss + prior.to(device=loss.device, dtype=loss.dtype)
-        else:
-            self._log_strength("eval")
-            if self._reported:
-                # A dataset given to evaluate may have some of them, or none.
-                found = {factor: codes[factor] for factor in self._reported if factor in codes}
-                parameters = _detached(law) if own else {}
-                self._evaluated.append(
-                    self.accelerator.gather_for_metrics((hosted.delta, found, parameters))
-                )
-        return (loss, result[1]) if return_outputs else loss
+        if not learning or self.args.weight_column is None:
+            return loss
+        weights = columns[self.args.weight_column]
+        if isinstance(self.train_dataset, IterableDataset):  # others were looked through
+            check_weights(weights, self.args.weight_column, self.state.global_step + 1)
+        return loss * weights
+
+    def _keep_for_groups(self, delta: torch.Tensor, law: Mixing, carried: Carried) -> None:
+        """Keep what the metrics by group are made of when the evaluation is through."""
+        if not self._reported:
+            return
+        # A dataset given to evaluate may have some of them, or none.
+        found = {name: carried.codes[name] for name in self._reported if name in carried.codes}
+        own = law.parameters if self._own_laws else {}
+        parameters = {name: value.detach() for name, value in own.items()}
+        self._evaluated.append(self.accelerator.gather_for_metrics((delta, found, parameters)))
 
     def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> Any:
         given = eval_dataset if not isinstance(eval_dataset, str) else None
@@ -309,7 +292,7 @@ class MixDPOTrainer(DPOTrainer):
             if not is_tokenized(dataset):
                 check_pairs(dataset, label)
             check_columns(dataset, label, self._objective.columns, ())
-            self._check_strength_columns(dataset, label)
+            check_strength_columns(dataset, label, self.strength)
             check_levels(dataset, label, self._levels)
             warn_of_missing(dataset, label, self._reported)
         return super().evaluate(eval_dataset, *args, **kwargs)
@@ -391,83 +374,26 @@ class MixDPOTrainer(DPOTrainer):
         return len(self.train_dataset)
 
     def _step_strength(self) -> None:
-        """Take the optimizer step of the strength, from the mean gradient over all processes."""
-        self.strength.steps = self.state.global_step + 1
-        if self.strength_optimizer is None:
-            self._log_strength("train")
-            self._follow()
-            return
-        gradient = torch.cat([each.grad.reshape(-1) for each in self._learned_parameters])
-        if self.accelerator.num_processes > 1:
-            on_device = gradient.to(self.accelerator.device)
-            gradient = self.accelerator.reduce(on_device, reduction="mean").cpu()
-        scaler = getattr(self.accelerator, "scaler", None)
-        if scaler is not None:
-            gradient = gradient / scaler.get_scale()
-            if not torch.isfinite(gradient).all():
-                # An overflow of half precision, for which the model skips its step as well.
-                self.strength_optimizer.zero_grad()
-                return
-        if not torch.isfinite(gradient).all():
-            raise InputError(
-                "Expected a finite gradient of the strength; got "
-                f"{gradient.tolist()} at step {self.state.global_step + 1}. "
-                "Lower strength_learning_rate or learning_rate."
-            )
-        sizes = [each.numel() for each in self._learned_parameters]
-        for each, value in zip(self._learned_parameters, gradient.split(sizes), strict=True):
-            each.grad = value.reshape(each.shape)
-        self.strength.gradients = {
-            f"gradient/{name}": each.grad.item()
-            for name, each in self.strength.named_parameters()
-            if name in ("location", "dispersion") and each.requires_grad and each.grad is not None
-        }
-        rate = self.strength_optimizer.param_groups[0]["lr"]
-        self.strength_optimizer.step()
-        self.strength_scheduler.step()
-        self.strength_optimizer.zero_grad()
-        self._follow()
-        self._log_strength(
-            "train",
-            **self.strength.gradients,
-            grad_norm=gradient.norm().item(),
-            learning_rate=rate,
-            negative_log_prior=self.strength.negative_log_prior().item(),
-        )
-
-    def _follow(self) -> None:
-        """Add a point to the trajectory, or to a long one every k-th."""
-        step, most = self.strength.steps, self.state.max_steps
-        if step % max(1, math.ceil(most / MOST_POINTS)) == 0 or step == most:
-            self.strength.record_common(step)
+        step, steps = self.state.global_step + 1, self.state.max_steps
+        logged = self.strength_learner.step(self.accelerator, step, steps)
+        if logged is not None:
+            self._log_strength("train", **logged)
 
     def create_scheduler(self, num_training_steps: int, *args: Any, **kwargs: Any) -> Any:
-        if self.strength_optimizer is not None:
-            self.strength_scheduler = get_scheduler(
-                self.args.strength_lr_scheduler,
-                self.strength_optimizer,
-                num_warmup_steps=self.args.get_warmup_steps(num_training_steps),
-                num_training_steps=num_training_steps,
-            )
+        warmup = self.args.get_warmup_steps(num_training_steps)
+        self.strength_learner.schedule(self.args.strength_lr_scheduler, warmup, num_training_steps)
         return super().create_scheduler(num_training_steps, *args, **kwargs)
 
-    def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
-        prepared = super()._prepare_dataset(dataset, *args, **kwargs)
-        if isinstance(prepared, Dataset) and len(prepared) < len(dataset):
-            # TRL drops pairs of which the prompt alone fills max_length, without a word.
-            dropped = (
-                f"{len(dataset) - len(prepared)} of {len(dataset)} pairs, whose prompt alone has "
-                f"max_length={self._max_length} tokens or more"
-            )
-            if len(prepared) == 0:
-                raise InputError(
-                    f"Expected pairs that fit into max_length; got {dropped}. Raise max_length."
-                )
-            warnings.warn(f"Left out {dropped}.", DataWarning, stacklevel=2)
-        elif isinstance(prepared, IterableDataset) and next(iter(prepared), None) is None:
+    def _prepare_dataset(
+        self, dataset: Any, processing_class: Any, args: Any, dataset_name: str
+    ) -> Any:
+        prepared = super()._prepare_dataset(dataset, processing_class, args, dataset_name)
+        if isinstance(prepared, Dataset):
+            tell_left_out(prepared, dataset, args.max_length)
+        elif next(iter(prepared), None) is None:
             raise InputError(
                 "Expected pairs that fit into max_length; got a stream of which the prompt alone "
-                f"has max_length={self._max_length} tokens or more in all of them. Raise "
+                f"has {args.max_length} tokens (max_length) or more in all of them. Raise "
                 "max_length."
             )
         return prepared
@@ -490,19 +416,9 @@ class MixDPOTrainer(DPOTrainer):
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
         if self.args.should_save:
-            atomic_write_bytes(Path(output_dir) / STATE_NAME, save(self._strength_state()))
-
-    def _strength_state(self) -> dict[str, torch.Tensor]:
-        state = dict(self.strength.state_dict())
-        state[_THRESHOLD] = self._running.threshold
-        if self.strength_optimizer is not None:
-            names = [name for name, each in self.strength.named_parameters() if each.requires_grad]
-            saved = self.strength_optimizer.state_dict()["state"]
-            for index, values in saved.items():
-                state |= {f"{names[index]}.{key}": value for key, value in values.items()}
-        if self.strength_scheduler is not None:
-            state[_SCHEDULE_STEP] = torch.tensor(self.strength_scheduler.last_epoch)
-        return state
+            kept = {f"{_OBJECTIVE}{name}": value for name, value in self._running.state.items()}
+            state = save(self.strength_learner.state() | kept)
+            atomic_write_bytes(Path(output_dir) / STATE_NAME, state)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
@@ -512,38 +428,13 @@ class MixDPOTrainer(DPOTrainer):
         if not path.is_file():
             raise InputError(
                 f"Expected {STATE_NAME} in the checkpoint {checkpoint}; got none. It was not "
-                "written by MixDPOTrainer, or with save_only_model=True. Resume from another "
+                "written by MixDPOTrainer, or with `save_only_model=True`. Resume from another "
                 "checkpoint, or start anew."
             )
         self.strength.restore(LearnedStrength.load(checkpoint), str(checkpoint))
         state = load_file(path)
-        self._running.threshold = state.pop(_THRESHOLD, self._running.threshold)
-        step = state.pop(_SCHEDULE_STEP, None)
-        own = {name: state.pop(name) for name in self.strength.state_dict()}
-        self.strength.load_state_dict(own)
-        if self.strength_optimizer is not None:
-            names = [name for name, each in self.strength.named_parameters() if each.requires_grad]
-            record = self.strength_optimizer.state_dict()
-            record["state"] = {
-                index: {
-                    key.removeprefix(f"{name}."): value
-                    for key, value in state.items()
-                    if key.startswith(f"{name}.")
-                }
-                for index, name in enumerate(names)
-            }
-            self.strength_optimizer.load_state_dict(record)
-        if self.strength_scheduler is not None and step is not None:
-            self._restore_schedule(step.item())
-
-    def _restore_schedule(self, step: int) -> None:
-        """Go on with the schedule of this run's arguments, from a step on."""
-        schedule = self.strength_scheduler
-        (base,), (share,) = schedule.base_lrs, schedule.lr_lambdas
-        (group,) = schedule.optimizer.param_groups
-        group["lr"] = base * share(step)
-        state = {**schedule.state_dict(), "last_epoch": step, "_last_lr": [group["lr"]]}
-        schedule.load_state_dict(state)
+        self.strength_learner.load_state(state)
+        self._running.state = _of_objective(state)
 
     def _load_best_model(self) -> None:
         super()._load_best_model()
@@ -553,11 +444,16 @@ class MixDPOTrainer(DPOTrainer):
         self.strength.trajectory, self.strength.group_trajectories = whole, of_groups
         path = Path(best) / STATE_NAME
         if path.is_file():  # save_only_model=True keeps no state
-            self._running.threshold = load_file(path)[_THRESHOLD]
+            self._running.state = _of_objective(load_file(path))
 
 
-def _detached(law: Mixing) -> dict[str, torch.Tensor]:
-    return {name: value.detach() for name, value in law.parameters.items()}
+def _of_objective(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What an objective kept, among the state in a checkpoint."""
+    return {
+        name.removeprefix(_OBJECTIVE): value
+        for name, value in state.items()
+        if name.startswith(_OBJECTIVE)
+    }
 
 
 class _StrengthCallback(TrainerCallback):
@@ -582,15 +478,10 @@ class _StrengthCallback(TrainerCallback):
         self._trainer._step_strength()
 
 
-# -- at the door -----------------------------------------------------------------------------------
-
-
 def _delta_settings(args: MixDPOConfig, num_pairs: int | None) -> DeltaSettings:
     losses: Any = args.loss_type  # one, as the config makes sure
-    names = [*OBJECTIVES[args.objective].arguments, "weight_column", "use_weighting"]
-    if args.estimator == "exact" and "samples" in names:
-        names.remove("samples")
-    arguments = {name: getattr(args, name) for name in names}
+    arguments = OBJECTIVES[args.objective].settings(args)
+    arguments |= {name: getattr(args, name) for name in ("weight_column", "use_weighting")}
     if num_pairs is not None:  # that the prior is weighed against
         arguments["strength_num_pairs"] = num_pairs
     return DeltaSettings(

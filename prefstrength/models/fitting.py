@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any, Protocol
 
+from prefstrength._shared.records import versions
 from prefstrength._shared.words import listed, warn
 from prefstrength.choice.mixing.base import Mixing
 from prefstrength.choice.mixing.expressions import expression
@@ -13,9 +13,10 @@ from prefstrength.data.compressed.sums_of_pairs import CompressedChoices
 from prefstrength.data.measurement_error import RewardError
 from prefstrength.errors import InputError
 from prefstrength.inference.datatree import assemble, cell_labels
+from prefstrength.inference.methods import METHODS
 from prefstrength.inference.population import Population, cell_codes
 from prefstrength.inference.sampled import TOLERANCE, Sampled
-from prefstrength.inference.sampling import METHODS, sample, scalar_likelihood
+from prefstrength.inference.sampling import sample, scalar_likelihood
 from prefstrength.likelihood.compressed import CompressedData
 from prefstrength.likelihood.data import LikelihoodData
 from prefstrength.likelihood.sources import Reading
@@ -270,8 +271,5 @@ def _spec(
             "hash": choices.content_hash(),
             **(data.note() if isinstance(data, CompressedData) else {}),
         },
-        "versions": {
-            name: version(name)
-            for name in ("prefstrength", "jax", "numpyro", "arviz", "numpy", "xarray")
-        },
+        "versions": versions("prefstrength", "jax", "numpyro", "arviz", "numpy", "xarray"),
     }

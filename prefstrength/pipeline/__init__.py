@@ -24,8 +24,16 @@ report    all of these                                    ``report.html``, ``fig
 
 from prefstrength.pipeline.compare import compare
 from prefstrength.pipeline.compress import compress
-from prefstrength.pipeline.fit import FAMILIES, calibrate, fit
-from prefstrength.pipeline.reading import Reading, choices
+from prefstrength.pipeline.fit import calibrate, fit
+from prefstrength.pipeline.options import (
+    FAMILIES,
+    Reading,
+    Rewarding,
+    Sampler,
+    Specification,
+    Training,
+)
+from prefstrength.pipeline.reading import choices
 from prefstrength.pipeline.report import report
 from prefstrength.pipeline.run import run
 from prefstrength.pipeline.score import score, score_parquet
@@ -36,7 +44,11 @@ __all__ = [
     "FAMILIES",
     "STAGES",
     "Reading",
+    "Rewarding",
+    "Sampler",
+    "Specification",
     "Tell",
+    "Training",
     "calibrate",
     "choices",
     "compare",

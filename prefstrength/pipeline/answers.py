@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from prefstrength._shared.words import listed
 from prefstrength.data.answers import tied
 from prefstrength.data.columns import column
 from prefstrength.errors import InputError
-from prefstrength.pipeline.reading import Reading
+from prefstrength.pipeline.options import Reading
 
 __all__ = ["agreement_of_answers", "refuse_answers", "score_rankings"]
 
@@ -20,8 +21,8 @@ def refuse_answers(reading: Reading) -> None:
     if reading.answers:
         raise InputError(
             "Training should get pairs of which one was chosen; got "
-            f"{', '.join(f'--{name}' for name in reading.answers)}, which it would overlook. Leave "
-            "--model out, or score the pairs without them into another folder."
+            f"{listed(reading.answers)}, which it would overlook. Leave `model=...` out, or score "
+            "the pairs without them into another folder."
         )
 
 
@@ -46,7 +47,7 @@ def score_rankings(frame: pd.DataFrame, reading: Reading, reward: Any) -> tuple[
         raise InputError(
             "Rankings should bring the rewards of their responses in a column 'reward'; got "
             f"{reward!r} as the reward. Texts are scored in pairs. Score the responses first, and "
-            "leave --reward out."
+            "leave `reward=...` out."
         )
     raw = column(frame, "reward", "reward")
     choices = reading.choices(frame)

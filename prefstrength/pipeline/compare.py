@@ -3,11 +3,12 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import prefstrength as ps
+from prefstrength._shared.files import write_csv
+from prefstrength.choice.learned_strength import LearnedStrength
 from prefstrength.errors import InputError
-from prefstrength.pipeline.stages import Tell, perform, require, write_table
+from prefstrength.pipeline.stages import Tell, perform, require
 
 __all__ = ["compare"]
 
@@ -19,7 +20,7 @@ def compare(
     prob: float = 0.9,
     force: bool = False,
     tell: Tell | None = None,
-) -> Any:
+) -> "ps.StrengthComparison":
     """Hold the strength that training learned against the posterior.
 
     Parameters
@@ -44,26 +45,20 @@ def compare(
         raise InputError(
             f"Expected the strength that training learned; got no file {source}. "
             "Run the stage train first, or name the learned_strength.json beside your model "
-            "with --learned."
+            "with `learned=...`."
         )
 
-    def work(clear: Callable[[], None]) -> Any:
-        record = learned_in(source)
+    def work(clear: Callable[[], None]) -> "ps.StrengthComparison":
+        record = LearnedStrength.load(source)
         comparison = ps.compare_strength(ps.load_fit(out / "fit"), record, prob=prob)
         clear()
         record.save(out / "learned_strength.json")
-        write_table(out / "comparison.csv", comparison.table)
+        write_csv(out / "comparison.csv", comparison.table)
         return comparison
 
-    def again() -> Any:
-        fitted, record = ps.load_fit(out / "fit"), learned_in(out / "learned_strength.json")
-        return ps.compare_strength(fitted, record, prob=prob)
+    def again() -> "ps.StrengthComparison":
+        record = LearnedStrength.load(out / "learned_strength.json")
+        return ps.compare_strength(ps.load_fit(out / "fit"), record, prob=prob)
 
     inputs = {"fit": out / "fit", "learned": source}
     return perform(out, "compare", {"prob": prob}, inputs, work, again, force, tell)
-
-
-def learned_in(path: Path) -> Any:
-    from prefstrength.choice.learned_strength import LearnedStrength
-
-    return LearnedStrength.load(path)

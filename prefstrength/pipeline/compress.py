@@ -3,28 +3,28 @@
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import prefstrength as ps
+from prefstrength._shared.folder import Folder, differences
 from prefstrength.errors import InputError
+from prefstrength.pipeline.options import Reading
 from prefstrength.pipeline.stages import clear, refuse_foreign, remove
 
 __all__ = ["compress"]
 
 
 def compress(
-    files: Any,
+    files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     out: str | os.PathLike[str],
+    reading: Reading | None = None,
     *,
-    chooser: str | None = None,
-    groups: Sequence[str] = (),
-    weights: str | None = None,
     scale: float | None = None,
     backend: str | None = None,
     force: bool = False,
     progress: bool = True,
-) -> Any:
+) -> "ps.CompressedChoices":
     """Sum up scored pairs in one pass and keep the sums, from which ``fit`` goes on.
 
     Parameters
@@ -33,7 +33,9 @@ def compress(
         Parquet files, folders or globs, as :func:`~prefstrength.compress_choices` takes them.
     out : path
         Folder for the results; the sums are written to ``compressed/``.
-    chooser, groups, weights, scale, backend
+    reading : Reading, optional
+        Which columns say who chose, in which groups, with which weights.
+    scale, backend
         As in :func:`~prefstrength.compress_choices`.
     force : bool
         Replace sums of other files or columns, and all that followed from them.
@@ -47,7 +49,7 @@ def compress(
     from prefstrength.data.compressed import columns_of, compress_choices
     from prefstrength.data.compressed.parquet import open_files
 
-    out, target = Path(out), Path(out) / "compressed"
+    out, target, reading = Path(out), Path(out) / "compressed", reading or Reading()
     if (out / "pairs.parquet").exists():
         raise InputError(
             f"Expected a folder without scored pairs; got {out}, which has pairs.parquet. The "
@@ -55,27 +57,30 @@ def compress(
         )
     refuse_foreign(out, force)
     if target.is_dir() and not force:
-        columns = columns_of(chooser, groups, "reward", weights)
-        before, given = ps.load_compressed(target), open_files(files, columns)
-        same = {
-            "columns": before.columns == columns,
-            "files": sorted(file["fingerprint"] for file in before.files)
-            == sorted(file.fingerprint for file in given),
-            "scale": scale in (None, before.scale_of_tables),
-        }
-        if all(same.values()):
-            return before
-        raise InputError(
-            f"Expected a new folder, or what {target} was made from; got other "
-            f"{' and '.join(name for name, equal in same.items() if not equal)}. Choose another "
-            "folder, or replace these results with --force."
+        columns = columns_of(reading.chooser, reading.groups, "reward", reading.weights)
+        before = ps.load_compressed(target)
+        placed = before.scale_of_tables
+        other = differences(
+            {
+                **asdict(before.columns),
+                "files": sorted(file["fingerprint"] for file in before.files),
+                "scale": placed,
+            },
+            {
+                **asdict(columns),
+                "files": sorted(file.fingerprint for file in open_files(files, columns)),
+                "scale": placed if scale is None else scale,
+            },
         )
+        if not other:
+            return before
+        raise Folder(target, "compressed choices", forced=force).differs(other)
     parts = out / "compressed.parts"
     compressed = compress_choices(
         files,
-        chooser,
-        groups,
-        weight=weights,
+        reading.chooser,
+        reading.groups,
+        weight=reading.weights,
         scale=scale,
         checkpoint=parts,
         backend=backend,

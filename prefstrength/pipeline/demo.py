@@ -1,28 +1,32 @@
 """The demo: simulated pairs with known truth, taken the whole way."""
 
-import io
-import json
 import os
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
+import prefstrength as ps
 from prefstrength import pipeline
-from prefstrength._shared.files import atomic_write_bytes, atomic_write_text
+from prefstrength._shared.files import write_json, write_parquet
 from prefstrength.errors import InputError
 from prefstrength.pipeline.demo_data import DemoData, make_demo_data
+from prefstrength.pipeline.options import Reading, Rewarding, Sampler, Training
 
 __all__ = ["run_demo", "write_demo_data"]
 
 # A tiny model from scratch learns at rates that would ruin a pretrained one.
-_TRAINING = {
-    "learning_rate": 1e-3,
-    "per_device_train_batch_size": 16,
-    "logging_steps": 10,
-    "use_cpu": True,  # where it is fast enough, and the same numbers everywhere
-    "bf16": False,
-    "gradient_checkpointing": False,
-}
+_TRAINING = Training(
+    learning_rate=1e-3,
+    per_device_train_batch_size=16,
+    more={
+        "logging_steps": 10,
+        "use_cpu": True,  # where it is fast enough, and the same numbers everywhere
+        "bf16": False,
+        "gradient_checkpointing": False,
+    },
+)
 
 
 def write_demo_data(
@@ -37,10 +41,8 @@ def write_demo_data(
     pairs, truth : path
         Where to.
     """
-    buffer = io.BytesIO()
-    data.pairs.to_parquet(buffer, index=False, compression="zstd")
-    atomic_write_bytes(pairs, buffer.getvalue())
-    atomic_write_text(truth, json.dumps(data.truth, indent=2) + "\n")
+    write_parquet(pairs, data.pairs)
+    write_json(truth, data.truth)
 
 
 def run_demo(
@@ -51,11 +53,11 @@ def run_demo(
     steps: int = 150,
     train: bool = True,
     seed: int = 0,
-    sampler: dict[str, Any] | None = None,
+    sampler: Sampler | None = None,
     force: bool = False,
     progress: bool = True,
     tell: pipeline.Tell | None = None,
-) -> Any:
+) -> "ps.Fit":
     """Simulate, score, fit, train a tiny model, compare, and report with the truth drawn in.
 
     Parameters
@@ -70,8 +72,8 @@ def run_demo(
         Without training, no torch is needed.
     seed : int
         Of the data and of every stage.
-    sampler : dict, optional
-        Further arguments of :func:`prefstrength.pipeline.fit.fit`.
+    sampler : Sampler, optional
+        How the posterior is found.
     force, progress, tell
         As in :func:`prefstrength.pipeline.score.score`.
 
@@ -84,7 +86,7 @@ def run_demo(
     data = make_demo_data(choosers=choosers, situations=situations, seed=seed)
     made = out / "demo"
     model = made / "model"
-    one_thread: Any = nullcontext
+    one_thread: Callable[[], AbstractContextManager[None]] = nullcontext
     if train:
         # Before anything is written: whoever lacks torch hears of it now.
         tiny = _tiny()
@@ -101,27 +103,26 @@ def run_demo(
         return pipeline.run(
             made / "pairs.parquet",
             out,
-            pipeline.Reading(chooser="annotator", groups=("dataset", "region")),
-            reward="text",
+            Reading(chooser="annotator", groups=("dataset", "region")),
+            Rewarding(reward=("text",)),
+            sampler=sampler,
             model=model if train else None,
-            steps=steps,
+            training=replace(_TRAINING, steps=steps),
             title="Demo: simulated preferences with known strengths",
             seed=seed,
-            sampler=sampler,
-            training=_TRAINING,
             force=force,
             progress=progress,
             tell=tell,
         )
 
 
-def _tiny() -> Any:
+def _tiny() -> ModuleType:
     try:
         from prefstrength.mixdpo import tiny
     except ModuleNotFoundError as error:
         raise InputError(
             f"The demo trains a tiny model and expects torch and trl; got no module named "
             f"{error.name}. Install them with `pip install 'prefstrength[mixdpo]'`, or leave the "
-            "training out with --no-train."
+            "training out, `prefstrength demo --no-train`."
         ) from error
     return tiny

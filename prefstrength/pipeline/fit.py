@@ -1,62 +1,46 @@
 """The stage fit: models, their comparison, verdicts and the prior for training."""
 
 import os
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 
 import prefstrength as ps
-from prefstrength.errors import DataWarning, InputError
-from prefstrength.pipeline.reading import Reading, choices, reading_of, scored_in
-from prefstrength.pipeline.stages import Tell, perform, require, write_table
+from prefstrength._shared.files import write_csv
+from prefstrength._shared.words import warn
+from prefstrength.choice.mixing.base import Mixing
+from prefstrength.errors import InputError
+from prefstrength.pipeline.options import Reading, Sampler, Specification
+from prefstrength.pipeline.reading import choices, reading_of, scored_in
+from prefstrength.pipeline.stages import Tell, perform, require
 
-__all__ = ["FAMILIES", "fit"]
-
-#: Families whose strength varies, as the command line names them.
-FAMILIES = {
-    "lognormal": "LogNormal",
-    "normal": "Normal",
-    "gamma": "Gamma",
-    "inversegaussian": "InverseGaussian",
-}
+__all__ = ["calibrate", "fit"]
 
 
 def fit(
     out: str | os.PathLike[str],
-    family: str = "lognormal",
+    specification: Specification | None = None,
+    sampler: Sampler | None = None,
     *,
-    mean_strength: float = 0.1,
-    measurement_error: bool = False,
-    method: str = "auto",
     seed: int = 0,
-    draws: int = 500,
-    warmup: int = 300,
-    chains: int = 4,
     force: bool = False,
     progress: bool = True,
     tell: Tell | None = None,
-) -> Any:
+) -> "ps.Fit":
     """Fit the mixed logit and, beside it, the model with one strength for all.
 
     Parameters
     ----------
     out : path
         A folder in which ``score`` has finished, or that holds ``compressed/``.
-    family : {"lognormal", "normal", "gamma", "inversegaussian"}
-        Law of the strength over choosers.
-    mean_strength : float
-        Mean strength of the prior for training, which is DPO's beta.
-    measurement_error : bool
-        Estimate the error of the rewards from the ensemble that scored the pairs, and integrate
-        the true differences out (errors in variables); ``attenuation.csv`` says what ignoring
-        the error would do.
-    method : str
-        Way to the posterior; see ``MixedLogit.fit``.
-    seed, draws, warmup, chains : int
+    specification : Specification, optional
+        Which model, and the scale of the prior for training.
+    sampler : Sampler, optional
+        How the posterior is found.
+    seed : int
         Of the sampler.
     force, progress, tell
         As in :func:`score`.
@@ -66,82 +50,42 @@ def fit(
     Fit
     """
     out = Path(out)
-    check_model_arguments(family, mean_strength)
+    specification, sampler = specification or Specification(), sampler or Sampler()
     settings = {
-        "family": FAMILIES[family.lower()],
-        "mean_strength": mean_strength,
-        "method": method,
+        "family": specification.mixing.__name__,
+        "mean_strength": specification.mean_strength,
         "seed": seed,
-        "draws": draws,
-        "warmup": warmup,
-        "chains": chains,
+        **asdict(sampler),
         # The settings of fits without it stay what they were.
-        **({"measurement_error": True} if measurement_error else {}),
+        **({"measurement_error": True} if specification.measurement_error else {}),
     }
     packed = out / "compressed"
     compressed = packed.is_dir() and not (out / "pairs.parquet").exists()
     if not compressed:
         require(out, "score", "pairs.parquet")
-    elif measurement_error:
+    elif specification.measurement_error:
         raise InputError(
             f"Errors in the rewards need the pairs themselves; got compressed choices in {out}, "
             "which are sums for rewards without error. Score a sample of the pairs into another "
-            "folder, with `prefstrength score`, or leave measurement_error=True out."
+            "folder, with `prefstrength score`, or leave `measurement_error=True` out."
         )
 
-    def work(clear: Callable[[], None]) -> Any:
-        others: dict[str, Any] = {}
-        errors: dict[str, Any] = {}
+    def work(clear: Callable[[], None]) -> "ps.Fit":
+        law, error = specification.mixing, None
         if compressed:
-            data = ps.load_compressed(packed)
-            groups = list(data.levels)
+            sums = ps.load_compressed(packed)
+            fitted = partial(_fitted, sums, tuple(sums.levels), (), sampler, seed, progress)
         else:
             reading, scored = reading_of(out), scored_in(out)
-            data = reading.choices(scored)
-            groups = list(reading.groups)
-            others = {name: ps.PointMass() for name in reading.attributes}
-            if measurement_error:
-                check_errors_arguments(reading, method)
-                errors = {"errors": {"reward": _ensemble_error(scored, seed)}}
-            elif _members(scored) and not reading.attributes and tell is not None:
-                tell("fit", "note", _ERROR_IS_KNOWN)
-        sampler: dict[str, Any] = {
-            "method": method,
-            "seed": seed,
-            "draws": draws,
-            "warmup": warmup,
-            "chains": chains,
-            "progress": progress,
-        }
-        law = getattr(ps, FAMILIES[family.lower()])
-
-        def fitted(reward: Any, **errors: Any) -> Any:
-            model = ps.MixedLogit({"reward": reward, **others}, groups=groups, **errors)
-            return model.fit(data, **sampler)
-
-        laws = {"MixDPO": law(), "DPO": ps.PointMass()}
-        fits = {name: fitted(reward, **errors) for name, reward in laws.items()}
+            error = _error(reading, scored, specification, sampler, seed, tell)
+            data, others = reading.choices(scored), reading.attributes
+            fitted = partial(_fitted, data, reading.groups, others, sampler, seed, progress)
+        fits = {"MixDPO": fitted(law(), error), "DPO": fitted(ps.PointMass(), error)}
         heterogeneity = ps.heterogeneity(fits["MixDPO"])
-        attenuation = ps.attenuation(fitted(law()), fits["MixDPO"]) if errors else None
+        attenuation = ps.attenuation(fitted(law(), None), fits["MixDPO"]) if error else None
         clear()
-        fits["MixDPO"].save(out / "fit")
-        fits["DPO"].save(out / "fit_point_mass")
-        write_table(out / "heterogeneity.csv", heterogeneity)
-        # The posterior is a result even where one of the last two cannot follow from it.
-        (out / "attenuation.csv").unlink(missing_ok=True)
-        (out / "models.csv").unlink(missing_ok=True)
-        (out / "strength_prior.json").unlink(missing_ok=True)
-        if attenuation is not None:
-            write_table(out / "attenuation.csv", attenuation)
-        try:
-            write_table(out / "models.csv", ps.compare(fits))
-        except InputError as error:
-            warnings.warn(f"No comparison of the two models. {error}", DataWarning, stacklevel=2)
-        try:
-            prior = ps.StrengthPrior.from_fit(fits["MixDPO"], mean_strength=mean_strength)
-            prior.save(out / "strength_prior.json")
-        except InputError as error:
-            warnings.warn(f"No prior for training. {error}", DataWarning, stacklevel=2)
+        write_csv(out / "heterogeneity.csv", heterogeneity)
+        _write(out, fits, attenuation, specification.mean_strength)
         return fits["MixDPO"]
 
     inputs = {"compressed": packed} if compressed else {"pairs": out / "pairs.parquet"}
@@ -150,23 +94,79 @@ def fit(
     )
 
 
+def _error(
+    reading: Reading,
+    scored: pd.DataFrame,
+    specification: Specification,
+    sampler: Sampler,
+    seed: int,
+    tell: Tell | None,
+) -> "ps.RewardError | None":
+    """Error of the rewards, where it is to be accounted for; a word where it could be."""
+    if specification.measurement_error:
+        check_errors_arguments(reading, sampler)
+        return _ensemble_error(scored, seed)
+    if _members(scored) and not reading.attributes and tell is not None:
+        tell("fit", "note", _ERROR_IS_KNOWN)
+    return None
+
+
+def _fitted(
+    data: "ps.Choices | ps.CompressedChoices",
+    groups: Sequence[str],
+    others: Sequence[str],
+    sampler: Sampler,
+    seed: int,
+    progress: bool,
+    strength: Mixing,
+    error: "ps.RewardError | None",
+) -> "ps.Fit":
+    """Fit of a model of the reward, the coefficients of other attributes shared by all."""
+    coefficients = {"reward": strength, **{name: ps.PointMass() for name in others}}
+    errors = {} if error is None else {"errors": {"reward": error}}
+    model = ps.MixedLogit(coefficients, groups=list(groups), **errors)
+    return model.fit(data, **asdict(sampler), seed=seed, progress=progress)
+
+
+def _write(
+    out: Path, fits: Mapping[str, "ps.Fit"], attenuation: pd.DataFrame | None, mean_strength: float
+) -> None:
+    """Write the posteriors and what follows from them, in place of what others left."""
+    fits["MixDPO"].save(out / "fit")
+    fits["DPO"].save(out / "fit_point_mass")
+    # The posterior is a result even where one of the last two cannot follow from it.
+    for name in ("attenuation.csv", "models.csv", "strength_prior.json"):
+        (out / name).unlink(missing_ok=True)
+    if attenuation is not None:
+        write_csv(out / "attenuation.csv", attenuation)
+    try:
+        write_csv(out / "models.csv", ps.compare(fits))
+    except InputError as error:
+        warn(f"No comparison of the two models. {error}")
+    try:
+        prior = ps.StrengthPrior.from_fit(fits["MixDPO"], mean_strength=mean_strength)
+        prior.save(out / "strength_prior.json")
+    except InputError as error:
+        warn(f"No prior for training. {error}")
+
+
 def calibrate(
     out: str | os.PathLike[str],
-    family: str = "lognormal",
+    specification: Specification | None = None,
     *,
     simulations: int = 500,
     cores: int | None = None,
     seed: int = 0,
     progress: bool = True,
-) -> Any:
+) -> "ps.Calibration":
     """Calibrate the model of the stage ``fit`` in the design of the scored pairs.
 
     Parameters
     ----------
     out : path
         A folder in which ``score`` has finished; simulations are kept in ``calibration/``.
-    family : str
-        Law of the strength.
+    specification : Specification, optional
+        Which model.
     simulations, cores, seed, progress
         As in :func:`prefstrength.calibrate`.
 
@@ -175,11 +175,10 @@ def calibrate(
     Calibration
     """
     out = Path(out)
-    check_model_arguments(family, 1.0)
     data = choices(out)
     reading = reading_of(out)
     coefficients = {
-        "reward": getattr(ps, FAMILIES[family.lower()])(),
+        "reward": (specification or Specification()).mixing(),
         **{name: ps.PointMass() for name in reading.attributes},
     }
     return ps.calibrate(
@@ -193,22 +192,9 @@ def calibrate(
     )
 
 
-def check_model_arguments(family: str, mean_strength: float) -> None:
-    if family.lower() not in FAMILIES:
-        raise InputError(
-            f"Expected a family out of {', '.join(FAMILIES)}; got {family!r}. "
-            "The model with one strength for all is fitted beside it in any case."
-        )
-    if not (np.isfinite(mean_strength) and mean_strength > 0):
-        raise InputError(
-            f"Expected a mean strength above 0; got {mean_strength}. "
-            "It plays the part of DPO's beta; 0.1 is the usual value."
-        )
-
-
 _ERROR_IS_KNOWN = (
     "The reward is the mean of an ensemble, and how far its members disagree says how large its "
-    "error is. This fit takes the reward for true; measurement_error=True accounts for the error."
+    "error is. This fit takes the reward for true; `measurement_error=True` accounts for the error."
 )
 
 
@@ -218,7 +204,7 @@ def _members(scored: pd.DataFrame) -> list[str]:
     return [f"reward_{i}" for i in range(1, len(about.get("members", ())) + 1)]
 
 
-def _ensemble_error(scored: pd.DataFrame, seed: int) -> Any:
+def _ensemble_error(scored: pd.DataFrame, seed: int) -> "ps.RewardError":
     """Error of the mean of the ensemble, in the unit of the rewards: from all pairs, as that is."""
     members = _members(scored)
     if not members:
@@ -230,21 +216,21 @@ def _ensemble_error(scored: pd.DataFrame, seed: int) -> Any:
 def no_ensemble(got: str) -> InputError:
     return InputError(
         "The error of the rewards is estimated from an ensemble, by how far its members disagree; "
-        f"got {got}. Score with several: --reward hf:ONE --reward hf:OTHER, or with columns that "
-        "are there, --reward columns:reward_1 --reward columns:reward_2."
+        f"got {got}. Score with several, `reward=('hf:ONE', 'hf:OTHER')`, or with columns that "
+        "are there, `reward=('columns:reward_1', 'columns:reward_2')`."
     )
 
 
-def check_errors_arguments(reading: Reading, method: str | None) -> None:
+def check_errors_arguments(reading: Reading, sampler: Sampler) -> None:
     """Find what knows of no errors in the rewards before hours of scoring and sampling."""
     if reading.attributes:
         raise InputError(
             "Errors in the rewards are accounted for in models of the reward alone; got the "
             f"attributes {', '.join(reading.attributes)} besides. Leave them out, or leave "
-            "measurement_error=True out."
+            "`measurement_error=True` out."
         )
-    if method == "svi":
+    if sampler.method == "svi":
         raise InputError(
             "Errors in the rewards are accounted for by every method but mini-batches; got "
-            "method='svi'. Use method='auto', or leave measurement_error=True out."
+            "method svi. Use `method='auto'`, or leave `measurement_error=True` out."
         )

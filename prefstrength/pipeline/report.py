@@ -7,9 +7,10 @@ from pathlib import Path
 import pandas as pd
 
 import prefstrength as ps
-from prefstrength.pipeline.compare import learned_in
+from prefstrength._shared.records import read_json
+from prefstrength.choice.learned_strength import LearnedStrength
 from prefstrength.pipeline.reading import scored_in
-from prefstrength.pipeline.stages import Tell, finished, perform, read_json, require
+from prefstrength.pipeline.stages import Tell, finished, perform, require
 
 __all__ = ["report"]
 
@@ -55,10 +56,10 @@ def report(
         return ps.write_report(
             out,
             fit=fitted,
-            learned=learned_in(out / "learned_strength.json") if trained else None,
+            learned=LearnedStrength.load(out / "learned_strength.json") if trained else None,
             comparison_fits=both,
             title=title,
-            truth=read_json(truth) if truth.is_file() else None,
+            truth=read_json(truth, "truth of simulated data") if truth.is_file() else None,
             pairs=scored_in(out),
             prior=ps.StrengthPrior.load(prior) if prior.is_file() else None,
             attenuation=pd.read_csv(attenuation) if attenuation.is_file() else None,

@@ -1,7 +1,7 @@
 """The stage score: pairs and their rewards."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +9,14 @@ import numpy as np
 import pandas as pd
 
 import prefstrength as ps
+from prefstrength._shared.files import write_json, write_parquet
+from prefstrength.data.texts import Texts, check_format
 from prefstrength.errors import InputError
 from prefstrength.pipeline.answers import agreement_of_answers, score_rankings
-from prefstrength.pipeline.reading import Reading, scored_in, summary
-from prefstrength.pipeline.stages import Tell, perform, refuse_foreign, write_json, write_parquet
+from prefstrength.pipeline.options import Reading, Rewarding
+from prefstrength.pipeline.reading import scored_in, summary
+from prefstrength.pipeline.stages import Tell, perform, refuse_foreign
+from prefstrength.rewards.engine.responses import read_once, refuse_blank, texts_of
 from prefstrength.rewards.engine.team import ALONE_AT_WORK, launched
 from prefstrength.rewards.named import NamedReward, named_rewards
 
@@ -26,9 +30,8 @@ def score(
     pairs: str | os.PathLike[str],
     out: str | os.PathLike[str],
     reading: Reading | None = None,
-    reward: str | Sequence[str] = "auto",
+    rewarding: Rewarding | None = None,
     *,
-    reward_settings: Mapping[str, str] | None = None,
     divide: bool = False,
     seed: int = 0,
     force: bool = False,
@@ -45,15 +48,9 @@ def score(
         Folder for the results.
     reading : Reading, optional
         Which columns mean what.
-    reward : str, or sequence of str
-        ``"columns"`` (or ``"columns:NAME"`` for ``NAME_chosen`` and ``NAME_rejected``),
-        ``"text"``, ``"hf:NAME_OR_PATH"``, ``"judge:NAME_OR_PATH"``,
-        ``"implicit:POLICY,REFERENCE"``, or ``"auto"``: columns where ``reward_chosen`` and
-        ``reward_rejected`` exist, else text. Several are an ensemble. A model that
-        :func:`prefstrength.registered_rewards` lists is read with the settings there.
-    reward_settings : mapping of str to str, optional
-        Fields of the rewards' classes as text, such as ``{"batch_tokens": "4096"}``; each goes to
-        all rewards that have it.
+    rewarding : Rewarding, optional
+        Rewards and their settings. A model that :func:`prefstrength.registered_rewards` lists is
+        read with the settings there.
     divide : bool
         Divide the work of rewards from models between the processes that ``accelerate launch`` or
         ``torchrun`` has started, which all call this function. Process 0 writes.
@@ -77,15 +74,15 @@ def score(
         For any mistake in the file or the arguments. Nothing is written then.
     """
     out = Path(out)
-    reading = Reading() if reading is None else reading
-    pairs = Path(pairs)
+    reading, rewarding = reading or Reading(), rewarding or Rewarding()
+    pairs, given = Path(pairs), dict(rewarding.reward_settings)
     settings = {
         "pairs": pairs.name,
-        "reward": reward if isinstance(reward, str) else _one_or_all(reward),
+        "reward": _one_or_all(rewarding.reward),
         "seed": seed,
         **reading.settings(),
         # The settings of runs without any stay what they were.
-        **({"reward_settings": dict(reward_settings)} if reward_settings else {}),
+        **({"reward_settings": given} if given else {}),
     }
     refuse_foreign(out, force)
     us = launched() if divide else ALONE_AT_WORK
@@ -94,26 +91,30 @@ def score(
         frame = ps.read_pairs(pairs)
         if reading.rank is not None:
             return kept(clear, *score_rankings(frame, reading, settings["reward"]))
-        rewards = _rewards(reward, frame.columns, seed, reward_settings, tell)
-        if any(each.kind != "columns" for each in rewards):
-            # Hours of scoring must not end in a misspelt column: the same door, with made-up
-            # rewards that pass its checks of rewards.
-            reading.choices(_with_made_up_rewards(frame, _attributes(rewards)))
-        scored = ps.score(
-            frame,
-            _one_or_all([each.reward for each in rewards]),
-            cache=out / "scores" if any(each.from_model for each in rewards) else None,
-            progress=progress,
-            divide=divide,
-        )
-        data = reading.choices(scored)
+        rewards = _rewards(rewarding, frame.columns, seed, tell)
+        with read_once():
+            texts = _texts(frame, rewards)
+            if any(each.kind != "columns" for each in rewards):
+                # Hours of scoring must not end in a misspelt column: the same door, with made-up
+                # rewards that pass its checks of rewards.
+                reading.choices(_with_made_up_rewards(frame, _attributes(rewards)), texts)
+            scored = ps.score(
+                frame,
+                _one_or_all([each.reward for each in rewards]),
+                cache=out / "scores" if any(each.from_model for each in rewards) else None,
+                progress=progress,
+                divide=divide,
+            )
+        data = reading.choices(scored, texts)
         if data.answer is not None and "agreement" in scored.attrs["reward"]:
             scored.attrs["reward"]["agreement"] = agreement_of_answers(data)
         return kept(clear, scored, data)
 
-    def kept(clear: Callable[[], None], scored: pd.DataFrame, data: Any) -> pd.DataFrame:
+    def kept(clear: Callable[[], None], scored: pd.DataFrame, data: ps.Choices) -> pd.DataFrame:
         if us.rank:
             return scored
+        if tell is not None:
+            tell("score", "choices", data)
         clear()
         write_parquet(out / "pairs.parquet", scored)
         write_json(out / "choices.json", summary(data, scored))
@@ -125,11 +126,10 @@ def score(
 
 
 def score_parquet(
-    files: Any,
+    files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     out: str | os.PathLike[str],
-    reward: str | Sequence[str] = "auto",
+    rewarding: Rewarding | None = None,
     *,
-    reward_settings: Mapping[str, str] | None = None,
     divide: bool = False,
     backend: str | None = None,
     workers: int | None = None,
@@ -145,7 +145,7 @@ def score_parquet(
         Parquet files, folders or globs, as :func:`~prefstrength.score_parquet` takes them.
     out : path
         Folder for the scored pairs, from which :func:`compress` goes on.
-    reward, reward_settings
+    rewarding : Rewarding, optional
         As in :func:`score`, except ``"text"``.
     divide, backend, workers, force, progress
         As in :func:`~prefstrength.score_parquet`.
@@ -160,7 +160,7 @@ def score_parquet(
     from prefstrength.data.parquet_files import look_at, parquet_files
 
     schema, _, _ = look_at(parquet_files(files)[0])
-    rewards = _rewards(reward, schema.names, 0, reward_settings, tell)
+    rewards = _rewards(rewarding or Rewarding(), schema.names, 0, tell)
     return ps.score_parquet(
         files,
         out,
@@ -177,25 +177,31 @@ def score_parquet(
 
 
 def _rewards(
-    names: str | Sequence[str],
-    columns: Iterable[str],
-    seed: int,
-    settings: Mapping[str, str] | None,
-    tell: Tell | None,
+    rewarding: Rewarding, columns: Iterable[str], seed: int, tell: Tell | None
 ) -> list[NamedReward]:
     """Rewards that are named, and a word on the settings that nobody gave."""
-    several = (names,) if isinstance(names, str) else tuple(names)
-    rewards = named_rewards(several, columns, seed=seed, settings=settings or {})
-    for name, each in zip(several, rewards, strict=True):
+    names = rewarding.reward
+    rewards = named_rewards(names, columns, seed=seed, settings=rewarding.reward_settings)
+    for name, each in zip(names, rewards, strict=True):
         if each.registered and tell is not None:
             said = ", ".join(f"{key} {value}" for key, value in each.registered.items())
             tell("score", "note", f"{name} is read as its makers do: {said}.")
     return rewards
 
 
-def _one_or_all(several: Sequence[Any]) -> Any:
+def _one_or_all[One](several: Sequence[One]) -> One | list[One]:
     """What there is, where there is one; else a list."""
     return several[0] if len(several) == 1 else list(several)
+
+
+def _texts(frame: pd.DataFrame, rewards: Sequence[NamedReward]) -> Texts | None:
+    """Texts of the pairs, if there are any, as all that comes may read them."""
+    texts = texts_of(frame)
+    if texts is not None:
+        if any(each.reads_texts for each in rewards):
+            refuse_blank(texts)  # where the choices alone would warn
+        check_format(texts)
+    return texts
 
 
 def _attributes(rewards: Sequence[NamedReward]) -> tuple[str, ...]:
@@ -206,7 +212,7 @@ def _attributes(rewards: Sequence[NamedReward]) -> tuple[str, ...]:
     if "reward" not in names:
         raise InputError(
             f"The analysis expects one of the outputs to be called reward; got {', '.join(names)}. "
-            "Say which it is, heads=reward:0,safety:1, or take one alone, head=0."
+            "Say which it is, `heads={'reward': 0, 'safety': 1}`, or take one alone, `head=0`."
         )
     return names
 

@@ -11,10 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 import prefstrength as ps
-from prefstrength._shared.files import atomic_write_bytes, atomic_write_text
+from prefstrength._shared.folder import Folder, differences
+from prefstrength._shared.records import read_json
 from prefstrength.errors import InputError
 
 __all__ = ["STAGES", "finished"]
@@ -47,8 +46,8 @@ _OURS = frozenset(
 # Cheap, made from the others, and nothing that a person would want to keep two of.
 _DERIVED = frozenset({"compare", "report"})
 
-#: Told of every stage: its name, ``"starts"``, ``"done"``, ``"kept"``, ``"skipped"`` or ``"note"``,
-#: and the seconds it took, the reason, or what there is to know.
+#: Told of every stage: its name, ``"starts"``, ``"done"``, ``"kept"``, ``"skipped"``, ``"note"`` or
+#: ``"choices"``, and the seconds it took, the reason, what there is to know, or the choices.
 Tell = Callable[[str, str, Any], None]
 
 
@@ -60,7 +59,7 @@ def finished(out: str | os.PathLike[str], stage: str) -> bool:
     >>> finished("nowhere", "fit")
     False
     """
-    return record_path(Path(out), stage).is_file()
+    return _folder(Path(out), stage).begun
 
 
 # -- records ---------------------------------------------------------------------------------
@@ -85,22 +84,20 @@ def perform[Result](
     stage and of all that follow from it go then, so that a mistake found earlier leaves every
     result as it was, and an interruption later leaves no record that vouches for half a result.
     """
-    settings = json.loads(json.dumps(settings, default=str))
-    hashes = {name: _content_hash(path) for name, path in inputs.items()}
-    version = ps.__version__
-    if finished(out, stage) and not force:
-        record = read_json(record_path(out, stage))
-        differences = _differences(record, settings, hashes, version)
-        if not differences:
+    folder = _folder(out, stage, force)
+    asked = {
+        "settings": json.loads(json.dumps(settings, default=str)),
+        "inputs": {name: _content_hash(path) for name, path in inputs.items()},
+        "version": ps.__version__,
+    }
+    if folder.begun and not force:
+        other = _other(folder.read(), asked)
+        if not other:
             if tell is not None:
                 tell(stage, "kept", None)
             return load()
         if stage not in _DERIVED:
-            raise InputError(
-                f"Expected a new folder, or the settings that {out} was made with; got another "
-                f"{stage} ({'; '.join(differences)}). Choose another folder, or replace these "
-                "results with --force."
-            )
+            raise folder.differs(other)
     if tell is not None:
         tell(stage, "starts", None)
     began = time.monotonic()
@@ -109,18 +106,8 @@ def perform[Result](
     seconds = time.monotonic() - began
     if rank:
         return result
-    write_json(
-        record_path(out, stage),
-        {
-            "schema": _SCHEMA,
-            "stage": stage,
-            "settings": settings,
-            "inputs": hashes,
-            "version": version,
-            "seconds": round(seconds, 3),
-            "peak_memory_mib": _peak_memory(),
-        },
-    )
+    record = {"schema": _SCHEMA, "stage": stage, **asked, "seconds": round(seconds, 3)}
+    folder.write({**record, "peak_memory_mib": _peak_memory()})
     if tell is not None:
         tell(stage, "done", seconds)
     return result
@@ -130,7 +117,7 @@ def clear(out: Path, stage: str) -> None:
     """Take back what vouches for a stage and for all that follow, and their results."""
     for name in STAGES[STAGES.index(stage) :]:
         if finished(out, name):
-            record_path(out, name).unlink()
+            (out / "stages" / f"{name}.json").unlink()
             # A trained model is hours of work, replaced only by other training; a report
             # tidies up after itself.
             if name != "train" and name != stage:
@@ -141,7 +128,7 @@ def remove(out: Path, stage: str) -> None:
     """Remove what a stage wrote, so that no old table lies beside a new posterior."""
     if stage == "report":
         # The folders may hold what somebody added; the report's own record names its files.
-        for name in read_json(out / "provenance.json").get("files", ()):
+        for name in read_json(out / "provenance.json", "record of the report").get("files", ()):
             folder, _, file = str(name).rpartition("/")
             if folder in _FILES["report"]:
                 (out / folder / Path(file).name).unlink(missing_ok=True)
@@ -156,52 +143,30 @@ def remove(out: Path, stage: str) -> None:
             path.unlink(missing_ok=True)
 
 
-def _differences(
-    record: Mapping[str, Any],
-    settings: Mapping[str, Any],
-    hashes: Mapping[str, str],
-    version: str,
-) -> list[str]:
+def _other(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What is not as it was when the record was written, in words."""
-    before = record.get("settings", {})
-    names = [*settings, *(name for name in before if name not in settings)]
-    found = [
-        f"{name} was {before.get(name)!r}, now {settings.get(name)!r}"
-        for name in names
-        if before.get(name) != settings.get(name)
-    ]
-    read = record.get("inputs", {})
-    found += [
-        f"the content of {name} changed"
-        for name in sorted({*hashes, *read})
-        if hashes.get(name) != read.get(name)
-    ]
-    if record.get("version") != version:
-        found.append(f"version {record.get('version')} made it, this is {version}")
-    return found
+    parts = ("settings", "inputs")
+    found = [each for part in parts for each in differences(before.get(part, {}), now[part])]
+    return found + differences({"version": before.get("version")}, {"version": now["version"]})
 
 
-def record_path(out: Path, stage: str) -> Path:
-    return out / "stages" / f"{stage}.json"
+def _folder(out: Path, stage: str, force: bool | None = None) -> Folder:
+    """A stage's part of a folder; its record is written last, when its results are whole."""
+    return Folder(out, "results", f"stages/{stage}.json", force)
+
+
+def settings_of(out: Path, stage: str) -> dict[str, Any]:
+    """Settings with which a stage has finished."""
+    settings: dict[str, Any] = _folder(out, stage).read()["settings"]
+    return settings
 
 
 def refuse_foreign(out: Path, force: bool) -> None:
     """Leave a folder alone that holds what no stage wrote."""
-    if out.exists() and not out.is_dir():
-        raise InputError(f"Expected a folder for the results; got the file {out}. Name a folder.")
-    if force or not out.is_dir() or (out / "stages").is_dir():
-        return
-    foreign = sorted(
-        entry.name
-        for entry in out.iterdir()
-        if entry.name not in _OURS and not entry.name.startswith(".")
-    )
-    if foreign:
-        raise InputError(
-            f"Expected an empty folder or one of an earlier run; got {out} with {len(foreign)} "
-            f"other files (first: {', '.join(foreign[:3])}). Choose another folder with --out, "
-            "or write into this one with --force."
-        )
+    folder = Folder(out, "results", "stages", force)
+    foreign = folder.foreign(ours=_OURS)
+    if not force and not (out / "stages").is_dir():
+        folder.refuse(foreign)
 
 
 def require(out: Path, stage: str, name: str) -> None:
@@ -239,7 +204,7 @@ def _content_hash(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _update(digest: Any, path: Path) -> None:
+def _update(digest: "hashlib._Hash", path: Path) -> None:
     with path.open("rb") as stream:
         while block := stream.read(1 << 20):
             digest.update(block)
@@ -253,35 +218,3 @@ def _peak_memory() -> float | None:
         return None
     unit = 1 if sys.platform == "darwin" else 1024
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1)
-
-
-def write_parquet(path: Path, frame: pd.DataFrame) -> None:
-    import io
-
-    buffer = io.BytesIO()
-    frame.to_parquet(buffer, index=False, compression="zstd")
-    atomic_write_bytes(path, buffer.getvalue())
-
-
-def write_table(path: Path, frame: pd.DataFrame) -> None:
-    atomic_write_text(path, frame.to_csv(index=False))
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    atomic_write_text(path, json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(
-            f"Expected a JSON object in {path}; got something else ({error}). "
-            "Remove it, or run the stage that wrote it again with --force."
-        ) from error
-    if not isinstance(content, dict):
-        raise InputError(
-            f"Expected a JSON object in {path}; got {type(content).__name__}. "
-            "Remove it, or run the stage that wrote it again with --force."
-        )
-    return content

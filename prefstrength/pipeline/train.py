@@ -2,18 +2,23 @@
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from prefstrength.choice.learned_strength import LearnedStrength
 from prefstrength.errors import InputError
 from prefstrength.pipeline.answers import refuse_answers
-from prefstrength.pipeline.compare import learned_in
+from prefstrength.pipeline.options import Training
 from prefstrength.pipeline.reading import reading_of, scored_in
 from prefstrength.pipeline.stages import Tell, perform, require
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 __all__ = ["train"]
 
@@ -21,14 +26,13 @@ __all__ = ["train"]
 def train(
     out: str | os.PathLike[str],
     model: str | os.PathLike[str],
+    training: Training | None = None,
     *,
-    steps: int = 200,
-    options: Mapping[str, Any] | None = None,
     seed: int = 0,
     force: bool = False,
     progress: bool = True,
     tell: Tell | None = None,
-) -> Any:
+) -> LearnedStrength:
     """Train a causal language model with MixDPO under the prior that ``fit`` wrote.
 
     Parameters
@@ -37,10 +41,8 @@ def train(
         A folder in which ``fit`` has finished.
     model : path or str
         A model that ``transformers`` loads: a folder, or a name on the Hugging Face hub.
-    steps : int
-        Optimiser steps.
-    options : mapping, optional
-        Further arguments of ``mixdpo.MixDPOConfig``, such as ``learning_rate``.
+    training : Training, optional
+        How it is trained.
     seed : int
         Of the order of the pairs and of dropout.
     force, progress, tell
@@ -56,31 +58,32 @@ def train(
     if not (out / "strength_prior.json").is_file():
         raise InputError(
             f"Expected strength_prior.json in {out}; got a fit that gives no prior, because its "
-            "mean strength is not positive. Check the sign of the reward, or take --family "
-            "lognormal."
+            "mean strength is not positive. Check the sign of the reward, or fit another family, "
+            "`family='lognormal'`."
         )
-    check_training_arguments(model, steps)
+    check_model(model)
     refuse_answers(reading_of(out))
-    options = dict(options or {})
-    settings = {"model": str(model), "steps": steps, "seed": seed, **options}
+    training = training or Training()
+    arguments = training.arguments()
+    settings = {"model": str(model), "steps": training.steps, "seed": seed, **arguments}
 
-    def work(clear: Callable[[], None]) -> Any:
-        dataset = training_pairs(scored_in(out), options.get("strength_group_column"))
+    def work(clear: Callable[[], None]) -> LearnedStrength:
+        dataset = training_pairs(scored_in(out), training.strength_group_column)
         mixdpo = _mixdpo()
         from prefstrength.mixdpo.session import machine_arguments, show_progress
 
         name = str(Path(model).expanduser() if Path(model).expanduser().is_dir() else model)
-        arguments = {
-            "max_steps": steps,
+        given = {
+            "max_steps": training.steps,
             "seed": seed,
             "report_to": "none",
             "save_strategy": "no",
             "disable_tqdm": not progress,
             **machine_arguments(),
-            **options,
+            **arguments,
         }
         args = mixdpo.MixDPOConfig(
-            str(out / "train"), strength=str(out / "strength_prior.json"), **arguments
+            str(out / "train"), strength=str(out / "strength_prior.json"), **given
         )
         try:
             trainer = mixdpo.MixDPOTrainer(name, args=args, train_dataset=dataset)
@@ -112,16 +115,14 @@ def train(
         settings,
         inputs,
         work,
-        lambda: learned_in(out / "train" / "learned_strength.json"),
+        lambda: LearnedStrength.load(out / "train" / "learned_strength.json"),
         force,
         tell,
     )
 
 
-def check_training_arguments(model: str | os.PathLike[str], steps: int) -> None:
+def check_model(model: str | os.PathLike[str]) -> None:
     """Find what can be found before hours of sampling: a missing library, a missing folder."""
-    if steps < 1:
-        raise InputError(f"Expected at least one training step; got {steps}. Give --steps N.")
     name = str(model)
     local = isinstance(model, Path) or name.startswith((".", "/", "~")) or name.count("/") > 1
     if local and not (Path(name).expanduser() / "config.json").is_file():
@@ -132,28 +133,30 @@ def check_training_arguments(model: str | os.PathLike[str], steps: int) -> None:
     _mixdpo()
 
 
-def training_pairs(frame: pd.DataFrame, group: str | None = None) -> Any:
+def training_pairs(frame: pd.DataFrame, group: str | None = None) -> "Dataset":
     """TRL's preference columns of the pairs that prefer one of two different responses.
 
     With a column of groups, a level of it for each as well.
     """
-    from prefstrength.rewards.score import ties
+    from prefstrength.data.columns import tied
 
     missing = [name for name in ("prompt", "chosen", "rejected") if name not in frame.columns]
     if missing:
         raise InputError(
             f"Training expects the columns prompt, chosen and rejected; got none named "
-            f"{', '.join(missing)}. Rewards alone are enough for the analysis: leave --model out, "
+            f"{', '.join(missing)}. Rewards alone are enough for the analysis: leave "
+            "`model=...` out, "
             "or add the texts."
         )
     if group is not None and group not in frame.columns:
         raise InputError(
             f"Expected a column {group} in the pairs, of which each level is to have a strength; "
-            f"got {', '.join(map(str, frame.columns))}. Correct --strength-group."
+            f"got {', '.join(map(str, frame.columns))}. Correct "
+            "`strength_group_column=...`."
         )
     texts = frame[["prompt", "chosen", "rejected"]]
     keep = np.array([a != b for a, b in zip(texts["chosen"], texts["rejected"], strict=True)])
-    keep &= ~ties(frame)
+    keep &= ~tied(frame)
     if not keep.any():
         raise InputError(
             f"Training expects pairs with a preference; got {len(frame)} rows that are all ties "
@@ -172,7 +175,7 @@ def training_pairs(frame: pd.DataFrame, group: str | None = None) -> Any:
     return dataset
 
 
-def _mixdpo() -> Any:
+def _mixdpo() -> ModuleType:
     try:
         from prefstrength import mixdpo
     except ModuleNotFoundError as error:

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from prefstrength.errors import InputError
-from prefstrength.plots._style import (
+from prefstrength.plots.style import (
     GREY,
     POSTERIOR,
     PRIOR,

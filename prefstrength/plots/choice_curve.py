@@ -1,6 +1,7 @@
 """Choice probability against reward difference, with the posterior band and binned data."""
 
 from collections.abc import Sequence
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -8,32 +9,24 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 from scipy.special import expit
 
-from prefstrength.plots._observed import bins, cell_weights, observed
-from prefstrength.plots._style import (
+from prefstrength.plots._truth import Truth
+from prefstrength.plots.levels import Level, by_levels, level_legend
+from prefstrength.plots.observed import Observed, bins, observed
+from prefstrength.plots.style import (
     DATA,
     GREY,
-    POSTERIOR,
-    SINGLE,
-    TRUTH,
+    TRUTH_LINE,
     difference_label,
     draw_band,
-    grid_of_panels,
-    level_style,
-    panels,
     room_for_legend,
     shared_labels,
     short,
     style,
-    top_levels,
 )
-from prefstrength.plots._truth import Truth
 from prefstrength.posterior.curves import choice_curve
 from prefstrength.posterior.fit import Fit
 
 __all__ = ["plot_choice_curve"]
-
-_MOST_TOGETHER = 3
-_MOST_PANELS = 12
 
 
 def plot_choice_curve(
@@ -87,81 +80,65 @@ def plot_choice_curve(
     """
     attribute = fit.attribute(attribute)
     curves = choice_curve(fit, by=by, attribute=attribute, prob=prob)
-    levels = list(dict.fromkeys(curves["level"]))
-    seen = None
+    everything = cache(partial(choice_curve, fit, attribute=attribute, prob=prob))
+    known = None if truth is None else Truth.of(truth, fit.groups)
     # Of differences measured with error the true ones are not seen, and the curve is over those.
     measured = attribute in fit.errors
-    if f"{attribute}_difference" in fit.tree["constant_data"] and not measured:
-        seen = observed(fit, attribute, by)
-        counts = [float(np.sum(seen.level == seen.levels.index(lv))) if by else 1 for lv in levels]
-        levels = top_levels(levels, counts, _MOST_PANELS)
-    together = len(levels) <= _MOST_TOGETHER
-    known = None if truth is None else Truth.of(truth, fit.groups)
+    pairs = f"{attribute}_difference" in fit.tree["constant_data"]
+    seen = observed(fit, attribute, by) if pairs and not measured else None
+
+    def draw(ax: Axes, level: Level) -> None:
+        curve = curves[curves["level"] == level.name]
+        x, color = curve["difference"].to_numpy(), level.look["color"]
+        draw_band(ax, x, curve["low"], curve["high"], color)
+        if level.alone:
+            ax.plot(everything()["difference"], everything()["probability"], color=GREY,
+                    linewidth=0.8, label="all data")  # fmt: skip
+        ax.plot(x, curve["probability"], color=color, linestyle=level.look["linestyle"],
+                label=level.label)  # fmt: skip
+        if seen is not None:
+            _points(ax, seen, level, by is not None, prob, x[-1])
+            if by is None:
+                ax.plot(x, expit(_one_strength(seen.difference, seen.weight) * x), color=GREY,
+                        linestyle=":", label="one strength for all")  # fmt: skip
+        if known is not None:
+            ax.plot(x, known.curve(level.cells, x), label=level.truth, **TRUTH_LINE)
+        ax.axhline(0.5, color=GREY, linewidth=0.6)
+        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        ax.set_xlim(0, x[-1])
+
     with style():
-        if together:
-            drawn = panels(1, 1, SINGLE, 2.7, axes)
-        else:
-            drawn = grid_of_panels(len(levels), axes, sharex=True, sharey=True)
-        everything = choice_curve(fit, attribute=attribute, prob=prob) if not together else None
-        for index, level in enumerate(levels):
-            ax = drawn[0 if together else index]
-            curve = curves[curves["level"] == level]
-            x = curve["difference"].to_numpy()
-            look = level_style(index if together and by else 0)
-            if not (together and by):
-                look = {"color": POSTERIOR, "linestyle": "-", "marker": "o"}
-            draw_band(ax, x, curve["low"], curve["high"], look["color"])
-            if everything is not None:
-                ax.plot(everything["difference"], everything["probability"], color=GREY,
-                        linewidth=0.8, label="all data")  # fmt: skip
-            name = short(level, 18) if together and by else "posterior"
-            ax.plot(x, curve["probability"], color=look["color"], linestyle=look["linestyle"],
-                    label=name)  # fmt: skip
-            if seen is not None:
-                mine = np.ones(len(seen.level), bool)
-                if by:
-                    mine = seen.level == seen.levels.index(level)
-                found = bins(seen.difference[mine], seen.weight[mine], prob, 10)
-                inside = found.center <= x[-1] * 1.02
-                color = look["color"] if together and by else DATA
-                ax.errorbar(
-                    found.center[inside],
-                    found.share[inside],
-                    np.maximum([found.share - found.low, found.high - found.share], 0)[:, inside],
-                    fmt=look["marker"],
-                    color=color,
-                    markersize=3.5,
-                    elinewidth=0.8,
-                    label=None if together and by else "data",
-                    zorder=3,
-                )
-                if not by:
-                    ax.plot(x, expit(_one_strength(seen.difference, seen.weight) * x),
-                            color=GREY, linestyle=":", label="one strength for all")  # fmt: skip
-            if known is not None:
-                cells = cell_weights(fit, by or "overall", level)
-                last = index == len(levels) - 1
-                ax.plot(x, known.curve(cells, x), color=TRUTH, linestyle=(0, (4, 2)),
-                        linewidth=1.0, label="truth" if last or not together else None)  # fmt: skip
-            if not together:
-                ax.set_title(short(level, 19), fontsize=8, fontweight="normal")
-            ax.axhline(0.5, color=GREY, linewidth=0.6)
-            ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-            ax.set_xlim(0, x[-1])
-        x_label = difference_label(attribute, fit.spec["scales"][attribute])
-        if measured:
-            x_label = f"true {x_label}"
-        y_label = f"higher {short(attribute, 14)} chosen"
-        if together:
-            drawn[0].set_xlabel(x_label)
-            drawn[0].set_ylabel(y_label)
+        drawn = by_levels(fit, by, draw, axes)
+        label = difference_label(attribute, fit.spec["scales"][attribute])
+        shared_labels(drawn, f"true {label}" if measured else label,
+                      f"higher {short(attribute, 14)} chosen", own_figure=axes is None,
+                      legend=len(drawn) > 1)  # fmt: skip
+        if len(drawn) == 1:
             handles, _ = drawn[0].get_legend_handles_labels()
             room_for_legend(drawn[0], len(handles) + (by is not None))
-            drawn[0].legend(loc="lower right", title=short(by, 18) if by else None,
-                            title_fontsize=8, handlelength=2.4)  # fmt: skip
-        else:
-            shared_labels(drawn, x_label, y_label, own_figure=axes is None)
+            level_legend(drawn[0], by, "lower right")
     return drawn
+
+
+def _points(ax: Axes, seen: Observed, level: Level, grouped: bool, prob: float, end: float) -> None:
+    """Shares in the data, with Wilson's intervals, as far as the curve goes."""
+    mine = np.ones(len(seen.level), bool)
+    if grouped:
+        mine = seen.level == seen.levels.index(level.name)
+    found = bins(seen.difference[mine], seen.weight[mine], prob, 10)
+    inside = found.center <= end * 1.02
+    shared = grouped and not level.alone
+    ax.errorbar(
+        found.center[inside],
+        found.share[inside],
+        np.maximum([found.share - found.low, found.high - found.share], 0)[:, inside],
+        fmt=level.look["marker"],
+        color=level.look["color"] if shared else DATA,
+        markersize=3.5,
+        elinewidth=0.8,
+        label=None if shared else "data",
+        zorder=3,
+    )
 
 
 def _one_strength(difference: np.ndarray, weight: np.ndarray) -> float:

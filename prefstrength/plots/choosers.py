@@ -8,8 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
-from prefstrength.plots._observed import check_factor
-from prefstrength.plots._style import (
+from prefstrength.plots._truth import Truth
+from prefstrength.plots.observed import check_factor
+from prefstrength.plots.style import (
     GREY,
     POSTERIOR,
     PRIOR,
@@ -24,7 +25,6 @@ from prefstrength.plots._style import (
     style,
     top_levels,
 )
-from prefstrength.plots._truth import Truth
 from prefstrength.posterior.choosers import chooser_strengths
 from prefstrength.posterior.fit import Fit
 from prefstrength.posterior.heterogeneity import heterogeneity

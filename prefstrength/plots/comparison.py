@@ -1,4 +1,4 @@
-"""What training learned against what the data support, both relative to their mean."""
+"""Learned strength against the posterior, both relative to their mean."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from prefstrength.plots._style import (
+from prefstrength.plots._truth import Truth
+from prefstrength.plots.style import (
     DOUBLE,
     GREY,
     LEARNED,
@@ -17,7 +18,6 @@ from prefstrength.plots._style import (
     percent,
     style,
 )
-from prefstrength.plots._truth import Truth
 
 __all__ = ["plot_comparison"]
 

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from prefstrength.data.choices import Choices
-from prefstrength.plots._observed import Observed, bins, observed
-from prefstrength.plots._style import (
+from prefstrength.plots.observed import Observed, bins, observed
+from prefstrength.plots.style import (
     DATA,
     DOUBLE,
     GREY,

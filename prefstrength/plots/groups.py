@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from prefstrength.plots._observed import cell_weights, check_factor
-from prefstrength.plots._style import (
-    DATA,
+from prefstrength.plots._truth import Truth
+from prefstrength.plots.forest import draw_forest
+from prefstrength.plots.observed import cell_weights, check_factor
+from prefstrength.plots.style import (
     DOUBLE,
     GREY,
-    POSTERIOR,
     TRUTH,
     attribute_unit,
     panels,
@@ -22,15 +22,13 @@ from prefstrength.plots._style import (
     style,
     top_levels,
 )
-from prefstrength.plots._truth import Truth
 from prefstrength.posterior.fit import Fit
-from prefstrength.posterior.heterogeneity import VERDICTS, heterogeneity
+from prefstrength.posterior.heterogeneity import heterogeneity
 
 __all__ = ["plot_groups"]
 
 _MOST_ROWS = 40
-# Filled, open, half: the verdict shows without colour.
-_FILL = {VERDICTS[0]: "full", VERDICTS[1]: "none", VERDICTS[2]: "left", VERDICTS[3]: "none"}
+_QUANTITIES = ("mean", "cv")
 
 
 def plot_groups(
@@ -88,42 +86,22 @@ def plot_groups(
     known = None if truth is None else Truth.of(truth, fit.groups)
     scale = fit.spec["scales"][attribute]
     unit = f"per {attribute_unit(scale)} of {short(attribute, 14)} difference"
+    note = f"{percent(prob)} intervals" + ("; ◇ truth" if known is not None else "")
     with style():
         height = 0.85 + 0.21 * len(rows)
         drawn = panels(1, 2, DOUBLE, height, axes, sharey=True, width_ratios=[1, 1])
-        place = np.arange(len(rows))[::-1]
-        for ax, quantity in zip(drawn, ("mean", "cv"), strict=True):
+        place = draw_forest(drawn, rows, _QUANTITIES, rope=rope, note=note)
+        for ax, quantity in zip(drawn, _QUANTITIES, strict=True):
             for y, row in zip(place, rows, strict=True):
-                if row is not None and not isinstance(row, str):
-                    _interval(ax, y, row, quantity)
-                    if known is not None:
-                        cells = cell_weights(fit, str(row["factor"]), str(row["level"]))
-                        value = known.summary(cells).get(quantity, np.nan)
-                        ax.plot(value, y, "D", markerfacecolor="none", color=TRUTH, markersize=5.5,
-                                markeredgewidth=1.0, label="truth")  # fmt: skip
-            ax.set_ylim(-0.7, len(rows) - 0.3)
-            ax.tick_params(axis="y", length=0)
+                if known is not None and not isinstance(row, str):
+                    cells = cell_weights(fit, str(row["factor"]), str(row["level"]))
+                    value = known.summary(cells).get(quantity, np.nan)
+                    ax.plot(value, y, "D", markerfacecolor="none", color=TRUTH, markersize=5.5,
+                            markeredgewidth=1.0, label="truth")  # fmt: skip
         _limits(drawn, rows)
-        drawn[1].axvspan(0, rope, color="#E6E6E6", zorder=0, linewidth=0)
-        drawn[1].annotate("practically\nhomogeneous", (rope / 2, 1), xytext=(0, 2), fontsize=7,
-                          textcoords="offset points", xycoords=("data", "axes fraction"),
-                          ha="center", va="bottom", color=GREY)  # fmt: skip
-        labels = [_label(row) for row in rows]
-        drawn[0].set_yticks(place, labels)
+        drawn[0].set_yticks(place, [_label(row) for row in rows])
         plain_labels(drawn[0], bold=[i for i, row in enumerate(rows) if isinstance(row, str)])
         drawn[0].set_xlabel(f"mean strength ({unit})")
-        drawn[1].set_xlabel("sd / mean of strength")
-        for y, row in zip(place, rows, strict=True):
-            if row is not None and not isinstance(row, str):
-                drawn[1].annotate(
-                    str(row["verdict"]), (1, y), xytext=(5, 0), xycoords=("axes fraction", "data"),
-                    textcoords="offset points", va="center", fontsize=8, color=DATA,
-                )  # fmt: skip
-        note = f"{percent(prob)} intervals"
-        if known is not None:
-            note += "; ◇ truth"
-        drawn[0].annotate(note, (0, 1), xytext=(0, 2), xycoords="axes fraction", fontsize=8,
-                          textcoords="offset points", va="bottom", color=GREY)  # fmt: skip
     return drawn
 
 
@@ -152,19 +130,10 @@ def _label(row: Any) -> str:
     return f"{short(row['level'], 24) or 'all data'} ({size})"
 
 
-def _interval(ax: Axes, y: float, row: dict[str, Any], quantity: str) -> None:
-    middle, low, high = (row[f"{quantity}{end}"] for end in ("", "_low", "_high"))
-    ax.plot([low, high], [y, y], color=POSTERIOR, linewidth=1.4, solid_capstyle="butt")
-    fill = _FILL.get(str(row["verdict"]), "full")
-    ax.plot(middle, y, "o", color=POSTERIOR, markersize=5.5, markeredgewidth=1.0, fillstyle=fill,
-            markerfacecolor="white" if fill == "none" else POSTERIOR,
-            markerfacecoloralt="white")  # fmt: skip
-
-
 def _limits(drawn: np.ndarray, rows: list[Any]) -> None:
     """One interval that is far wider than the rest must not squeeze the others."""
     records = [row for row in rows if not isinstance(row, str)]
-    for ax, quantity in zip(drawn, ("mean", "cv"), strict=True):
+    for ax, quantity in zip(drawn, _QUANTITIES, strict=True):
         low = np.array([r[f"{quantity}_low"] for r in records])
         high = np.array([r[f"{quantity}_high"] for r in records])
         middle = np.array([r[quantity] for r in records])

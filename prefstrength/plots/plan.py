@@ -1,4 +1,4 @@
-"""How many annotations before one can tell: width and verdict against the number of them."""
+"""Power of a design: expected width, and probability of the verdict, by number of annotations."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -9,7 +9,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentF
 
 from prefstrength.choice.mixing.base import Mixing
 from prefstrength.errors import InputError
-from prefstrength.plots._style import DOUBLE, GREY, level_style, panels, percent, style
+from prefstrength.plots.style import DOUBLE, GREY, level_style, panels, percent, style
 
 __all__ = ["plot_plan"]
 

@@ -7,8 +7,9 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from prefstrength.choice.mixing.families import family_named
-from prefstrength.plots._observed import cell_weights, check_factor
-from prefstrength.plots._style import (
+from prefstrength.plots._truth import Truth
+from prefstrength.plots.observed import cell_weights, check_factor
+from prefstrength.plots.style import (
     GREY,
     POSTERIOR,
     PRIOR,
@@ -18,7 +19,6 @@ from prefstrength.plots._style import (
     short,
     style,
 )
-from prefstrength.plots._truth import Truth
 from prefstrength.posterior.fit import Fit
 
 __all__ = ["plot_prior_posterior"]

@@ -6,23 +6,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from prefstrength.plots._style import (
-    DATA,
-    DOUBLE,
-    GREY,
-    POSTERIOR,
-    panels,
-    percent,
-    plain_labels,
-    short,
-    style,
-)
-from prefstrength.posterior.heterogeneity import VERDICTS
+from prefstrength.plots.forest import draw_forest
+from prefstrength.plots.style import DOUBLE, GREY, panels, percent, plain_labels, short, style
 
 __all__ = ["plot_sensitivity"]
 
-# Filled, open, half: the verdict shows without colour.
-_FILL = {VERDICTS[0]: "full", VERDICTS[1]: "none", VERDICTS[2]: "left", VERDICTS[3]: "none"}
+_QUANTITIES = ("standardised_mean", "cv")
 
 
 def plot_sensitivity(
@@ -63,26 +52,14 @@ def plot_sensitivity(
     >>> [label.get_text() for label in axes[0].get_yticklabels()]
     ['words (chosen 60%)']
     """
-    place = np.arange(len(table))[::-1]
     with style():
         drawn = panels(1, 2, DOUBLE, 1.0 + 0.24 * len(table), axes, sharey=True)
-        for ax, quantity in zip(drawn, ("standardised_mean", "cv"), strict=True):
+        for ax, quantity in zip(drawn, _QUANTITIES, strict=True):
             ax.axvline(table[quantity].iloc[0], color=GREY, linewidth=0.8, linestyle=":")
-            for y, row in zip(place, table.to_dict("records"), strict=True):
-                middle, low, high = (row[f"{quantity}{end}"] for end in ("", "_low", "_high"))
-                ax.plot([low, high], [y, y], color=POSTERIOR, linewidth=1.4,
-                        solid_capstyle="butt")  # fmt: skip
-                fill = _FILL.get(str(row["verdict"]), "full")
-                ax.plot(middle, y, "o", color=POSTERIOR, markersize=5.5, markeredgewidth=1.0,
-                        fillstyle=fill, markerfacecolor="white" if fill == "none" else POSTERIOR,
-                        markerfacecoloralt="white")  # fmt: skip
+        place = draw_forest(drawn, table.to_dict("records"), _QUANTITIES, rope=rope,
+                            note=f"{percent(prob)} intervals")  # fmt: skip
+        for ax, quantity in zip(drawn, _QUANTITIES, strict=True):
             ax.set_xlim(min(0.0, 1.05 * float(table[f"{quantity}_low"].min())), None)
-            ax.set_ylim(-0.7, len(table) - 0.3)
-            ax.tick_params(axis="y", length=0)
-        drawn[1].axvspan(0, rope, color="#E6E6E6", zorder=0, linewidth=0)
-        drawn[1].annotate("practically\nhomogeneous", (rope / 2, 1), xytext=(0, 2), fontsize=7,
-                          textcoords="offset points", xycoords=("data", "axes fraction"),
-                          ha="center", va="bottom", color=GREY)  # fmt: skip
         names = [
             f"{short(name, 24)} (chosen {percent(round(float(agreement), 2))})"
             for name, agreement in zip(table["reward"], table["agreement"], strict=True)
@@ -90,13 +67,4 @@ def plot_sensitivity(
         drawn[0].set_yticks(place, names)
         plain_labels(drawn[0], bold=[0])
         drawn[0].set_xlabel("mean strength (per sd of reward difference)")
-        drawn[1].set_xlabel("sd / mean of strength")
-        for y, verdict in zip(place, table["verdict"], strict=True):
-            drawn[1].annotate(
-                str(verdict), (1, y), xytext=(5, 0), xycoords=("axes fraction", "data"),
-                textcoords="offset points", va="center", fontsize=8, color=DATA,
-            )  # fmt: skip
-        drawn[0].annotate(f"{percent(prob)} intervals", (0, 1), xytext=(0, 2), fontsize=8,
-                          xycoords="axes fraction", textcoords="offset points", va="bottom",
-                          color=GREY)  # fmt: skip
     return drawn

@@ -1,38 +1,35 @@
 """Density of the strength over choosers, overall or for each level of a factor."""
 
 from collections.abc import Sequence
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 
 from prefstrength.choice.mixing.families import family_named
-from prefstrength.plots._observed import cell_weights
-from prefstrength.plots._style import (
+from prefstrength.plots._truth import Truth
+from prefstrength.plots.levels import Level, by_levels, level_legend
+from prefstrength.plots.observed import cell_weights
+from prefstrength.plots.style import (
     GREY,
     POSTERIOR,
     SINGLE,
     TRUTH,
+    TRUTH_LINE,
     draw_band,
-    grid_of_panels,
-    level_style,
     panels,
     percent,
     shared_labels,
     short,
     strength_label,
     style,
-    top_levels,
 )
-from prefstrength.plots._truth import Truth
 from prefstrength.posterior.curves import strength_density
 from prefstrength.posterior.fit import Fit
 from prefstrength.posterior.heterogeneity import heterogeneity
 
 __all__ = ["plot_strength"]
-
-_MOST_TOGETHER = 3
-_MOST_PANELS = 12
 
 
 def plot_strength(
@@ -89,48 +86,30 @@ def plot_strength(
     if not family_named(fit.family(attribute)).varies:
         return _points(fit, by, attribute, prob, axes, known, label)
     densities = strength_density(fit, by=by, attribute=attribute, prob=prob)
-    levels = list(dict.fromkeys(densities["level"]))
-    sizes = [sum(weight for _, weight in cell_weights(fit, by or "overall", lv)) for lv in levels]
-    levels = top_levels(levels, sizes, _MOST_PANELS)
-    together = len(levels) <= _MOST_TOGETHER
+    everything = cache(partial(strength_density, fit, attribute=attribute, prob=prob))
+
+    def draw(ax: Axes, level: Level) -> None:
+        mine = densities[densities["level"] == level.name]
+        x, color = mine["strength"].to_numpy(), level.look["color"]
+        draw_band(ax, x, mine["low"], mine["high"], color)
+        if level.alone:
+            ax.plot(everything()["strength"], everything()["density"], color=GREY, linewidth=0.8,
+                    label="all data")  # fmt: skip
+        ax.plot(x, mine["density"], color=color, linestyle=level.look["linestyle"],
+                label=level.label)  # fmt: skip
+        if known is not None:
+            ax.plot(x, known.density(level.cells, x), label=level.truth, **TRUTH_LINE)
+        ax.set_xlim(min(0.0, x[0]), x[-1])
+
     with style():
-        if together:
-            drawn = panels(1, 1, SINGLE, 2.7, axes)
-        else:
-            drawn = grid_of_panels(len(levels), axes, sharex=True, sharey=True)
-        everything = None if together else strength_density(fit, attribute=attribute, prob=prob)
-        for index, level in enumerate(levels):
-            ax = drawn[0 if together else index]
-            mine = densities[densities["level"] == level]
-            x = mine["strength"].to_numpy()
-            look = {"color": POSTERIOR, "linestyle": "-"}
-            if together and by:
-                look = {k: v for k, v in level_style(index).items() if k != "marker"}
-            draw_band(ax, x, mine["low"], mine["high"], look["color"])
-            if everything is not None:
-                ax.plot(everything["strength"], everything["density"], color=GREY, linewidth=0.8,
-                        label="all data")  # fmt: skip
-                ax.set_title(short(level, 19), fontsize=8, fontweight="normal")
-            name = short(level, 18) if together and by else "posterior"
-            ax.plot(x, mine["density"], label=name, **look)
-            if known is not None:
-                last = index == len(levels) - 1
-                density = known.density(cell_weights(fit, by or "overall", level), x)
-                ax.plot(x, density, color=TRUTH, linestyle=(0, (4, 2)), linewidth=1.0,
-                        label="truth" if last or not together else None)  # fmt: skip
-            ax.set_xlim(min(0.0, x[0]), x[-1])
+        drawn = by_levels(fit, by, draw, axes)
         _trim(drawn)
         for ax in drawn:
             ax.set_ylim(bottom=0)
             ax.set_yticks([])
-        if together:
-            drawn[0].set_xlabel(label)
-            drawn[0].set_ylabel("density")
-            if by or known is not None:
-                drawn[0].legend(loc="upper right", handlelength=2.4, title_fontsize=8,
-                                title=short(by, 18) if by else None)  # fmt: skip
-        else:
-            shared_labels(drawn, label, "density", own_figure=axes is None)
+        shared_labels(drawn, label, "density", own_figure=axes is None, legend=len(drawn) > 1)
+        if len(drawn) == 1 and (by or known is not None):
+            level_legend(drawn[0], by, "upper right")
     return drawn
 
 

@@ -1,4 +1,4 @@
-"""How the strength moved during training, against the prior it was trained under."""
+"""Trajectory of the learned strength during training, against its prior."""
 
 import os
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from matplotlib.ticker import MaxNLocator
 from prefstrength.choice.learned_strength import LearnedStrength
 from prefstrength.choice.mixing.families import family_named
 from prefstrength.errors import InputError
-from prefstrength.plots._style import DOUBLE, GREY, LEARNED, PRIOR, TRUTH, panels, percent, style
 from prefstrength.plots._truth import Truth
+from prefstrength.plots.style import DOUBLE, GREY, LEARNED, PRIOR, TRUTH, panels, percent, style
 
 __all__ = ["plot_trajectory"]
 

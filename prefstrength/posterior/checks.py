@@ -30,25 +30,25 @@ THRESHOLDS = {
 _MEANING = {
     "rhat": (
         "Chains agree: variance between chains over variance within (Vehtari et al. 2021).",
-        "Draw more (draws=, warmup=); if it stays, the model asks more than the data hold: "
-        "fewer groups or stronger priors.",
+        "Draw more (`draws=...`, `warmup=...`); if it stays, the model asks more than the data "
+        "hold: fewer groups or stronger priors.",
     ),
     "ess_bulk": (
         "Independent draws that the means and medians are worth.",
-        "Draw more: fit(draws=…).",
+        "Draw more: `draws=...`.",
     ),
     "ess_tail": (
         "Independent draws that the ends of the intervals are worth.",
-        "Draw more: fit(draws=…).",
+        "Draw more: `draws=...`.",
     ),
     "divergences": (
         "Places that the sampler could not enter; the posterior there is missing.",
-        "Lengthen the warm-up (warmup=1000); if they stay, a group has too few data to be "
+        "Lengthen the warm-up (`warmup=1000`); if they stay, a group has too few data to be "
         "pooled: drop it or merge levels.",
     ),
     "tree_depth": (
         "Longest path of the sampler; at the limit it is cut short and mixes slowly.",
-        "Lengthen the warm-up (warmup=1000).",
+        "Lengthen the warm-up (`warmup=1000`).",
     ),
     "bfmi": (
         "How well the sampler explores the energy of the posterior (Betancourt 2016).",
@@ -56,20 +56,21 @@ _MEANING = {
     ),
     "pareto_k": (
         "Tail of the importance weights; below 0.7 they may be trusted (Vehtari et al. 2024).",
-        'Use method="nuts".',
+        "Use `method='nuts'`.",
     ),
     "effective_draws": (
         "Independent draws that the importance weights are worth.",
-        'Use method="nuts", or more draws.',
+        "Use `method='nuts'`, or more draws.",
     ),
     "elbo_change": (
         "How far the variational bound still rose between the last two tenths of the steps, in "
         "standard errors of their difference.",
-        'Use method="nuts" or "latent".',
+        "Use `method='nuts'` or `method='latent'`.",
     ),
     "likelihood_error": (
         "Error of the compressed log-likelihood against the direct one, in nats.",
-        'Look for reward differences far larger than the rest; method="latent" has no such error.',
+        "Look for reward differences far larger than the rest; `method='latent'` has no such "
+        "error.",
     ),
     "predicted_agreement": (
         "Tail probability of the observed share of choices that agree with the reward, under the "
@@ -184,6 +185,11 @@ def check(fit: Fitted) -> Checks:
 
 
 def _convergence(fit: Fitted) -> list[tuple[str, str, float]]:
+    """Worst variable of every diagnostic of chains.
+
+    ``arviz.diagnose`` computes the same, but tells values only of what fails, by thresholds of
+    its own; here a report shows how far from its threshold a good fit is.
+    """
     import arviz as az
 
     posterior = fit.posterior.to_dataset()
@@ -201,9 +207,7 @@ def _convergence(fit: Fitted) -> list[tuple[str, str, float]]:
     statistics = fit.tree["sample_stats"]
     found.append(("divergences", "", float(np.sum(np.asarray(statistics["diverging"])))))
     found.append(("tree_depth", "", float(np.max(np.asarray(statistics["tree_depth"])))))
-    energy = np.asarray(statistics["energy"])
-    bfmi = (np.diff(energy, axis=1) ** 2).mean(axis=1) / energy.var(axis=1)
-    found.append(("bfmi", "", float(bfmi.min())))
+    found.append(("bfmi", "", float(az.bfmi(fit.tree)["energy"].min())))
     return found
 
 

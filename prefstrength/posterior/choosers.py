@@ -1,4 +1,4 @@
-"""Strengths of single choosers."""
+"""Chooser-level strengths, with intervals."""
 
 import numpy as np
 import pandas as pd
@@ -39,7 +39,7 @@ def chooser_strengths(fit: Fit, attribute: str | None = None, prob: float = 0.9)
     if "chooser_level" not in fit.tree or name not in fit.tree["chooser_level"]:
         raise InputError(
             f"Expected a fit with choosers and a random coefficient on {attribute!r}; got none. "
-            "Name the column that identifies the chooser: Choices.from_pairs(frame, chooser=…)."
+            "Name the column that identifies the chooser: `Choices.from_pairs(frame, chooser=...)`."
         )
     draws = fit.tree["chooser_level"][name]
     values = np.asarray(draws)

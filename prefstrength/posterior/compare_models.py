@@ -1,4 +1,4 @@
-"""Models of the same choices compared by leave-one-out predictions."""
+"""Comparison of models of the same choices by leave-one-out predictions (PSIS-LOO)."""
 
 import warnings
 from collections.abc import Mapping
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from prefstrength._shared.words import warn
 from prefstrength.errors import InputError, SamplingWarning
 from prefstrength.posterior.checks import relative_densities
 from prefstrength.posterior.fit import Fit
@@ -75,11 +76,10 @@ def compare(fits: Mapping[str, Fit]) -> pd.DataFrame:
     high = {name: float(np.mean(np.asarray(value.pareto_k) > 0.7)) for name, value in loo.items()}
     worst = max(high, key=lambda name: high[name])
     if high[worst] > 0.02:
-        warnings.warn(
+        warn(
             f"PSIS-LOO expects Pareto k < 0.7; got {high[worst]:.0%} of units above it in "
             f"{worst!r}. A few choosers decide the comparison: read elpd_diff with care.",
             SamplingWarning,
-            stacklevel=2,
         )
     diff = {
         name: loo[name].elpd_i.values.ravel() - loo[table.index[0]].elpd_i.values.ravel()

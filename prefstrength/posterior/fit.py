@@ -1,7 +1,6 @@
-"""The result of inference: draws with names, and where they came from."""
+"""Fit: the posterior of a model, draws with names and where they came from."""
 
 import html
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from prefstrength._shared.files import atomic_directory
+from prefstrength._shared.files import atomic_directory, write_json
+from prefstrength._shared.records import read_saved
 from prefstrength.errors import InputError
 
 if TYPE_CHECKING:
@@ -135,8 +135,7 @@ class Fit:
         """
         with atomic_directory(directory, replaces=_FILES) as temporary:
             self.tree.to_netcdf(temporary / "posterior.nc", engine="h5netcdf")
-            text = json.dumps({"schema": _SCHEMA, **self.spec}, indent=2, ensure_ascii=False)
-            (temporary / "fit.json").write_text(text, encoding="utf-8")
+            write_json(temporary / "fit.json", {"schema": _SCHEMA, **self.spec})
         return Path(directory)
 
     def __repr__(self) -> str:
@@ -194,23 +193,7 @@ def load_fit(directory: str | os.PathLike[str]) -> Fit:
     True
     """
     directory = Path(directory)
-    for name in ("fit.json", "posterior.nc"):
-        if not (directory / name).is_file():
-            raise InputError(
-                f"Expected a fit saved by Fit.save in {str(directory)!r}; got no {name} there. "
-                "Check the path, or fit again."
-            )
-    try:
-        spec = json.loads((directory / "fit.json").read_text(encoding="utf-8"))
-        schema = spec.pop("schema")
-    except (ValueError, KeyError, AttributeError) as error:
-        raise InputError(
-            f"Expected fit.json of {str(directory)!r} to hold a fit; got {error}. Fit again."
-        ) from None
-    if schema != _SCHEMA:
-        raise InputError(
-            f"Expected a fit of schema {_SCHEMA!r} in {str(directory)!r}; got {schema!r}. "
-            "It was written by another version: fit again."
-        )
+    spec = read_saved(directory, _FILES, "a fit", _SCHEMA)
+    del spec["schema"]
     with xr.open_datatree(directory / "posterior.nc", engine="h5netcdf") as tree:
         return Fit(tree.load(), spec)

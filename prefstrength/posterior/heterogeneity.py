@@ -1,4 +1,4 @@
-"""What users ask for: how strength is distributed, how sure that is, and the verdict.
+"""Heterogeneity of strength: index, interval and verdict, overall and by group.
 
 Everything here reads a :class:`~prefstrength.Fit`, never a model's insides. A level of a factor
 (or all data) is a mixture of the laws in its cells, each weighted by its share of situations.

@@ -1,4 +1,4 @@
-"""What a fitted model offers to those who read it: the interface of a Fit."""
+"""Interface of a Fit: what a fitted model offers to those who read it."""
 
 from typing import Any, Protocol
 

@@ -1,4 +1,4 @@
-"""The strength prior for training that a fit supports."""
+"""Strength prior for training: the one that a fit supports."""
 
 from typing import Any
 

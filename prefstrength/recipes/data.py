@@ -222,7 +222,7 @@ def _is_hub_name(source: str) -> bool:
 def _cleaned(
     frame: pd.DataFrame, settings: DataSettings, split: str, more_groups: Sequence[str]
 ) -> pd.DataFrame:
-    from prefstrength.rewards.score import ties
+    from prefstrength.data.columns import tied
 
     wanted = [*TEXTS, *settings.groups, *filter(None, [settings.split_by])]
     missing = [name for name in wanted if name not in frame.columns]
@@ -247,7 +247,7 @@ def _cleaned(
                 f"conversation; got something else in {rows.where(~texts.to_numpy(bool))}. Drop "
                 "these pairs."
             )
-    tie = ties(frame)
+    tie = tied(frame)
     same = frame["chosen"].map(_key).eq(frame["rejected"].map(_key)).to_numpy() & ~tie
     if tie.any() or same.any():
         warn(

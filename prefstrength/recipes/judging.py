@@ -1,14 +1,13 @@
 """Win rates of a recipe's methods against one of its stages, on prompts that were held out."""
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from prefstrength.errors import InputError
+from prefstrength._shared.folder import Folder
 from prefstrength.recipes.data import distinct_prompts, fingerprint
 from prefstrength.recipes.recipe import WIN_RATE, Recipe
 from prefstrength.rewards.engine.cache import folder_fingerprint
@@ -61,7 +60,11 @@ def judge_methods(recipe: Recipe, arguments: Mapping[str, Any], pairs: pd.DataFr
     for name in judged:
         policy = recipe.output_dir / name
         asked = {**shared, "policy_sha256": weights_of(policy)}
-        if _asked_before(policy / WIN_RATE) == asked:
+        folder = Folder(policy / WIN_RATE, "a win rate of a recipe")
+        before = folder.read() if folder.begun else {"recipe": None}
+        if "recipe" not in before:
+            folder.refuse([folder.record])
+        if before["recipe"] == asked:
             continue
         found = stages.judge_policy(
             policy,
@@ -84,17 +87,3 @@ def judge_methods(recipe: Recipe, arguments: Mapping[str, Any], pairs: pd.DataFr
 def weights_of(folder: Path) -> str:
     """SHA-256 of the weights that lie in a folder."""
     return folder_fingerprint(folder, ("*.safetensors",))
-
-
-def _asked_before(folder: Path) -> Any:
-    """What the recipe asked for when the result in a folder was made; None without one."""
-    path = folder / "settings.json"
-    if not path.is_file():
-        return None
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))["recipe"]
-    except (ValueError, TypeError, KeyError) as error:
-        raise InputError(
-            f"Expected a win rate that a recipe measured in {folder}; got another settings.json. "
-            "Remove the folder to measure it anew."
-        ) from error

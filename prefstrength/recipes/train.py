@@ -13,7 +13,9 @@ from typing import Any
 
 import pandas as pd
 
-from prefstrength._shared.files import atomic_write_text
+from prefstrength._shared.files import write_json
+from prefstrength._shared.folder import Folder
+from prefstrength._shared.records import read_json, versions
 from prefstrength.choice.strength_prior import StrengthPrior
 from prefstrength.errors import InputError
 from prefstrength.recipes.data import (
@@ -44,6 +46,7 @@ _REPORTING = (
     "report_to", "run_name",
 )  # fmt: skip
 _SAVING = ("save_steps", "save_strategy", "save_total_limit")
+_LIBRARIES = ("prefstrength", "torch", "transformers", "trl", "accelerate", "datasets")
 
 
 def run_recipe(recipe: Recipe, stages: Sequence[str] | None = None) -> None:
@@ -117,7 +120,7 @@ def run_recipe(recipe: Recipe, stages: Sequence[str] | None = None) -> None:
     settings = _settings(recipe, relied_on, train, held_out, pairs)
     state = mixdpo_stages.processes()
     for name in relied_on:
-        _check_folder(recipe.output_dir / name, settings[name] | _start(recipe, name))
+        _check_folder(_folder(recipe, name), settings[name] | _start(recipe, name))
     start = recipe.model if recipe.sft is None else str(recipe.output_dir / SFT)
     if recipe.sft is not None and SFT not in wanted and not _is_trained(Path(start)):
         raise InputError(
@@ -136,7 +139,7 @@ def run_recipe(recipe: Recipe, stages: Sequence[str] | None = None) -> None:
     for name in wanted:
         folder, args = recipe.output_dir / name, arguments[name]
         if state.is_main_process and not _is_trained(folder):
-            atomic_write_text(folder / SETTINGS_FILE, _json(settings[name] | _start(recipe, name)))
+            _folder(recipe, name).write(settings[name] | _start(recipe, name))
         state.wait_for_everyone()
         if not _is_trained(folder):
             if name == SFT:
@@ -145,8 +148,8 @@ def run_recipe(recipe: Recipe, stages: Sequence[str] | None = None) -> None:
                 mixdpo_stages.train_preferences(start, args, *pairs[name])
             state.wait_for_everyone()
             if state.is_main_process:
-                done = {"versions": _versions(), WEIGHTS: weights_of(folder)}
-                atomic_write_text(folder / TRAINED_FILE, _json(done))
+                done = {"versions": versions(*_LIBRARIES), WEIGHTS: weights_of(folder)}
+                write_json(folder / TRAINED_FILE, done)
             state.wait_for_everyone()
         if name != SFT and not (folder / "evaluation" / mixdpo_stages.METRICS_FILE).is_file():
             mixdpo_stages.evaluate_policy(
@@ -283,7 +286,8 @@ def _settings(
             more = [side.drop(columns=list(train.columns)) for side in pairs.get(name, ())]
             if any(len(side.columns) for side in more):  # what it alone asks for
                 found[name]["columns_sha256"] = [fingerprint(side) for side in more]
-    return found
+    as_json: dict[str, dict[str, Any]] = json.loads(json.dumps(found, default=str))
+    return as_json
 
 
 def _start(recipe: Recipe, name: str) -> dict[str, Any]:
@@ -291,70 +295,34 @@ def _start(recipe: Recipe, name: str) -> dict[str, Any]:
     path = recipe.output_dir / SFT / TRAINED_FILE
     if name == SFT or recipe.sft is None:
         return {}
-    done = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    done = read_json(path, "record of training") if path.is_file() else {}
     return {f"{SFT}_{WEIGHTS}": done.get(WEIGHTS)}
 
 
-def _check_folder(folder: Path, settings: dict[str, Any]) -> None:
-    path = folder / SETTINGS_FILE
-    if not path.is_file():
-        if folder.is_dir() and any(folder.iterdir()):
-            raise InputError(
-                f"Expected {folder} to be new, empty, or of an earlier run of the recipe; got "
-                "other files. Give another output_dir."
-            )
-        return
-    if list(folder.iterdir()) == [path]:
-        return  # stopped before anything came of it, perhaps by what is now corrected
-    try:
-        there = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise InputError(
-            f"Expected the settings of a recipe in {path}; got a file that cannot be read. Give "
-            "another output_dir, or remove the folder to train anew."
-        ) from error
-    now = json.loads(_json(settings))
-    other = _different(there, now)
-    if other:
-        raise InputError(
-            f"Expected {folder} to hold a run with the same settings; got another "
-            f"{', '.join(other)}. Give another output_dir, or remove the folder to train anew."
-        )
+def _folder(recipe: Recipe, name: str) -> Folder:
+    return Folder(recipe.output_dir / name, f"the stage {name} of a recipe", SETTINGS_FILE)
 
 
-def _different(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Names of settings that change what is learned or measured, and are not the same."""
-    found = []
-    for name in sorted((there.keys() | now.keys()) - {CHANGES}):
-        old, new = there.get(name), now.get(name)
-        if name in (SFT, "arguments") and isinstance(old, dict) and isinstance(new, dict):
-            names = (old.keys() | new.keys()) - _without_effect(old, new)
-            found += [f"{name}.{each}" for each in sorted(names) if old.get(each) != new.get(each)]
-        elif old != new:
-            found.append(name)
+def _check_folder(folder: Folder, settings: dict[str, Any]) -> None:
+    # With settings alone it was stopped before anything came of it, perhaps by what is now
+    # corrected.
+    if folder.foreign(ours=(folder.record,)):
+        folder.found_for(settings, _of_effect)
+
+
+def _of_effect(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that change what is learned or measured."""
+    found = {name: value for name, value in settings.items() if name != CHANGES}
+    for name in (SFT, "arguments"):
+        if isinstance(given := found.get(name), dict):
+            # Where the best checkpoint is taken, it matters which there are.
+            without = _REPORTING if given.get("load_best_model_at_end") else _REPORTING + _SAVING
+            found[name] = {each: given[each] for each in given if each not in without}
     return found
-
-
-def _without_effect(*arguments: Mapping[str, Any]) -> set[str]:
-    """Arguments of a trainer that change no number."""
-    # Where the best checkpoint is taken, it matters which there are.
-    best = any(each.get("load_best_model_at_end") for each in arguments)
-    return {*_REPORTING} if best else {*_REPORTING, *_SAVING}
 
 
 def _is_trained(folder: Path) -> bool:
     return (folder / TRAINED_FILE).is_file()
-
-
-def _versions() -> dict[str, str]:
-    from importlib.metadata import version
-
-    names = ("prefstrength", "torch", "transformers", "trl", "accelerate", "datasets")
-    return {name: version(name) for name in names}
-
-
-def _json(record: dict[str, Any]) -> str:
-    return json.dumps(record, indent=2, default=str) + "\n"
 
 
 # -- command line ----------------------------------------------------------------------------------

@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from prefstrength._shared.files import atomic_directory, atomic_write_text
+from prefstrength._shared.files import atomic_directory, atomic_write_text, write_json
 from prefstrength._shared.words import shown
 from prefstrength.choice.strength_prior import StrengthPrior
 from prefstrength.errors import InputError
-from prefstrength.plots._style import short
+from prefstrength.plots.style import short
 from prefstrength.plots.trajectory import as_learned
 from prefstrength.posterior.fit import Fit
 from prefstrength.report.facts import collect
@@ -161,8 +161,7 @@ def _write(directory: Path, files: dict[str, bytes], page: str, record: dict[str
                 if name.startswith(f"{folder}/"):
                     (temporary / Path(name).name).write_bytes(content)
     atomic_write_text(directory / "report.html", page)
-    text = json.dumps(record, indent=2, ensure_ascii=False, default=str) + "\n"
-    atomic_write_text(directory / "provenance.json", text)
+    write_json(directory / "provenance.json", record, default=str)
 
 
 def _written_before(directory: Path) -> set[str]:

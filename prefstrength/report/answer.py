@@ -1,4 +1,4 @@
-"""The plain-language answer: what a colleague wants to know first, in sentences."""
+"""Answer of the report in plain language: what a colleague wants to know first."""
 
 import math
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy as np
 from prefstrength.choice.learned_strength import LearnedStrength
 from prefstrength.choice.mixing.base import SPREADS
 from prefstrength.choice.mixing.families import family_named
-from prefstrength.plots._style import attribute_unit, percent
+from prefstrength.plots.style import attribute_unit, percent
 from prefstrength.posterior.heterogeneity import VERDICTS
 from prefstrength.report.facts import Facts
 from prefstrength.report.words import (

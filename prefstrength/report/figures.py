@@ -1,4 +1,4 @@
-"""The figures of a report: drawn, captioned, described, as PNG and PDF in memory."""
+"""Figures of the report: drawn, captioned, described, as PNG and PDF in memory."""
 
 import io
 import re
@@ -19,7 +19,7 @@ from prefstrength.plots import (
     plot_strength,
     plot_trajectory,
 )
-from prefstrength.plots._style import DOUBLE, detached, percent, style
+from prefstrength.plots.style import DOUBLE, detached, percent, style
 from prefstrength.report.facts import Facts
 from prefstrength.report.words import fixed, label, listing, number, share, with_interval
 

@@ -1,4 +1,4 @@
-"""The page: one file, no scripts, nothing from elsewhere."""
+"""Page of the report: one HTML file, no scripts, nothing from elsewhere."""
 
 import base64
 from importlib import resources
@@ -6,7 +6,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from prefstrength.plots._style import percent
+from prefstrength.plots.style import percent
 from prefstrength.report.answer import answers
 from prefstrength.report.facts import Facts
 from prefstrength.report.figures import Drawing

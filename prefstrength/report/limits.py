@@ -1,4 +1,4 @@
-"""What the data cannot tell: the limits of identification that apply to these data."""
+"""Limits of identification that apply to these data: what they cannot tell."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from prefstrength.choice.mixing.families import family_named
-from prefstrength.plots._style import percent
+from prefstrength.plots.style import percent
 from prefstrength.posterior.laws import situations_of_choosers
 from prefstrength.report.facts import Facts
 from prefstrength.report.words import fixed, label, listing, share
@@ -24,70 +24,70 @@ class Limit:
 
 def limits(facts: Facts) -> list[Limit]:
     """Limits that apply, the gravest for these data first."""
-    found = [*_evidence(facts), _scale(facts), *_reward(facts), *_errors(facts)]
-    found += [*_training(facts), *_length(facts), *_family(facts), *_groups(facts)]
-    return [*found, *_left_out(facts)]
+    found = [*_prior_speaks(facts), *_evidence(facts), _scale(facts), *_reward(facts)]
+    found += [*_errors(facts), *_training(facts), *_length(facts), *_family(facts)]
+    return [*found, *_groups(facts), *_left_out(facts)]
+
+
+#: What the median number of choices of a chooser means, where it is below a number.
+_CHOICES = (
+    (
+        2.0,
+        "Hardly any chooser chose twice",
+        ": for most of them heterogeneity shows only in the bend of the choice curve, which label "
+        "noise and errors in the rewards bend in the same way.",
+    ),
+    (
+        6.0,
+        "Few choices for each chooser",
+        ". A chooser's consistency over so few choices says a little about that chooser's "
+        "strength; the bend of the choice curve, which noise also bends, says the rest.",
+    ),
+    (
+        np.inf,
+        "Choices for each chooser",
+        ", so heterogeneity is seen in how consistent each chooser is, which is good evidence. A "
+        "single chooser's strength remains uncertain; the intervals of the choosers say how much.",
+    ),
+)
+
+
+def _prior_speaks(facts: Facts) -> list[Limit]:
+    weak = facts.heterogeneity[facts.heterogeneity["data_share"] < 0.5]
+    if not facts.varies or not len(weak):
+        return []
+    names = [
+        f"{label(row['factor'])} {label(row['level'])}" if row["level"] else "all data"
+        for row in weak.to_dict("records")
+    ]
+    shown = listing(names[:4]) if len(names) <= 4 else ", ".join(names[:4]) + " and others"
+    text = (
+        f"In {shown} less than half of what is known about the spread of strength comes from the "
+        "data. With another prior the answer there would be another."
+    )
+    return [Limit("Where the prior speaks louder than the data", text)]
 
 
 def _evidence(facts: Facts) -> list[Limit]:
     if not facts.varies:
         return []
-    data = facts.fit.spec["data"]
-    weak = facts.heterogeneity[facts.heterogeneity["data_share"] < 0.5]
-    found = []
-    if not data["choosers"]:
-        found.append(
-            Limit(
-                "Who chose is not known",
-                "Each choice counts as that of another person. Heterogeneity then shows only in "
-                "the bend of the choice curve, and label noise and errors in the rewards bend it "
-                "in the same way. No amount of such data tells them apart; repeated choices of "
-                "the same choosers do.",
-            )
+    number = facts.fit.spec["data"]["choosers"]
+    if not number:
+        text = (
+            "Each choice counts as that of another person. Heterogeneity then shows only in the "
+            "bend of the choice curve, and label noise and errors in the rewards bend it in the "
+            "same way. No amount of such data tells them apart; repeated choices of the same "
+            "choosers do."
         )
+        return [Limit("Who chose is not known", text)]
+    counts = situations_of_choosers(facts.fit)
+    median = float(np.median(counts[counts > 0]))
+    if counts.min() == counts.max():
+        start = f"Each of the {number:,} choosers made {median:g} choices"
     else:
-        counts = situations_of_choosers(facts.fit)
-        median = float(np.median(counts[counts > 0]))
-        start = (
-            f"Each of the {data['choosers']:,} choosers made {median:g} choices"
-            if counts.min() == counts.max()
-            else f"Half of the {data['choosers']:,} choosers made {median:g} choices or fewer"
-        )
-        if median < 2:
-            text = (
-                f"{start}: for most of them heterogeneity shows only in the bend of the choice "
-                "curve, which label noise and errors in the rewards bend in the same way."
-            )
-            found.append(Limit("Hardly any chooser chose twice", text))
-        elif median < 6:
-            text = (
-                f"{start}. A chooser's consistency over so few choices says a little about that "
-                "chooser's strength; the bend of the choice curve, which noise also bends, says "
-                "the rest."
-            )
-            found.append(Limit("Few choices for each chooser", text))
-        else:
-            text = (
-                f"{start}, so heterogeneity is seen in how consistent each chooser is, which is "
-                "good evidence. A single chooser's strength remains uncertain; the intervals of "
-                "the choosers say how much."
-            )
-            found.append(Limit("Choices for each chooser", text))
-    if len(weak):
-        names = [
-            f"{label(row['factor'])} {label(row['level'])}" if row["level"] else "all data"
-            for row in weak.to_dict("records")
-        ]
-        shown = listing(names[:4]) if len(names) <= 4 else ", ".join(names[:4]) + " and others"
-        found.insert(
-            0,
-            Limit(
-                "Where the prior speaks louder than the data",
-                f"In {shown} less than half of what is known about the spread of strength comes "
-                "from the data. With another prior the answer there would be another.",
-            ),
-        )
-    return found
+        start = f"Half of the {number:,} choosers made {median:g} choices or fewer"
+    title, meaning = next((title, text) for most, title, text in _CHOICES if median < most)
+    return [Limit(title, start + meaning)]
 
 
 def _scale(facts: Facts) -> Limit:

@@ -1,12 +1,12 @@
-"""Where the numbers come from, as JSON: enough to say what made them, and to make them again."""
+"""Provenance of the report as JSON: what made its numbers, enough to make them again."""
 
 import hashlib
 import platform
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from prefstrength._shared.records import versions
 from prefstrength.report.facts import Facts
 
 __all__ = ["SCHEMA", "commit", "provenance"]
@@ -37,7 +37,7 @@ def provenance(facts: Facts, title: str, files: dict[str, bytes]) -> dict[str, A
         "seed": spec["seed"],
         "versions": {
             "fit": spec["versions"],
-            "report": {"python": platform.python_version(), **_versions()},
+            "report": {"python": platform.python_version(), **versions(*_LIBRARIES)},
             **({"training": learned.versions} if learned is not None else {}),
         },
         "data": spec["data"],
@@ -76,16 +76,6 @@ def provenance(facts: Facts, title: str, files: dict[str, bytes]) -> dict[str, A
         "notes": list(facts.notes),
         "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
     }
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def commit() -> dict[str, Any] | None:

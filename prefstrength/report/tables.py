@@ -1,4 +1,4 @@
-r"""Tables three ways: CSV with every digit, LaTeX for the paper, and cells for the page.
+r"""Tables of the report: CSV with every digit, LaTeX for the paper, and cells for the page.
 
 A :class:`Table` holds the full frame and, beside it, the few columns that people read, as text.
 """
@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from prefstrength.choice.mixing.base import SPREADS
-from prefstrength.plots._style import attribute_unit, percent
+from prefstrength.plots.style import attribute_unit, percent
 from prefstrength.report.answer import judged_index
 from prefstrength.report.facts import Facts
 from prefstrength.report.words import cell, fixed, label, number, share

@@ -1,9 +1,9 @@
-"""Numbers as a person reads them: rounded to what is known, with their intervals."""
+"""Numbers in words: rounded to what is known, with their intervals."""
 
 import math
 from typing import Any
 
-from prefstrength.plots._style import percent, short
+from prefstrength.plots.style import percent, short
 
 __all__ = [
     "cell",

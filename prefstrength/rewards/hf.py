@@ -2,24 +2,27 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, asdict, dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
-import pandas as pd
-
 from prefstrength.errors import InputError
-from prefstrength.rewards.engine.guards import of_run
 from prefstrength.rewards.engine.opened import once
-from prefstrength.rewards.engine.responses import distinct_responses
-from prefstrength.rewards.engine.run import run
-from prefstrength.rewards.language_models.classifier import open_source
+from prefstrength.rewards.engine.outcome import Run
+from prefstrength.rewards.engine.responses import Responses
+from prefstrength.rewards.language_models.classifier import (
+    ClassifierSource,
+    TextSource,
+    ValueHeadSource,
+)
+from prefstrength.rewards.model_reward import ModelReward, check_one_of, check_whole
 from prefstrength.rewards.registry import settings_of
-from prefstrength.rewards.score import Scores, versions
-from prefstrength.rewards.settings import check_settings, check_whole
+from prefstrength.rewards.score import Scores
+
+TEMPLATES = ("chat", "plain", "trl", "pair")
 
 
 @dataclass(frozen=True)
-class HFReward:
+class HFReward(ModelReward):
     r"""A reward model of the Hugging Face kind: a sequence classifier with one head or several.
 
     Prompt and response are put through the tokenizer's chat template, in length-sorted batches
@@ -137,8 +140,8 @@ class HFReward:
     trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
-        check_settings(self)
-        check_whole("HFReward", "batch_tokens", self.batch_tokens, 1)
+        super().__post_init__()
+        check_one_of("HFReward", "template", self.template, TEMPLATES)
         check_whole("HFReward", "pad_token_id", self.pad_token_id, 0)
         if self.head != "value":
             check_whole("HFReward", "head", self.head, 0)
@@ -166,8 +169,9 @@ class HFReward:
             object.__setattr__(self, "heads", dict(heads))
         if heads is not None and self.head is not None:
             raise InputError(
-                f"HFReward expects head or heads; got head={self.head!r} and heads={heads!r}. "
-                "Name the one that is the reward among the others: heads={'reward': 0, ...}."
+                f"HFReward expects head or heads; got `head={self.head!r}` and `heads={heads!r}`. "
+                "Name the one that is the reward among the others: "
+                "`heads={'reward': 0, 'other': 1}`."
             )
 
     @classmethod
@@ -203,78 +207,23 @@ class HFReward:
         settings = settings_of(name, trust_remote_code=trust_remote_code)
         return cls(name, **{**settings, "trust_remote_code": trust_remote_code, **changes})
 
-    def identity(self) -> dict[str, Any]:
-        """Say what scores are kept under, from the model's configuration and tokenizer alone.
+    def source(self) -> TextSource:
+        """Look at the model, without its weights."""
+        read: dict[str, Any] = {"template": self.template, "pad_token_id": self.pad_token_id}
+        if self.head == "value":
+            return ValueHeadSource(self, **read)
+        head = None if self.head is None else int(self.head)
+        return ClassifierSource(self, head=head, heads=self.heads, **read)
 
-        To see before long work that the model is there, and afterwards whether it is the same.
+    def attributes(self) -> tuple[str, ...]:
+        """Names of what it gives numbers for: ``reward``, or its heads."""
+        if self.heads == "all":
+            return once(self, self.source).outputs
+        return super().attributes() if self.heads is None else tuple(self.heads)
 
-        Returns
-        -------
-        dict
-            Everything that can change a score by more than rounding; JSON types only.
-
-        Raises
-        ------
-        InputError
-            If configuration or tokenizer cannot be loaded, or do not say how to score.
-        """
-        return once(self, lambda: open_source(self)).identity
-
-    def score_pairs(
-        self,
-        pairs: pd.DataFrame,
-        *,
-        cache: str | os.PathLike[str] | None = None,
-        progress: bool = True,
-    ) -> Scores:
-        """Score every distinct response once, from the cache where it is there.
-
-        Parameters
-        ----------
-        pairs : DataFrame, one row a pair
-            Columns ``prompt``, ``chosen``, ``rejected``: texts or lists of messages.
-        cache : path, optional
-            Folder of scores; every batch is kept as soon as it is scored, so that a
-            process killed at any moment loses at most the batch it was at.
-        progress : bool
-            Show a progress bar over the responses.
-
-        Returns
-        -------
-        Scores
-            The model's raw output, shape (pair,), or (pair, attribute) with ``heads``.
-        """
-        responses = distinct_responses(pairs)
-        source = once(self, lambda: open_source(self))
-        texts = source.check_texts(responses)
-        found = run(
-            source,
-            responses,
-            batch_size=self.batch_size,
-            batch_tokens=self.batch_tokens,
-            max_truncated=self.max_truncated,
-            cache=cache,
-            progress=progress,
-        )
-        reward = found.values if self.heads is not None else found.values[:, 0]
-        return Scores(
-            chosen=reward[responses.chosen],
-            rejected=reward[responses.rejected],
-            attributes=source.outputs,
-            provenance={
-                "name": "HFReward",
-                "settings": {
-                    **asdict(self),
-                    "name_or_path": os.fspath(self.name_or_path),
-                    "device": str(source.device),
-                    "max_length": source.max_length,
-                    "pad_token_id": source.pad_token_id,
-                },
-                "fingerprint": source.fingerprint,
-                "template_sha256": source.checkpoint.template_sha256,
-                **found.provenance(),
-                "alone": found.alone if self.heads is not None else found.alone["reward"],
-                "guards": {**texts, **of_run(source, responses, found, rounded=True)},
-                "versions": versions("torch", "transformers", "tokenizers"),
-            },
-        )
+    def read(self, found: Run, asked: Responses) -> Scores:
+        """Rewards of the pairs: the one output, or an attribute for every head."""
+        if self.heads is None:
+            return super().read(found, asked)
+        values = found.values
+        return Scores(values[asked.chosen], values[asked.rejected], attributes=tuple(found.alone))

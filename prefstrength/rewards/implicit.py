@@ -2,23 +2,19 @@
 
 import math
 import os
-from dataclasses import KW_ONLY, asdict, dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
-import pandas as pd
-
 from prefstrength.errors import InputError
-from prefstrength.rewards.engine.guards import of_run
-from prefstrength.rewards.engine.opened import once
-from prefstrength.rewards.engine.responses import distinct_responses
-from prefstrength.rewards.engine.run import run
+from prefstrength.rewards.engine.outcome import Run
+from prefstrength.rewards.engine.responses import Responses
 from prefstrength.rewards.language_models.causal import ImplicitSource
-from prefstrength.rewards.score import Scores, versions
-from prefstrength.rewards.settings import check_name, check_settings
+from prefstrength.rewards.model_reward import ModelReward, check_name
+from prefstrength.rewards.score import Scores
 
 
 @dataclass(frozen=True)
-class ImplicitReward:
+class ImplicitReward(ModelReward):
     r"""The implicit reward of a DPO-trained policy: β times its log-ratio to the reference.
 
     .. math:: r(x, y) = \beta \left( \log \pi(y \mid x) - \log \pi_\text{ref}(y \mid x) \right)
@@ -84,67 +80,20 @@ class ImplicitReward:
     trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
-        check_settings(self)
+        super().__post_init__()
         check_name("ImplicitReward", self.reference)
         if not (math.isfinite(self.beta) and self.beta > 0):
             raise InputError(f"ImplicitReward expects beta above 0; got {self.beta}.")
 
+    def source(self) -> ImplicitSource:
+        """Look at both models, without their weights."""
+        return ImplicitSource(self, reference=self.reference, revision=self.reference_revision)
+
     def identity(self) -> dict[str, Any]:
         """Say what scores depend on, as of :meth:`HFReward.identity`; the cache is free of beta."""
-        return {**once(self, lambda: ImplicitSource(self)).identity, "beta": self.beta}
+        return {**super().identity(), "beta": self.beta}
 
-    def score_pairs(
-        self,
-        pairs: pd.DataFrame,
-        *,
-        cache: str | os.PathLike[str] | None = None,
-        progress: bool = True,
-    ) -> Scores:
-        """Score every distinct response once, from the cache where it is there.
-
-        Parameters
-        ----------
-        pairs : DataFrame, one row a pair
-            Columns ``prompt``, ``chosen``, ``rejected``: texts or lists of messages.
-        cache : path, optional
-            Folder of log-ratios, which do not depend on ``beta``.
-        progress : bool
-            Show a progress bar over the responses.
-
-        Returns
-        -------
-        Scores
-            Implicit rewards, shape (pair,).
-        """
-        responses = distinct_responses(pairs)
-        source = once(self, lambda: ImplicitSource(self))
-        texts = source.check_texts(responses)
-        found = run(
-            source,
-            responses,
-            batch_size=self.batch_size,
-            max_truncated=self.max_truncated,
-            cache=cache,
-            progress=progress,
-        )
+    def read(self, found: Run, asked: Responses) -> Scores:
+        """Implicit rewards: the log-ratios, which are what is kept, times ``beta``."""
         reward = self.beta * found.values[:, 0]
-        return Scores(
-            chosen=reward[responses.chosen],
-            rejected=reward[responses.rejected],
-            provenance={
-                "name": "ImplicitReward",
-                "settings": {
-                    **asdict(self),
-                    "name_or_path": os.fspath(self.name_or_path),
-                    "reference": os.fspath(self.reference),
-                    "device": str(source.device),
-                    "max_length": source.max_length,
-                },
-                "fingerprint": source.fingerprint,
-                "template_sha256": source.policy.template_sha256,
-                **found.provenance(),
-                "alone": found.alone["log_ratio"],
-                "guards": {**texts, **of_run(source, responses, found, rounded=True)},
-                "versions": versions("torch", "transformers", "tokenizers"),
-            },
-        )
+        return Scores(reward[asked.chosen], reward[asked.rejected])

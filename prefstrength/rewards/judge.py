@@ -2,7 +2,7 @@
 
 import os
 import string
-from dataclasses import KW_ONLY, asdict, dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
@@ -10,18 +10,17 @@ import pandas as pd
 
 from prefstrength._shared.words import Rows, warn
 from prefstrength.errors import InputError
-from prefstrength.rewards.engine.guards import of_run
-from prefstrength.rewards.engine.opened import once
+from prefstrength.rewards.engine.outcome import Run
 from prefstrength.rewards.engine.responses import (
     Responses,
+    Text,
     content_key,
     distinct_responses,
     flatten,
 )
-from prefstrength.rewards.engine.run import run
 from prefstrength.rewards.language_models.causal import JudgeSource
-from prefstrength.rewards.score import Scores, versions
-from prefstrength.rewards.settings import check_settings
+from prefstrength.rewards.model_reward import ModelReward, check_one_of
+from prefstrength.rewards.score import Scores
 
 JUDGE_PROMPT = """\
 Compare two answers to the same request.
@@ -44,7 +43,7 @@ LEAST_CONSISTENT = 0.5
 
 
 @dataclass(frozen=True)
-class JudgeReward:
+class JudgeReward(ModelReward):
     r"""A language model as judge: its log-odds that one response is better than the other.
 
     Each pair is shown in both orders. The verdict is read from the probabilities of two label
@@ -107,6 +106,8 @@ class JudgeReward:
     'chat'
     """
 
+    in_steps = False
+
     name_or_path: str | os.PathLike[str]
     _: KW_ONLY
     prompt: str = JUDGE_PROMPT
@@ -123,12 +124,13 @@ class JudgeReward:
     trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
-        check_settings(self, templates=("chat", "plain"))
+        super().__post_init__()
+        check_one_of("JudgeReward", "template", self.template, ("chat", "plain"))
         labels = (self.labels,) if isinstance(self.labels, str) else tuple(self.labels)
         if len(labels) != 2 or not all(isinstance(label, str) and label for label in labels):
             raise InputError(
                 "JudgeReward expects two labels, for the first and the second response; got "
-                f"{self.labels!r}. Use single letters or digits: labels=('A', 'B')."
+                f"{self.labels!r}. Use single letters or digits: `labels=('A', 'B')`."
             )
         object.__setattr__(self, "labels", labels)
         try:
@@ -144,74 +146,26 @@ class JudgeReward:
                 "braces that are text."
             )
 
-    def identity(self) -> dict[str, Any]:
-        """Say what scores are kept under, as of :meth:`HFReward.identity`."""
-        return once(self, lambda: JudgeSource(self)).identity
+    def source(self) -> JudgeSource:
+        """Look at the model, without its weights."""
+        return JudgeSource(self, prompt=self.prompt, labels=self.labels, template=self.template)
 
-    def score_pairs(
-        self,
-        pairs: pd.DataFrame,
-        *,
-        cache: str | os.PathLike[str] | None = None,
-        progress: bool = True,
-    ) -> Scores:
-        """Show every distinct pair in both orders.
+    def asks(self, pairs: pd.DataFrame) -> Responses:
+        """Show every distinct pair in both orders."""
+        return _both_orders(distinct_responses(pairs), Rows(pairs.index).labels())
 
-        Parameters
-        ----------
-        pairs : DataFrame, one row a pair
-            Columns ``prompt``, ``chosen``, ``rejected``: texts or lists of messages.
-        cache : path, optional
-            Folder of scores.
-        progress : bool
-            Show a progress bar over the questions.
-
-        Returns
-        -------
-        Scores
-            Half the log-odds and their negative, shape (pair,); only differences are known.
-        """
-        questions = _both_orders(distinct_responses(pairs), Rows(pairs.index).labels())
-        source = once(self, lambda: JudgeSource(self))
-        texts = source.check_texts(questions)
-        found = run(
-            source,
-            questions,
-            batch_size=self.batch_size,
-            max_truncated=self.max_truncated,
-            cache=cache,
-            progress=progress,
-        )
+    def read(self, found: Run, asked: Responses) -> Scores:
+        """Half the log-odds and their negative: only differences are known."""
         log_odds = found.values[:, 0] - found.values[:, 1]
-        chosen_first, rejected_first = log_odds[questions.chosen], log_odds[questions.rejected]
+        chosen_first, rejected_first = log_odds[asked.chosen], log_odds[asked.rejected]
         difference = 0.5 * (chosen_first - rejected_first)
-        same = questions.chosen == questions.rejected  # the same text twice has no verdict
+        same = asked.chosen == asked.rejected  # the same text twice has no verdict
         consistent = float(np.mean((chosen_first * rejected_first < 0)[~same])) if any(~same) else 1
         labels = float(np.mean(np.exp(found.values).sum(axis=1)))
         bias = float(np.mean(0.5 * (chosen_first + rejected_first)))
         _warn(self.labels, labels, consistent, bias)
-        return Scores(
-            chosen=0.5 * difference,
-            rejected=-0.5 * difference,
-            provenance={
-                "name": "JudgeReward",
-                "settings": {
-                    **asdict(self),
-                    "name_or_path": os.fspath(self.name_or_path),
-                    "labels": list(self.labels),
-                    "device": str(source.device),
-                    "max_length": source.max_length,
-                },
-                "fingerprint": source.fingerprint,
-                "template_sha256": source.checkpoint.template_sha256,
-                "position_bias": bias,
-                "consistent": consistent,
-                "label_probability": labels,
-                **found.provenance(),
-                "guards": {**texts, **of_run(source, questions, found, rounded=False)},
-                "versions": versions("torch", "transformers", "tokenizers"),
-            },
-        )
+        about = {"position_bias": bias, "consistent": consistent, "label_probability": labels}
+        return Scores(0.5 * difference, -0.5 * difference, about)
 
 
 def _both_orders(responses: Responses, labels: list[str]) -> Responses:
@@ -219,32 +173,20 @@ def _both_orders(responses: Responses, labels: list[str]) -> Responses:
 
     A question has the label of the first pair that asks it.
     """
-    index: dict[str, int] = {}
-    prompts, texts, rows = [], [], []
-    places = np.empty((2, len(responses.chosen)), np.int64)
-    for pair, (chosen, rejected) in enumerate(
-        zip(responses.chosen, responses.rejected, strict=True)
-    ):
-        for order, (first, second) in enumerate([(chosen, rejected), (rejected, chosen)]):
+    asked: dict[str, tuple[Text, Any, str]] = {}
+    keys = []
+    for chosen, rejected, label in zip(responses.chosen, responses.rejected, labels, strict=True):
+        for first, second in ((chosen, rejected), (rejected, chosen)):
             shown = (
                 ("first", flatten(responses.texts[first])),
                 ("second", flatten(responses.texts[second])),
             )
-            key = content_key(responses.prompts[chosen], shown)
-            if key not in index:
-                index[key] = len(index)
-                prompts.append(responses.prompts[chosen])
-                texts.append(shown)
-                rows.append(labels[pair])
-            places[order, pair] = index[key]
-    return Responses(
-        prompts=tuple(prompts),
-        texts=tuple(texts),
-        keys=tuple(index),
-        rows=tuple(rows),
-        chosen=places[0],
-        rejected=places[1],
-    )
+            keys.append(content_key(responses.prompts[chosen], shown))
+            asked.setdefault(keys[-1], (responses.prompts[chosen], shown, label))
+    prompts, texts, rows = zip(*asked.values(), strict=True)
+    number = {key: i for i, key in enumerate(asked)}
+    places = np.array([number[key] for key in keys])
+    return Responses(prompts, texts, tuple(asked), rows, chosen=places[::2], rejected=places[1::2])
 
 
 def _warn(labels: tuple[str, str], probability: float, consistent: float, bias: float) -> None:
@@ -252,11 +194,11 @@ def _warn(labels: tuple[str, str], probability: float, consistent: float, bias: 
         warn(
             f"The judge gives its labels {labels[0]!r} and {labels[1]!r} a probability of only "
             f"{probability:.2g} together: it would rather say something else. Ask for one label in "
-            "prompt=, or check whether labels= need a blank before them."
+            "`prompt=...`, or check whether `labels=...` need a blank before them."
         )
     if consistent < LEAST_CONSISTENT:
         warn(
             f"The judge keeps its verdict in only {consistent:.0%} of the pairs when their order "
             f"is turned (mean log-odds for the place: {bias:.3g}). Both orders are averaged, but "
-            "such a judge says little. Use another prompt= or a larger model."
+            "such a judge says little. Use another `prompt=...` or a larger model."
         )

@@ -1,10 +1,12 @@
 """Rewards by the names and the settings that the command line gives as text."""
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
+from importlib.metadata import entry_points
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from prefstrength._shared.words import nearest
 from prefstrength.errors import InputError
@@ -12,20 +14,74 @@ from prefstrength.rewards.columns import ColumnReward
 from prefstrength.rewards.hf import HFReward
 from prefstrength.rewards.implicit import ImplicitReward
 from prefstrength.rewards.judge import JudgeReward
-from prefstrength.rewards.language_models.classifier import open_source
+from prefstrength.rewards.model_reward import ModelReward
 from prefstrength.rewards.registry import REGISTRY, settings_of
 from prefstrength.rewards.text import TextReward
 
-#: Classes by the kind that a name begins with.
-_CLASSES: dict[str, type[Any]] = {
-    "columns": ColumnReward,
-    "text": TextReward,
-    "hf": HFReward,
-    "judge": JudgeReward,
-    "implicit": ImplicitReward,
-}
-#: Fields that are no settings: the name says them, or an option of its own does.
-_SAID = {"name_or_path", "reference", "chosen", "rejected", "seed"}
+#: Fields that are no settings although they have defaults: the name says them, or an option does.
+_SAID = {"chosen", "rejected", "seed"}
+
+
+class Kind(NamedTuple):
+    """A kind of reward: how it is named, its class, and what it is."""
+
+    usage: str
+    reward: type[Any]
+    about: str
+
+
+#: Kinds by the word that a name begins with.
+KINDS: dict[str, Kind] = {}
+
+
+def register_kind(usage: str, reward: type[Any], about: str) -> None:
+    """Let the command line take a reward: ``--reward KIND:NAME``.
+
+    A package whose rewards ``prefstrength`` should find by itself names the module that calls this
+    as an entry point of the group ``prefstrength.rewards``, under the name of the kind.
+
+    Parameters
+    ----------
+    usage : str
+        How it is named: the kind, and behind a colon a word for each field of the class that has
+        no default, with commas between.
+    reward : type
+        A dataclass with the method ``score_pairs``, such as a :class:`ModelReward`. Its fields
+        with defaults are what ``--reward-setting`` sets.
+    about : str
+        What it is, for the help of the command line.
+    """
+    kind = re.split(r"\W", usage)[0]
+    if kind in KINDS and KINDS[kind].reward.__name__ != reward.__name__:
+        raise InputError(
+            f"A kind of reward expects a word of its own; got {kind!r} for {reward.__name__}, "
+            f"which is {KINDS[kind].reward.__name__}'s. Choose another."
+        )
+    KINDS[kind] = Kind(usage, reward, about)
+
+
+register_kind(
+    "columns, columns:NAME",
+    ColumnReward,
+    "reward_chosen and reward_rejected (columns:NAME for NAME_chosen and NAME_rejected)",
+)
+register_kind(
+    "text", TextReward, "a model of the words, fitted here and cross-fitted by prompt; no download"
+)
+register_kind("hf:NAME", HFReward, "a Hugging Face reward model, by name or folder")
+register_kind(
+    "judge:NAME", JudgeReward, "a language model that compares both responses, in both orders"
+)
+register_kind(
+    "implicit:POLICY,REFERENCE",
+    ImplicitReward,
+    "a policy trained by DPO against the model it started from",
+)
+
+
+def kinds_explained() -> str:
+    """What each kind is, for the help of the command line."""
+    return " ".join(f"{kind.usage.split(', ')[0]}: {kind.about}." for kind in KINDS.values())
 
 
 @dataclass(frozen=True)
@@ -35,7 +91,7 @@ class NamedReward:
     Attributes
     ----------
     kind : str
-        What the name begins with: columns, text, hf, judge or implicit.
+        What the name begins with, such as columns, text or hf.
     reward : Reward
         The reward itself.
     registered : dict
@@ -49,14 +105,17 @@ class NamedReward:
     @property
     def from_model(self) -> bool:
         """Whether a model gives the scores, which are then kept as they come."""
-        return self.kind in ("hf", "judge", "implicit")
+        return bool(getattr(self.reward, "scores_responses", True))
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether it is known to score prompts and responses."""
+        return isinstance(self.reward, ModelReward | TextReward)
 
     def attributes(self) -> tuple[str, ...]:
         """What it gives numbers for: ``reward``, or the outputs of a model with several."""
-        heads = getattr(self.reward, "heads", None)
-        if heads == "all":
-            return tuple(open_source(self.reward).outputs)
-        return ("reward",) if heads is None else tuple(heads)
+        reward = self.reward
+        return reward.attributes() if isinstance(reward, ModelReward) else ("reward",)
 
 
 def named_rewards(
@@ -72,7 +131,7 @@ def named_rewards(
     ----------
     names : sequence of str
         ``"columns"``, ``"columns:NAME"``, ``"text"``, ``"hf:NAME"``, ``"judge:NAME"``,
-        ``"implicit:POLICY,REFERENCE"`` or ``"auto"``.
+        ``"implicit:POLICY,REFERENCE"``, what else :func:`register_kind` was told, or ``"auto"``.
     columns : iterable of str
         Columns of the pairs, by which ``"auto"`` goes.
     seed : int
@@ -112,8 +171,8 @@ def named_rewards(
         found.append(made)
         if len(names) > 1 and getattr(made.reward, "heads", None) is not None:
             raise InputError(
-                f"An ensemble expects rewards with one number each; got heads={settings['heads']} "
-                f"for {name!r}. Choose one output: head=0."
+                f"An ensemble expects rewards with one number each; got heads {settings['heads']} "
+                f"for {name!r}. Choose one output: `head=0`."
             )
     return found
 
@@ -122,20 +181,21 @@ def _split(name: str, columns: set[str]) -> tuple[str, tuple[str, ...]]:
     """Kind of a reward, and what its class is called with."""
     if name == "auto":
         name = "columns" if {"reward_chosen", "reward_rejected"} <= columns else "text"
-    kind, _, rest = name.partition(":")
+    kind, colon, rest = name.partition(":")
     if kind == "columns":
         column = rest or "reward"
         return kind, (f"{column}_chosen", f"{column}_rejected")
-    if name == "text":
-        return kind, ()
-    if kind in ("hf", "judge") and rest:
-        return kind, (rest,)
-    policy, _, reference = rest.partition(",")
-    if kind == "implicit" and policy and reference:
-        return kind, (policy, reference)
+    if kind not in KINDS:
+        for point in entry_points(group="prefstrength.rewards", name=kind):
+            point.load()  # which registers it
+    if kind in KINDS:
+        names = _without_default(KINDS[kind].reward)
+        given = tuple(rest.split(",", len(names) - 1)) if names or colon else ()
+        if len(given) == len(names) and all(given):
+            return kind, given
     raise InputError(
-        f"Expected a reward out of auto, columns, columns:NAME, text, hf:NAME, judge:NAME, "
-        f"implicit:POLICY,REFERENCE; got {name!r}. "
+        f"Expected a reward out of auto, {', '.join(each.usage for each in KINDS.values())}; "
+        f"got {name!r}. "
         "Use text where there is no reward model: it needs no download."
     )
 
@@ -143,7 +203,7 @@ def _split(name: str, columns: set[str]) -> tuple[str, tuple[str, ...]]:
 def _make(
     kind: str, arguments: tuple[str, ...], seed: int, settings: Mapping[str, str]
 ) -> NamedReward:
-    owner = _CLASSES[kind]
+    owner = KINDS[kind].reward
     types = settings_types(owner)
     given = {
         name: _value(owner, name, types[name], text)
@@ -151,13 +211,13 @@ def _make(
         if name in types
     }
     registered: dict[str, Any] = {}
-    if kind == "hf" and arguments[0] in REGISTRY:
+    if owner is HFReward and arguments[0] in REGISTRY:
         trusted = given.get("trust_remote_code", False)
         registered = settings_of(arguments[0], trust_remote_code=trusted)
         if "heads" in given:  # all outputs, in place of the one that is the reward
             registered.pop("head", None)
         registered = {name: value for name, value in registered.items() if name not in given}
-    if kind == "text":
+    if "seed" in {each.name for each in fields(owner)}:
         given["seed"] = seed
     try:
         return NamedReward(kind, owner(*arguments, **registered, **given), registered)
@@ -177,12 +237,22 @@ def settings_types(owner: type[Any]) -> dict[str, Any]:
     <class 'bool'>
     """
     hints = get_type_hints(owner)
-    return {each.name: hints[each.name] for each in fields(owner) if each.name not in _SAID}
+    said = _SAID.union(_without_default(owner))
+    return {each.name: hints[each.name] for each in fields(owner) if each.name not in said}
+
+
+def _without_default(owner: type[Any]) -> list[str]:
+    """Fields of a class that must be said."""
+    return [
+        each.name
+        for each in fields(owner)
+        if each.default is MISSING and each.default_factory is MISSING
+    ]
 
 
 def _check_settings(kinds: Sequence[str], settings: Mapping[str, str]) -> None:
     """Refuse settings that no reward has."""
-    owners = list(dict.fromkeys(_CLASSES[kind] for kind in kinds))
+    owners = list(dict.fromkeys(KINDS[kind].reward for kind in kinds))
     known = list(dict.fromkeys(name for owner in owners for name in settings_types(owner)))
     for name in settings:
         if name in known:
@@ -274,7 +344,7 @@ def read_settings(texts: Iterable[str]) -> dict[str, str]:
         if not (name and equals and value):
             raise InputError(
                 f"Expected settings of the reward as NAME=VALUE; got {text!r}. Such as "
-                "batch_tokens=4096 or sanitize=false."
+                "`batch_tokens=4096` or `sanitize=False`."
             )
         if name in found:
             raise InputError(

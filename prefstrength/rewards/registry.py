@@ -202,25 +202,13 @@ def registered_rewards() -> pd.DataFrame:
     >>> table.loc[table["loads"] == True, "name"].iloc[0]
     'Skywork/Skywork-Reward-V2-Qwen3-0.6B'
     """
-    return pd.DataFrame(
-        [
-            {
-                "name": entry.name,
-                "base": entry.base,
-                "template": entry.settings["template"],
-                "dtype": entry.settings.get("dtype"),
-                "max_length": entry.max_length,
-                "bos": entry.bos,
-                "heads": ", ".join(entry.heads),
-                "licence": entry.licence,
-                "remote_code": entry.remote_code,
-                "loads": entry.loads,
-                "note": entry.note,
-                "sources": "; ".join(entry.sources),
-            }
-            for entry in _ENTRIES
-        ]
-    )
+    table = pd.DataFrame([vars(entry) | entry.settings for entry in _ENTRIES])
+    for name, between in (("heads", ", "), ("sources", "; ")):
+        table[name] = table[name].map(between.join)
+    return table[
+        ["name", "base", "template", "dtype", "max_length", "bos", "heads", "licence"]
+        + ["remote_code", "loads", "note", "sources"]
+    ]
 
 
 def settings_of(name: str, *, trust_remote_code: bool) -> dict[str, Any]:
@@ -237,7 +225,7 @@ def settings_of(name: str, *, trust_remote_code: bool) -> dict[str, Any]:
         meant = f" Did you mean {near!r}?" if near else ""
         raise InputError(
             f"The registry expects one of {listed(REGISTRY, most=4)}; got {name!r}.{meant} For "
-            "another model say the settings yourself: HFReward(name, template=..., dtype=...)."
+            "another model say the settings yourself: `HFReward(name, template=..., dtype=...)`."
         )
     if entry.loads is False:
         raise InputError(
@@ -248,7 +236,7 @@ def settings_of(name: str, *, trust_remote_code: bool) -> dict[str, Any]:
     if entry.remote_code and not trust_remote_code:
         raise InputError(
             f"HFReward expects to be told that code which comes with {name!r} may run; got "
-            "trust_remote_code=False. That code may do anything on this computer. Read it, and if "
-            "you trust it, say so: HFReward.from_registry(name, trust_remote_code=True)."
+            "`trust_remote_code=False`. That code may do anything on this computer. Read it, and "
+            "if you trust it, say so: `HFReward.from_registry(name, trust_remote_code=True)`."
         )
     return dict(entry.settings)

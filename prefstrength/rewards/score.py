@@ -3,18 +3,19 @@
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from importlib import metadata
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
 
-from prefstrength._shared.words import Rows, warn
-from prefstrength.data.columns import as_frame, check_frame, column, flags
+from prefstrength._shared.records import versions
+from prefstrength._shared.words import warn
+from prefstrength.data.columns import as_frame, check_frame, tied
 from prefstrength.errors import InputError
 from prefstrength.rewards.engine.cache import keep_provenance, load_provenance
 from prefstrength.rewards.engine.opened import kept_open, opened
+from prefstrength.rewards.engine.responses import read_once
 from prefstrength.rewards.engine.team import ALONE_AT_WORK, divided, launched
 
 UNIT_RULE = "root mean square over pairs of reward(chosen) - reward(rejected), ties included"
@@ -156,7 +157,7 @@ def score(
         check_ensemble(found)
         members_units = [Tally.of(each).unit() for each in found]
         scores = mean_of(found, members_units)
-    tally = Tally.of(scores, ~ties(frame))
+    tally = Tally.of(scores, ~tied(frame))
     units = tally.units(ensemble)
     columns = reward_columns(scores, units)
     scored = frame.copy()
@@ -188,7 +189,7 @@ def _score_all(
     if len(members) == 1:
         return [members[0].score_pairs(frame, cache=cache, progress=progress)]
     found: dict[int, Scores] = {}
-    with kept_open(opened()):
+    with kept_open(opened()), read_once():
         for member in members:
             if callable(identity := getattr(member, "identity", None)):
                 identity()
@@ -261,14 +262,8 @@ class Tally:
         )
 
     def __add__(self, other: "Tally") -> "Tally":
-        return Tally(
-            self.attributes,
-            self.pairs + other.pairs,
-            self.decided + other.decided,
-            self.products + other.products,
-            self.agreed + other.agreed,
-            self.equal + other.equal,
-        )
+        sums = ("pairs", "decided", "products", "agreed", "equal")
+        return replace(self, **{name: getattr(self, name) + getattr(other, name) for name in sums})
 
     def unit(self, index: int = 0) -> float:
         """Root mean square of the differences, which must tell some pair apart."""
@@ -297,7 +292,7 @@ def check_ensemble(members: Sequence[Scores]) -> None:
         raise InputError(
             "An ensemble expects rewards with one number each; got "
             f"{', '.join(several[0].attributes)} from {several[0].provenance.get('name')}. Choose "
-            "one output: HFReward(..., head=0)."
+            "one output: `HFReward(name, head=0)`."
         )
 
 
@@ -378,16 +373,3 @@ def about_reward(
         "replaced": replaced,
         "versions": {**versions("numpy", "pandas"), **provenance.get("versions", {})},
     }
-
-
-def ties(frame: pd.DataFrame) -> np.ndarray:
-    """Boolean mask of the pairs without a preference (column ``tie``; none without it)."""
-    if "tie" not in frame.columns:
-        return np.zeros(len(frame), bool)
-    tie = column(frame, "tie", "no preference")
-    return flags(tie, "tie", Rows(frame.index), "no preference")
-
-
-def versions(*packages: str) -> dict[str, str]:
-    """Return the installed versions of the named packages."""
-    return {package: metadata.version(package) for package in packages}

@@ -2,17 +2,19 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
+from prefstrength._shared.records import versions
 from prefstrength._shared.words import warn
+from prefstrength.data.columns import tied
 from prefstrength.errors import InputError
 from prefstrength.rewards.engine.responses import Responses, distinct_responses, flatten, opening
-from prefstrength.rewards.score import Scores, ties, versions
+from prefstrength.rewards.score import Scores
 
 INNER_FOLDS = 3
 #: Pairs that are enough to choose C: a prior variance does not depend on the number of pairs.
@@ -142,7 +144,7 @@ class TextReward:
             If the rewards predict held-out choices no better than a coin.
         """
         responses = distinct_responses(pairs)
-        tie = ties(pairs)
+        tie = tied(pairs)
         prompts, prompt = np.unique(
             [opening(responses.prompts[i]) for i in responses.chosen], return_inverse=True
         )
@@ -181,13 +183,7 @@ class TextReward:
             rejected=reward[1],
             provenance={
                 "name": "TextReward",
-                "settings": {
-                    "folds": self.folds,
-                    "seed": self.seed,
-                    "min_count": self.min_count,
-                    "max_words": self.max_words,
-                    "C": list(self.C),
-                },
+                "settings": {**asdict(self), "C": list(self.C)},
                 "prompts": len(prompts),
                 "responses": len(responses),
                 "vocabulary": len(words) - 1,

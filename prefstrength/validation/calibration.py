@@ -1,4 +1,4 @@
-"""Does inference do what it says? Simulation-based calibration and coverage of intervals.
+"""Simulation-based calibration, and coverage of intervals at a known truth.
 
 Parameters are drawn from the model's own prior (or held at a known truth), choices are simulated
 in the design of given data, and the model is fitted to them, many times over

@@ -1,4 +1,4 @@
-"""The posterior of strength against the distribution that training learned."""
+"""Comparison of the posterior of strength with what training learned."""
 
 import html
 import os
@@ -74,8 +74,8 @@ class StrengthComparison:
         if groups:
             return (
                 f" Training learned a law for each of {groups} groups; here is the common one, to "
-                f"which they are shrunk. For one of them take group='{self.learned.group_column}"
-                "=<level>'."
+                f"which they are shrunk. For one of them take `group='{self.learned.group_column}"
+                "=<level>'`."
             )
         if self.cells > 1:
             return (
@@ -224,10 +224,10 @@ def _group_record(record: LearnedStrength, group: str) -> LearnedStrength:
     if record.group_column != column:
         raise InputError(
             f"Expected a group that training learned, as '{record.group_column}=<level>'; got "
-            f"{group!r}. Train with strength_group_column={column!r} to learn it."
+            f"{group!r}. Train with `strength_group_column={column!r}` to learn it."
             if record.group_column
             else f"Expected no group, because training learned one law for all; got {group!r}. "
-            f"Train with strength_group_column={column!r} to learn one for each."
+            f"Train with `strength_group_column={column!r}` to learn one for each."
         )
     return record.of_group(level)
 

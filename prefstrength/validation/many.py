@@ -1,4 +1,4 @@
-"""Replicates in several processes, kept as they are made."""
+"""Replicates in parallel processes, kept as they are made."""
 
 import multiprocessing
 import os
@@ -12,8 +12,9 @@ from typing import Any
 import pandas as pd
 from tqdm.auto import tqdm
 
+from prefstrength._shared.files import write_parquet
 from prefstrength.errors import InputError
-from prefstrength.validation.folder import PART, TABLE, kept_in, write
+from prefstrength.validation.folder import PART, TABLE, kept_in
 from prefstrength.validation.replicates import CHUNK, Replicates, Sampler
 
 __all__ = ["replicate"]
@@ -52,11 +53,11 @@ def replicate(
             frame = pd.DataFrame(chunk)
             frames.append(frame)
             if folder is not None:
-                write(frame, folder / PART.format(int(frame["simulation"].min())))
+                write_parquet(folder / PART.format(int(frame["simulation"].min())), frame)
             bar.update(frame["simulation"].nunique())
     everything = pd.concat(frames).sort_values("simulation", kind="stable", ignore_index=True)
     if folder is not None and chunks:
-        write(everything, folder / TABLE)
+        write_parquet(folder / TABLE, everything)
         for part in folder.glob("part-*.parquet"):
             part.unlink()
     return everything[everything["simulation"] < simulations].reset_index(drop=True)
@@ -83,7 +84,7 @@ def _made(
         raise InputError(
             f"Expected {workers} processes to start; got one that ended. A script needs "
             'if __name__ == "__main__": around the call, and classes written in a notebook are '
-            "not found by other processes. Or pass cores=1."
+            "not found by other processes. Or pass `cores=1`."
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
@@ -106,5 +107,5 @@ def _require_importable(sampler: Sampler | None) -> None:
         raise InputError(
             f"Several processes expect a sampler that they can import; got {name}, which is "
             "written inside of a function, a notebook or a script. Put it into a module, or pass "
-            "cores=1."
+            "`cores=1`."
         )

@@ -417,7 +417,7 @@ def _assumed(assumed: Any, spread: float, priors: Mapping[str, Any] | None) -> l
     if assumed_errors := (isinstance(assumed, Fit | MixedLogit) and assumed.errors):
         raise InputError(
             "A plan expects rewards without errors; got errors of "
-            f"{list(assumed_errors)}. Give a known law, such as LogNormal(mu=0, sigma=0.7), and "
+            f"{list(assumed_errors)}. Give a known law, such as `LogNormal(mu=0, sigma=0.7)`, and "
             "take its sizes for the least: errors in the rewards ask for more choices."
         )
     if isinstance(assumed, Fit):
@@ -425,7 +425,7 @@ def _assumed(assumed: Any, spread: float, priors: Mapping[str, Any] | None) -> l
         if assumed.groups:
             raise InputError(
                 f"Expected a fit without groups; got groups {assumed.groups}. "
-                "Give the law of the group that you plan for, such as LogNormal(mu=0, sigma=0.7)."
+                "Give the law of the group that you plan for, such as `LogNormal(mu=0, sigma=0.7)`."
             )
         family = family_named(assumed.family())
         medians = [

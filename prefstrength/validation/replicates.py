@@ -1,4 +1,4 @@
-"""Many data sets simulated in the design of given ones, each fitted and held against its truth.
+"""Replicates: data sets simulated in the design of given ones, each fitted, with its truth.
 
 Every simulation has a seed of its own, so that results do not depend on the number of processes,
 an interrupted run goes on where it stopped, and more simulations continue fewer.
@@ -8,11 +8,11 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 
+from prefstrength._shared.records import versions
 from prefstrength.choice.mixing.base import Mixing
 from prefstrength.choice.mixing.expressions import expression
 from prefstrength.data.choices import Choices
@@ -147,7 +147,7 @@ class Replicates:
             "seed": self.seed,
             "draws": self.draws,
             "thinned": self.thinned,
-            "versions": {n: version(n) for n in ("prefstrength", "jax", "numpyro", "numpy")},
+            "versions": versions("prefstrength", "jax", "numpyro", "numpy"),
         }
 
     # -- one simulation --------------------------------------------------------------------------

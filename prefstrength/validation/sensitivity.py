@@ -1,4 +1,4 @@
-"""How far the answer rests on the reward: one model of the choices under several rewards."""
+"""Sensitivity to the reward: one model of the choices under several rewards."""
 
 import re
 from collections.abc import Mapping

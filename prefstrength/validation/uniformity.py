@@ -1,4 +1,9 @@
-"""Are ranks uniform? Two tests and the band that goes with the figure."""
+"""Tests of the uniformity of ranks: chi-square and ECDF, with the ECDF's simultaneous band.
+
+Ranks are whole numbers, 0 … ``most``, and many simulations share one: the null distribution here
+is that of such ranks. Tests of continuous values, like those of ``arviz_stats``, do not hold
+their level on them: of 1,000 uniform ranks among 99 draws they reject 15 to 20 % at 5 %.
+"""
 
 from functools import lru_cache
 

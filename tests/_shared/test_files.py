@@ -145,7 +145,7 @@ def test_simulations_of_another_kind_or_unfinished_ones_stay(tmp_path):
 
     frame = pd.DataFrame({"simulation": [0], "variable": ["x"]})
     save(tmp_path / "a", frame, {"seed": 0}, "Recovery")
-    with pytest.raises(InputError, match="Expected a Calibration of schema"):
+    with pytest.raises(InputError, match="schema 'prefstrength/calibration/1' in the settings"):
         save(tmp_path / "a", frame, {"seed": 0}, "Calibration")
     running = tmp_path / "running"
     running.mkdir()

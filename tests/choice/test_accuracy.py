@@ -213,9 +213,10 @@ def test_finite_at_the_edge_of_the_parameters(law, dtype):
 def test_half_precision_is_raised():
     law = ZeroMass(gamma(1.0), share=0.25)
     x = jnp.array([-7.0, 0.5], dtype=jnp.bfloat16)
-    score = choice_score(x, law)
+    score_of = jax.jit(lambda x: choice_score(x, law))
+    score = score_of(x)
     assert {each.dtype for each in score.values()} == {jnp.float32.dtype}
-    again = choice_score(x.astype(jnp.float32), law)
+    again = score_of(x.astype(jnp.float32))
     assert all((score[name] == again[name]).all() for name in score)
 
 

@@ -10,6 +10,7 @@ import prefstrength as ps
 from prefstrength.errors import InputError
 from prefstrength.likelihood.cells import coefficient_at
 from prefstrength.models.fitting import sample_population
+from tests.helpers.enumeration import assert_enumerated
 
 TRUTH = ps.InverseGaussian(mu=1.2, shape=3.0)
 SIZES = {"panel": {"choosers": 80, "situations": 12}, "pairs": {"choosers": 1500, "situations": 1}}
@@ -22,40 +23,8 @@ def fitted(request):
     return choices, model.fit(choices, seed=0, progress=False)
 
 
-def log_posterior(choices, location, dispersion):
-    """By the sums that define it, at one point; up to a constant."""
-    x = choices.differences("reward")
-    z = np.linspace(-8.0, 8.0, 161)
-    beta = coefficient_at(ps.InverseGaussian, z, np.array(location), np.array(dispersion))
-    each = -np.logaddexp(0.0, -np.outer(x, beta))
-    if choices.chooser is not None:
-        total = np.zeros((choices.n_choosers, len(z)))
-        np.add.at(total, choices.chooser, each)
-        each = total
-    values = each - z**2 / 2
-    top = values.max(axis=1)
-    data = (top + np.log(np.exp(values - top[:, None]).sum(axis=1))).sum()
-    scale = choices.scale("reward")
-    return data - (location + math.log(scale)) ** 2 / 2 - dispersion**2 / 2
-
-
 def test_posterior_is_the_enumerated_one(fitted):
-    choices, fit = fitted
-    draws = np.stack([np.asarray(fit.posterior[f"reward_{n}"]).ravel() for n in ("mu", "shape")])
-    points = np.stack([np.log(draws[0]), np.sqrt(draws[0] / draws[1])])
-    grid = [
-        np.linspace(max(p.mean() - 4.5 * p.std(), low), p.mean() + 4.5 * p.std(), 21)
-        for p, low in zip(points, (-9.0, 0.02), strict=True)
-    ]
-    log = np.array([[log_posterior(choices, a, b) for b in grid[1]] for a in grid[0]])
-    mass = np.exp(log - log.max())
-    mass /= mass.sum()
-    for axis, (at, point) in enumerate(zip(grid, points, strict=True)):
-        margin = mass.sum(axis=1 - axis)
-        mean = margin @ at
-        sd = math.sqrt(margin @ (at - mean) ** 2)
-        assert point.mean() == pytest.approx(mean, abs=0.12 * sd)
-        assert point.std() == pytest.approx(sd, rel=0.12)
+    assert_enumerated(*fitted, ps.InverseGaussian)
 
 
 def test_what_is_asked_of_a_fit(fitted):

@@ -81,7 +81,7 @@ def _slopes(family, x, *parameters):
 def test_nodes_follow_a_wide_lognormal(sigma):
     torch = pytest.importorskip("torch")
     from prefstrength.likelihood.batch import NUMPY
-    from prefstrength.mixdpo.objectives.losses import TORCH
+    from prefstrength.mixdpo.objectives.probability import TORCH
 
     law, narrow = LogNormal(mu=0.3, sigma=sigma), LogNormal(mu=0.3, sigma=0.7)
     exact = np.array([float(log_probability(law.family, values(law), x)) for x in X])

@@ -242,16 +242,16 @@ def test_a_law_does_not_change():
         ),
         (
             lambda: LogNormal(mu=0.0, sigma=0),
-            "LogNormal expects sigma > 0; got 0. A law without spread is PointMass(value=...).",
+            "LogNormal expects sigma > 0; got 0. One strength for all is PointMass(value=...).",
         ),
         (
             lambda: Gamma(shape=np.float64(-1.0), rate=1.0),
-            "Gamma expects shape > 0; got -1.0. A law without spread is PointMass(value=...).",
+            "Gamma expects shape > 0; got -1.0. One strength for all is PointMass(value=...).",
         ),
         (
             lambda: InverseGaussian(mu=-1.0, shape=1.0),
             "InverseGaussian expects mu > 0; got -1.0. "
-            "A law without spread is PointMass(value=...).",
+            "One strength for all is PointMass(value=...).",
         ),
         (
             lambda: ZeroMass(Gamma(shape=1.0, rate=1.0)),
@@ -298,7 +298,7 @@ def test_a_parameter_that_is_no_number():
         Lapse(Gamma(), share="5 %")
     with pytest.raises(TypeError, match="Lapse expects mixing distributions, such as"):
         Lapse(Gamma, share=0.1)
-    with pytest.raises(TypeError, match="expects a sequence of components; got a single law"):
+    with pytest.raises(TypeError, match="expects a sequence of components; got a single one"):
         FiniteMixture(Gamma())
 
 

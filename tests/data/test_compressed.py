@@ -526,7 +526,7 @@ def bad(frame: pd.DataFrame) -> dict[str, tuple[pd.DataFrame, dict[str, object],
         "scale of other data": (
             frame,
             {"chooser": "who", "scale": 100.0},
-            r"got 100 \(given\).*Pass scale=1\.5",
+            r"got 100 \(given\).*Pass `scale=1\.5",
         ),
     }
 
@@ -882,8 +882,8 @@ def test_sums_of_other_files_replace_results_only_when_asked(tmp_path: Path) -> 
     assert again.exit_code == 0  # type: ignore[attr-defined]
     assert (out / "compressed" / "compressed.json").stat() == before
     for arguments, said in (
-        ((second,), "other files"),
-        ((first, "--group", "where"), "other columns"),
+        ((second,), "the content of files changed"),
+        ((first, "--group", "where"), "groups was (), now ('where',)"),
     ):
         refused = command("compress", *arguments, "--out", out, "-q")
         assert refused.exit_code == 2  # type: ignore[attr-defined]

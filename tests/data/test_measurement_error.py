@@ -149,10 +149,10 @@ def test_interpolated_and_jax_probabilities_equal_the_direct_ones():
     direct = truth.log_probability(w, cell, beta)
     np.testing.assert_allclose(np.stack(truth.at_every(w, cell, beta), 1), direct, atol=2e-8)
     with jax.enable_x64(True):
-        at = truth.in_jax(w, cell)
+        at = jax.jit(truth.in_jax(w, cell))
         for column, each in zip(direct.T, beta, strict=True):
             np.testing.assert_allclose(at(jnp.full(400, each)), column, atol=1e-9)
-        slopes = jax.grad(lambda b: at(b).sum())(jnp.full(400, 1.0))
+        slopes = jax.jit(jax.grad(lambda b: at(b).sum()))(jnp.full(400, 1.0))
         step = 1e-5
         up, down = (at(jnp.full(400, 1.0 + s)) for s in (step, -step))
         np.testing.assert_allclose(slopes, (up - down) / (2 * step), atol=1e-7)
@@ -416,7 +416,7 @@ def test_errors_in_numpys_numbers_can_be_saved():
 def test_what_does_not_know_of_errors_refuses(two_fits):
     choices, naive, corrected = two_fits
     model = ps.MixedLogit(LAW, errors={"reward": ps.RewardError(sd=1.0)})
-    with pytest.raises(ps.InputError, match='"svi" expects rewards without errors'):
+    with pytest.raises(ps.InputError, match="method='svi'` expects rewards without errors"):
         model.fit(choices, method="svi")
     with pytest.raises(ps.InputError, match="numpyro_model expects a model without errors"):
         model.numpyro_model(choices)
@@ -443,7 +443,7 @@ def test_errors_that_make_no_sense_are_refused(tmp_path):
         ps.MixedLogit(LAW, errors={"length": ps.RewardError(sd=1.0)})
     with pytest.raises(TypeError, match="Expected a RewardError"):
         ps.MixedLogit(LAW, errors={"reward": 1.0})
-    with pytest.raises(TypeError, match="Write errors={'reward': error}"):
+    with pytest.raises(TypeError, match="Write `errors={'reward': error}`"):
         ps.MixedLogit(LAW, errors=ps.RewardError(sd=1.0))
     for sd in ("0.5", True, None):
         with pytest.raises(TypeError, match="the sd of an error as a number; got"):

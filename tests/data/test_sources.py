@@ -2,6 +2,8 @@
 
 import gzip
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,7 +11,7 @@ import pytest
 
 from prefstrength.choice.responses.graded import Graded
 from prefstrength.data.choices import Choices
-from prefstrength.data.sources import load_pairs
+from prefstrength.data.sources import SOURCES, load_pairs, register
 from prefstrength.data.sources.hub import hash_columns, transcript
 from prefstrength.errors import DataWarning, InputError
 
@@ -101,6 +103,32 @@ def make_prism(folder, utterances=UTTERANCES, people=None):
 def load(name, folder, **options):
     with pytest.warns(DataWarning):
         return load_pairs(name, folder, **options)
+
+
+# -- the registry ----------------------------------------------------------------------------
+
+
+def test_every_source_stands_in_the_document():
+    """Its row in the table, made from the registry, and a section with how its pairs are formed."""
+    document = (Path(__file__).parents[2] / "docs" / "sources.md").read_text(encoding="utf-8")
+    table = [line for line in document.splitlines() if line.startswith("| `")]
+    assert [
+        f"| `{name}` | `{source.repository}` | {source.choosers} | {source.groups} | "
+        f"{', '.join(source.splits)} | {source.licence} |"
+        for name, source in SOURCES.items()
+    ] == [line for line in table if line.count("|") == 7]
+    for name, source in SOURCES.items():
+        section = document.partition(f'(`"{name}"`)')[2].partition("\n## ")[0]
+        assert "**How pairs are formed.**" in section, name
+        assert source.citation.rpartition("arXiv:")[2] in section, name
+        for option in (*source.options, *source.identifiers):
+            assert f"`{option}" in section, f"{name}: {option}"
+
+
+def test_a_source_is_not_replaced_by_another_of_its_name():
+    register(SOURCES["hh"])
+    with pytest.raises(InputError, match="got 'hh', which is Anthropic/hh-rlhf"):
+        register(replace(SOURCES["hh"], repository="somebody/else"))
 
 
 # -- PRISM -----------------------------------------------------------------------------------

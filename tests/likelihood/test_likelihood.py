@@ -724,7 +724,7 @@ def test_what_is_too_large_to_integrate(attributes, situations, text):
     )
     with pytest.raises(InputError, match=text) as error:
         build_likelihood(data, (LogNormal,) * attributes)
-    assert 'fit(method="latent")' in str(error.value)
+    assert "`method='latent'`" in str(error.value)
 
 
 # -- what a likelihood takes of the choices --------------------------------------------------------

@@ -13,7 +13,7 @@ from trl import DPOConfig, TrlParser  # noqa: E402
 
 from prefstrength.choice.strength_prior import StrengthPrior  # noqa: E402
 from prefstrength.errors import DataWarning, InputError  # noqa: E402
-from prefstrength.mixdpo import MixDPOConfig  # noqa: E402
+from prefstrength.mixdpo import OBJECTIVES, MixDPOConfig  # noqa: E402
 
 PRIOR = StrengthPrior("LogNormal", math.log(0.1), 0.2, math.log(0.7), 0.3, mean_strength=0.1)
 
@@ -140,13 +140,19 @@ def test_from_yaml_as_trls_scripts_read_it(tmp_path):
 
 
 def test_every_argument_is_explained():
-    text = HfArgumentParser(MixDPOConfig).format_help()
-    for name in ("strength", "strength_family", "strength_mode", "strength_start_cv"):
-        assert f"--{name}" in text
-    for name, each in MixDPOConfig.__dataclass_fields__.items():
-        if name.startswith("strength"):
-            assert each.metadata["help"]
-            assert name in MixDPOConfig.__doc__
+    """In the docstring, and in the same words on a command line."""
+    text, doc = HfArgumentParser(MixDPOConfig).format_help(), MixDPOConfig.__doc__
+    words = " ".join(doc.replace("``", "").split())
+    own = {each.name for objective in OBJECTIVES.values() for each in objective.arguments}
+    new = MixDPOConfig.__dataclass_fields__.keys() - DPOConfig.__dataclass_fields__.keys()
+    for name in {*new, "beta"}:
+        said = MixDPOConfig.__dataclass_fields__[name].metadata["help"]
+        assert said
+        assert name in doc
+        assert f"--{name} " in text
+        assert name in own or said in words
+    loss_type = DPOConfig.__dataclass_fields__["loss_type"].metadata["help"]
+    assert "hinge" in loss_type  # theirs stay as they are
 
 
 RESCALED = StrengthPrior("LogNormal", math.log(9.0), 0.2, 0.0, 0.3)
@@ -158,7 +164,7 @@ TINY = StrengthPrior("LogNormal", math.log(1e-6), 0.2, 0.0, 0.3)
     [
         (
             {"strength": PRIOR, "beta": 0.3},
-            "either strength or beta; got a prior of mean 0.1 and beta=0.3",
+            "either strength or beta; got a prior of mean 0.1 and `beta=0.3`",
         ),
         ({"strength": PRIOR, "strength_start_cv": 0.3}, "either strength or strength_start_cv"),
         (
@@ -172,7 +178,7 @@ TINY = StrengthPrior("LogNormal", math.log(1e-6), 0.2, 0.0, 0.3)
         ({"strength_family": "Cauchy"}, "got 'Cauchy'"),
         (
             {"strength_mode": "anchored"},
-            "strength or strength_family along with strength_mode='anchored'",
+            "strength or strength_family along with `strength_mode='anchored'`",
         ),
         ({"strength_start_cv": 0.3}, "strength or strength_family along with strength_start_cv"),
         (

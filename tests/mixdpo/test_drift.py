@@ -13,9 +13,6 @@ from prefstrength.choice.mixing.families import MIXINGS  # noqa: E402
 from prefstrength.choice.strength_prior import StrengthPrior  # noqa: E402
 from prefstrength.mixdpo import mixdpo_loss  # noqa: E402
 from prefstrength.mixdpo.strength import Strength  # noqa: E402
-from tests.mixdpo.test_trainer import pytestmark  # noqa: E402
-
-__all__ = ["pytestmark"]
 
 FAMILIES = ["LogNormal", "Gamma", "InverseGaussian"]
 START = {"mean": 0.1, "cv": 0.8}

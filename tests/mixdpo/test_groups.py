@@ -15,7 +15,6 @@ pytest.importorskip("trl")
 
 from datasets import Dataset, IterableDataset  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
-from transformers import TrainerCallback  # noqa: E402
 
 from prefstrength.choice.learned_parts import LearnedCovariate, ShiftPrior  # noqa: E402
 from prefstrength.choice.learned_strength import LearnedStrength  # noqa: E402
@@ -27,7 +26,6 @@ from prefstrength.choice.strength_prior import StrengthPrior  # noqa: E402
 from prefstrength.errors import DataWarning, InputError  # noqa: E402
 from prefstrength.mixdpo import (  # noqa: E402
     MixDPOConfig,
-    MixDPOTrainer,
     Strength,
     beta_dpo_loss,
     capo_loss,
@@ -40,21 +38,18 @@ from prefstrength.mixdpo import (  # noqa: E402
 )
 from prefstrength.mixdpo.columns import CarriedColumns, split_columns  # noqa: E402
 from prefstrength.mixdpo.shifts import shift_priors  # noqa: E402
-from tests.mixdpo.test_registry import delta_of, moved, trainer_of  # noqa: E402
-from tests.mixdpo.test_trainer import (  # noqa: E402
+from tests.helpers.tiny_training import (  # noqa: E402
     GAMMA,
     LOGNORMAL,
     USUAL,
-    arguments,
+    Worse,
     assert_same,
-    model_path,
-    one_thread,
-    pytestmark,
+    delta_of,
+    moved,
     rows,
     trained_parameters,
+    trainer_of,
 )
-
-__all__ = ["model_path", "one_thread", "pytestmark"]  # fixtures of a common tiny world
 
 FAMILIES = ["PointMass", "Normal", "LogNormal", "Gamma", "InverseGaussian"]
 LEVELS = ["east", "north", "west"]
@@ -507,8 +502,9 @@ def test_the_gradient_is_that_of_the_objective(tmp_path, model_path, pairs):
     for mine, other in zip(got, want, strict=True):
         torch.testing.assert_close(mine, other.to(mine.dtype), rtol=1e-4, atol=1e-7)
     # Rewards are log-ratios times the pair's own mean strength.
-    margin = (location.exp() * delta).mean().item()
-    assert trainer._metrics["train"]["rewards/margins"][-1] == pytest.approx(margin, rel=1e-4)
+    margin, logs = (location.exp() * delta).mean().item(), {}
+    trainer.log(logs)
+    assert logs["rewards/margins"] == pytest.approx(margin, rel=1e-4)
 
 
 def prompts_of(trainer, batch):
@@ -528,7 +524,10 @@ def test_a_step_is_adams_own(tmp_path, model_path, pairs):
         num_training_steps=5, optimizer=torch.optim.SGD(trainer.model.parameters())
     )
     strength = trainer.strength
-    assert (strength.prior, trainer._prior_weight) == (None, 1 / 32)  # the shifts have theirs
+    assert (strength.prior, trainer.strength_learner.prior_weight) == (
+        None,
+        1 / 32,
+    )  # the shifts have theirs
     trainer.model.train()
     for batch in list(trainer.get_train_dataloader())[:3]:
         before = [each.detach().clone().requires_grad_() for each in strength.parameters()]
@@ -537,7 +536,7 @@ def test_a_step_is_adams_own(tmp_path, model_path, pairs):
             copy.grad = each.grad.clone()
         assert len({round(g.item(), 12) for each in before for g in each.grad.reshape(-1)}) > 5
         adam = torch.optim.Adam(before, lr=1e-2)
-        state = trainer.strength_optimizer.state_dict()
+        state = trainer.strength_learner.optimizer.state_dict()
         adam.load_state_dict(
             {
                 **state,
@@ -547,7 +546,7 @@ def test_a_step_is_adams_own(tmp_path, model_path, pairs):
             }
         )
         adam.step()
-        trainer._step_strength()
+        trainer.strength_learner.step(trainer.accelerator, 1, 5)
         for want, got in zip(before, strength.parameters(), strict=True):
             torch.testing.assert_close(got.detach(), want.detach(), rtol=0.0, atol=1e-14)
 
@@ -615,7 +614,7 @@ def test_resumed_is_uninterrupted(tmp_path, model_path, pairs):
     resumed = trainer_of(tmp_path / "resumed", model_path, pairs, **changes)
     resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-5"))
     assert_same(trained_parameters(resumed), trained_parameters(whole), 0.0)
-    assert_same(resumed._strength_state(), whole._strength_state(), 0.0)
+    assert_same(resumed.strength_learner.state(), whole.strength_learner.state(), 0.0)
     assert resumed.strength.learned() == whole.strength.learned()
     state = load_file(tmp_path / "whole" / "checkpoint-5" / "strength_state.safetensors")
     assert {
@@ -647,7 +646,7 @@ def test_the_schedule_is_transformers_own(tmp_path, model_path, pairs):
             strength_learning_rate=0.02, warmup_steps=4, max_steps=10,
         )  # fmt: skip
         used = []
-        trainer.strength_optimizer.register_step_pre_hook(
+        trainer.strength_learner.optimizer.register_step_pre_hook(
             lambda optimizer, *_, used=used: used.append(optimizer.param_groups[0]["lr"])
         )
         trainer.train()
@@ -680,7 +679,7 @@ def test_frozen_groups_are_the_priors(tmp_path, model_path, pairs):
         strength=WITH_GROUPS, strength_group_column="region", strength_mode="frozen", max_steps=3,
     )  # fmt: skip
     trainer.train()
-    assert trainer.strength_optimizer is None
+    assert trainer.strength_learner.optimizer is None
     logs = trainer.state.log_history
     means = [log["strength/region/east/mean"] for log in logs if "loss" in log]
     assert means == pytest.approx([0.2] * 3)
@@ -778,22 +777,10 @@ def test_metrics_want_as_many_laws_as_pairs():
 
 
 def test_the_best_checkpoint_brings_its_groups(tmp_path, model_path, pairs):
-    class Worse(TrainerCallback):
-        """Makes every evaluation after the first look worse."""
-
-        def on_evaluate(self, args, state, control, metrics, **kwargs):
-            metrics["eval_loss"] = float(state.global_step)
-
-    trainer = MixDPOTrainer(
-        model_path,
-        args=arguments(
-            tmp_path, **BOTH, max_steps=4, eval_strategy="steps", eval_steps=2,
-            save_strategy="steps", save_steps=2, load_best_model_at_end=True,
-            metric_for_best_model="eval_loss",
-        ),
-        train_dataset=pairs,
-        eval_dataset=grouped(6, seed=1),
-        callbacks=[Worse()],
+    trainer = trainer_of(
+        tmp_path, model_path, pairs, eval_dataset=grouped(6, seed=1), callbacks=[Worse()],
+        **BOTH, max_steps=4, eval_strategy="steps", eval_steps=2, save_strategy="steps",
+        save_steps=2, load_best_model_at_end=True, metric_for_best_model="eval_loss",
     )  # fmt: skip
     trainer.train()
     best, learned = LearnedStrength.load(tmp_path / "checkpoint-2"), trainer.strength.learned()

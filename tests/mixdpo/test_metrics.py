@@ -22,20 +22,14 @@ from prefstrength.choice.mixing.log_normal import LogNormal  # noqa: E402
 from prefstrength.choice.mixing.point_mass import PointMass  # noqa: E402
 from prefstrength.errors import DataWarning, InputError  # noqa: E402
 from prefstrength.mixdpo import METRICS, MixDPOTrainer, evaluate_preferences, preference_metrics  # noqa: E402
-from prefstrength.mixdpo.evaluation import evaluate as evaluate_module  # noqa: E402
-from prefstrength.mixdpo.evaluation.intervals import _variance  # noqa: E402
+from prefstrength.mixdpo.evaluation.intervals import mean_interval  # noqa: E402
 from prefstrength.mixdpo.stages.evaluation import evaluate_policy  # noqa: E402
-from tests.mixdpo.test_trainer import (  # noqa: E402
+from tests.helpers.tiny_training import (  # noqa: E402
     LOGNORMAL,
     arguments,
     lora,
-    model_path,
-    one_thread,
-    pytestmark,
     rows,
 )
-
-__all__ = ["model_path", "one_thread", "pytestmark"]  # fixtures of a common tiny world
 
 LAW = LogNormal(mu=-2.5, sigma=0.6)
 
@@ -185,12 +179,17 @@ def test_degrees_of_freedom_are_those_of_bell_and_mccaffrey():
     share = sizes / sizes.sum()
     root = np.sqrt(1 - share)
     form = (np.diag(sizes) - np.outer(sizes, sizes) / sizes.sum()) / np.outer(root, root)
-    variance, freedom = _variance(np.arange(20.0), cluster)
-    assert freedom == pytest.approx(np.trace(form) ** 2 / np.trace(form @ form))
+    freedom = np.trace(form) ** 2 / np.trace(form @ form)
     off = np.arange(20.0) - 9.5
-    want = sum(off[cluster == g].sum() ** 2 / (1 - share[g]) for g in range(4)) / 20**2
-    assert variance == pytest.approx(want)
-    assert _variance(np.arange(20.0), np.arange(20) % 5)[1] == pytest.approx(4)
+    variance = sum(off[cluster == g].sum() ** 2 / (1 - share[g]) for g in range(4)) / 20**2
+    for prob in (0.5, 0.9):  # two of them tell both numbers
+        low, high = mean_interval(np.arange(20.0), cluster, prob)
+        half = stats.t(freedom).ppf((1 + prob) / 2) * math.sqrt(variance)
+        assert (low, high) == pytest.approx((9.5 - half, 9.5 + half))
+    # Of five clusters of one size there are four.
+    sums = [off[np.arange(20) % 5 == g].sum() for g in range(5)]
+    half = stats.t(4).ppf(0.95) * math.sqrt(np.square(sums).sum() / 0.8) / 20
+    assert mean_interval(np.arange(20.0), np.arange(20) % 5, 0.9)[1] == pytest.approx(9.5 + half)
 
 
 def test_the_same_pairs_again_say_nothing_more():
@@ -382,7 +381,7 @@ def test_another_delta_has_a_folder_of_its_own(tmp_path, trained, model_path):
     _, policy, data = trained
     options = {"directory": tmp_path, "max_length": 32, "progress": False}
     evaluate_preferences(policy, model_path, data, LAW, **options)
-    with pytest.raises(InputError, match="got another loss_type. Give another directory"):
+    with pytest.raises(InputError, match="got others .loss_type was .*Choose another folder"):
         evaluate_preferences(policy, model_path, data, LAW, loss_type="sigmoid_norm", **options)
     # Folders from before this was written down go on.
     path = tmp_path / "settings.json"
@@ -507,41 +506,37 @@ def test_a_checkpoint_in_half_precision_is_read_in_single(tmp_path, model_path, 
     np.testing.assert_array_equal(done.pairs["delta"], want.pairs["delta"])
 
 
-def test_it_goes_on_where_it_was_interrupted(tmp_path, trained, model_path, monkeypatch):
-    trainer, policy, data = trained
-    options = {"max_length": 32, "batch_size": 2, "progress": False}
+def test_it_goes_on_where_it_was_interrupted(tmp_path, trained, model_path):
+    _, policy, data = trained
+    options = {"max_length": 32, "batch_size": 1, "progress": False}
     whole = evaluate_preferences(policy, model_path, data, LAW, ["region"], **options)
-    monkeypatch.setattr(evaluate_module, "_BATCHES", 3)
-    calls = []
-    real = evaluate_module._of_batch
+    model, folder, calls = AutoModelForCausalLM.from_pretrained(policy), tmp_path / "kept", []
 
-    def counted(policy, base, batch, rows, settings):
-        calls.append(rows)
-        if len(calls) == 8:
+    def counted(module, args):
+        calls.append(1)
+        if len(calls) == 20:
             raise KeyboardInterrupt
-        return real(policy, base, batch, rows, settings)
 
-    monkeypatch.setattr(evaluate_module, "_of_batch", counted)
-    folder = tmp_path / "kept"
+    model.register_forward_pre_hook(counted)
     with pytest.raises(KeyboardInterrupt):
-        evaluate_preferences(policy, model_path, data, LAW, ["region"], directory=folder, **options)
-    assert len(list(folder.glob("part-*.parquet"))) == 2
+        evaluate_preferences(model, model_path, data, LAW, ["region"], directory=folder, **options)
+    assert len(list(folder.glob("part-*.parquet"))) == 1
     again = evaluate_preferences(
-        policy, model_path, data, LAW, ["region"], directory=folder, **options
+        model, model_path, data, LAW, ["region"], directory=folder, **options
     )
-    # 6 batches of 16 were kept; the seventh was not.
-    assert len(calls) == 8 + 10
+    # 16 batches of 32 were kept; the next three were not.
+    assert len(calls) == 20 + 16
     np.testing.assert_allclose(again.pairs["delta"], whole.pairs["delta"], atol=2e-5)
-    evaluate_preferences(policy, model_path, data, LAW, ["age"], directory=folder, **options)
-    assert len(calls) == 18
-    with pytest.raises(InputError, match="the same model, reference and data; got another model"):
+    evaluate_preferences(model, model_path, data, LAW, ["age"], directory=folder, **options)
+    assert len(calls) == 20 + 16
+    with pytest.raises(InputError, match="got others .the content of model changed"):
         evaluate_preferences(model_path, model_path, data, LAW, directory=folder, **options)
     other = data.select(range(5))
-    with pytest.raises(InputError, match="got another pairs and tokens"):
+    with pytest.raises(InputError, match="got others .pairs was .*; the content of tokens changed"):
         evaluate_preferences(policy, model_path, other, LAW, directory=folder, **options)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("mine")
-    with pytest.raises(InputError, match="got other files"):
+    with pytest.raises(InputError, match="which holds something else"):
         evaluate_preferences(policy, model_path, data, LAW, directory=tmp_path / "full", **options)
 
 

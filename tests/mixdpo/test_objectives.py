@@ -19,7 +19,7 @@ from prefstrength import (  # noqa: E402
     ZeroMass,
 )
 from prefstrength.errors import InputError  # noqa: E402
-from prefstrength.mixdpo.objectives.losses import log_choice_probability, mixdpo_logit, mixdpo_loss  # noqa: E402
+from prefstrength.mixdpo import log_choice_probability, mixdpo_logit, mixdpo_loss  # noqa: E402
 
 LAWS = [
     PointMass(value=0.1),

@@ -15,7 +15,6 @@ pytest.importorskip("trl")
 
 from datasets import Dataset, concatenate_datasets  # noqa: E402
 from torch.nn.functional import logsigmoid  # noqa: E402
-from transformers import TrainerCallback  # noqa: E402
 
 from prefstrength.choice.mixing.compound import ZeroMass  # noqa: E402
 from prefstrength.choice.mixing.gamma import Gamma  # noqa: E402
@@ -26,7 +25,6 @@ from prefstrength.choice.mixing.point_mass import PointMass  # noqa: E402
 from prefstrength.errors import InputError  # noqa: E402
 from prefstrength.mixdpo import (  # noqa: E402
     MixDPOConfig,
-    MixDPOTrainer,
     beta_dpo_loss,
     capo_loss,
     mixdpo_loss,
@@ -34,23 +32,20 @@ from prefstrength.mixdpo import (  # noqa: E402
     smpo_loss,
 )
 from prefstrength.mixdpo.columns import CarriedColumns, split_columns  # noqa: E402
-from prefstrength.mixdpo.objectives.losses import TORCH  # noqa: E402
-from prefstrength.mixdpo.objectives.registry import OBJECTIVES, Batch, Running  # noqa: E402
-from tests.mixdpo.test_trainer import (  # noqa: E402
+from prefstrength.mixdpo.objectives import OBJECTIVES, Batch  # noqa: E402
+from prefstrength.mixdpo.objectives.base import Running  # noqa: E402
+from tests.helpers.tiny_training import (  # noqa: E402
     LOGNORMAL,
     USUAL,
-    arguments,
+    Worse,
     assert_same,
-    log_probabilities,
+    delta_of,
     lora,
-    model_path,
-    one_thread,
-    pytestmark,
+    moved,
     rows,
     trained_parameters,
+    trainer_of,
 )
-
-__all__ = ["model_path", "one_thread", "pytestmark"]  # fixtures of a common tiny world
 
 LAWS = [
     PointMass(value=0.1),
@@ -133,11 +128,13 @@ def test_the_mean_of_a_mixing_distribution_made_of_others_is_its_own():
     torch.testing.assert_close(found, -p.log())
 
 
-def test_every_objective_has_its_page():
+def test_every_objective_has_its_entry_in_the_paper_index():
     page = Path(__file__).parents[2].joinpath("docs", "paper_index.md").read_text(encoding="utf-8")
     for name, objective in OBJECTIVES.items():
-        assert f"arxiv.org/abs/{objective.paper}" in page
-        assert name == "mixdpo" or f'objective="{name}"' in page
+        entry = next(part for part in page.split("\n## ") if f"abs/{objective.paper}" in part)
+        assert name == "mixdpo" or f'objective="{name}"' in entry
+        for said in (*objective.columns, *(f"{each.name}=" for each in objective.arguments)):
+            assert said in entry, f"{name}: {said}"
 
 
 # -- the paper's estimator ---------------------------------------------------------------------
@@ -197,18 +194,18 @@ def test_monte_carlo_draws_from_the_generator_it_is_given(law):
 
 
 def test_gamma_is_drawn_as_torchs_own_is():
-    shape, rate = (torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in (0.3, 4.0))
-    found = []
-    for source in ("ours", "torch's"):
-        torch.manual_seed(2)
-        if source == "ours":
-            law = Gamma(shape=shape, rate=rate)
-            draws = law.draws(TORCH, (50, 3), torch.zeros(3).double(), None)
-        else:
-            draws = torch.distributions.Gamma(shape, rate).rsample((50, 3))
-        found.append([draws, *torch.autograd.grad(draws.sum(), [shape, rate])])
-    for ours, theirs in zip(*found, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-14, atol=0.0)
+    delta = torch.tensor([-8.0, 2.0, 6.0], dtype=torch.float64)
+    values = [torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in (0.3, 4.0)]
+    torch.manual_seed(2)
+    ours = mixdpo_loss(delta, Gamma(*values), estimator="monte-carlo", samples=50)
+    torch.manual_seed(2)
+    draws = torch.distributions.Gamma(*values).rsample((50, 3))
+    theirs = -logsigmoid(draws * delta).exp().mean(dim=0).log()
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=0.0)
+    for mine, other in zip(
+        *(torch.autograd.grad(loss.sum(), values) for loss in (ours, theirs)), strict=True
+    ):
+        torch.testing.assert_close(mine, other, rtol=1e-12, atol=0.0)
 
 
 def test_every_process_draws_for_itself():
@@ -260,35 +257,6 @@ def scored(n=32, seed=0):
 @pytest.fixture(scope="module")
 def pairs():
     return scored()
-
-
-def trainer_of(folder, model, dataset, peft_config=None, eval_dataset=None, **changes):
-    extra = {"peft_config": peft_config} if peft_config else {}
-    return MixDPOTrainer(
-        model,
-        args=arguments(folder, **changes),
-        train_dataset=dataset,
-        eval_dataset=eval_dataset,
-        **extra,
-    )
-
-
-def delta_of(trainer, batch, normalized=False):
-    with torch.no_grad():
-        base = log_probabilities(trainer.ref_model, batch)
-    ratio = log_probabilities(trainer.model, batch) - base
-    if normalized:
-        ratio = ratio / batch["completion_mask"].sum(1)
-    chosen, rejected = ratio.chunk(2)
-    return chosen - rejected
-
-
-def moved(trainer):
-    with torch.no_grad():
-        torch.manual_seed(1)
-        for each in trainer.model.parameters():
-            each += 0.3 * torch.randn_like(each)
-    return trainer
 
 
 BY_HAND = {
@@ -357,7 +325,7 @@ def test_adapters_and_precomputed_references(tmp_path, model_path, pairs, name, 
         tmp_path,
         model_path,
         pairs,
-        lora() if variant == "lora" else None,
+        peft_config=lora() if variant == "lora" else None,
         eval_dataset=pairs,
         objective=name,
         strength=LOGNORMAL,
@@ -469,23 +437,16 @@ def test_the_threshold_of_beta_dpo_is_resumed(tmp_path, model_path, pairs):
     whole.train()
     again = run(tmp_path / "again")
     again.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-3"))
-    assert whole._running.threshold.item() != 0
-    assert again._running.threshold.item() == pytest.approx(whole._running.threshold.item())
+    first, second = (
+        [log["objective/threshold"] for log in run.state.log_history if "loss" in log]
+        for run in (whole, again)
+    )
+    assert first[-1] != 0
+    assert second[-3:] == pytest.approx(first[-3:])
     assert_same(trained_parameters(whole), trained_parameters(again), 1e-6)
 
 
 def test_the_best_checkpoint_brings_its_threshold(tmp_path, model_path, pairs):
-    class Worse(TrainerCallback):
-        """Makes every evaluation after the first look worse."""
-
-        best: float | None = None
-
-        def on_evaluate(self, args, state, control, metrics, **kwargs):
-            if self.best is None:
-                self.best = metrics["eval_loss"]
-            else:
-                metrics["eval_loss"] = float(state.global_step)
-
     trainer = trainer_of(
         tmp_path,
         model_path,
@@ -546,17 +507,18 @@ import json, sys
 from pathlib import Path
 import torch
 from datasets import Dataset
-from prefstrength.mixdpo import MixDPOConfig, MixDPOTrainer, registry
+from prefstrength.mixdpo import MixDPOConfig, MixDPOTrainer
+from prefstrength.mixdpo.objectives import mixdpo
 
 torch.set_num_threads(1)
 model, folder, usual, rows = {model!r}, {folder!r}, {usual!r}, {rows!r}
-drawn, loss = [], registry.mixdpo_loss
+drawn, loss = [], mixdpo.mixdpo_loss
 
 def at_one(delta, law, **options):  # what is drawn for the same pair everywhere
     drawn.append(loss(torch.ones(4).double(), law, **options).tolist())
     return loss(delta, law, **options)
 
-registry.mixdpo_loss = at_one
+mixdpo.mixdpo_loss = at_one
 args = MixDPOConfig(folder, strength_family="LogNormal", estimator="monte-carlo", **usual)
 trainer = MixDPOTrainer(model, args=args, train_dataset=Dataset.from_list(rows))
 trainer.train()

@@ -20,16 +20,13 @@ pytest.importorskip("trl")
 import trl  # noqa: E402
 from datasets import Dataset, IterableDataset  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
-from peft import LoraConfig, get_peft_model  # noqa: E402
+from peft import get_peft_model  # noqa: E402
 from safetensors import safe_open  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
-from tokenizers import Tokenizer, models, pre_tokenizers  # noqa: E402
 from transformers import (  # noqa: E402
     AutoModelForCausalLM,
     AutoTokenizer,
-    LlamaConfig,
     LlamaForCausalLM,
-    PreTrainedTokenizerFast,
     TrainerCallback,
 )
 from transformers.integrations import integration_utils  # noqa: E402
@@ -49,131 +46,25 @@ from prefstrength.mixdpo import (  # noqa: E402
 )
 from prefstrength.mixdpo.hosted_strength import HostedStrength  # noqa: E402
 from prefstrength.plots import plot_trajectory  # noqa: E402
-
-pytestmark = [
-    # TRL 1.16 reads and sets names that transformers 5.20 and later deprecate.
-    pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*:FutureWarning"),
-    # torch's checkpointing asks which devices there are when only a CPU is.
-    pytest.mark.filterwarnings("ignore:.*pin_memory.*no accelerator:UserWarning"),
-]
-
-LOGNORMAL = StrengthPrior("LogNormal", math.log(0.1), 0.2, math.log(0.7), 0.3)
-GAMMA = StrengthPrior("Gamma", math.log(0.1), 0.2, math.log(0.5), 0.3)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Models this small only lose time on more."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-# -- a tiny world ----------------------------------------------------------------------------
-
-TEMPLATE = "{% for m in messages %}{{ m['content'] + ' <eos> ' }}{% endfor %}"
-
-
-@pytest.fixture(scope="module")
-def model_path(tmp_path_factory):
-    words = ["<pad>", "<eos>", "<unk>", *(f"w{i}" for i in range(29))]
-    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>"
-    )
-    fast.chat_template = TEMPLATE
-    torch.manual_seed(0)
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(words),
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            max_position_embeddings=64,
-            pad_token_id=0,
-            eos_token_id=1,
-            bos_token_id=None,
-        )
-    )
-    folder = tmp_path_factory.mktemp("policy")
-    model.save_pretrained(folder)
-    fast.save_pretrained(folder)
-    return str(folder)
-
-
-def rows(n=32, seed=0):
-    draw = random.Random(seed)
-
-    def words(k):
-        return " ".join(f"w{draw.randrange(29)}" for _ in range(k))
-
-    return [
-        {
-            "prompt": words(4) + " ",
-            "chosen": words(draw.randrange(3, 7)),
-            "rejected": words(draw.randrange(3, 7)),
-        }
-        for _ in range(n)
-    ]
+from tests.helpers.tiny_training import (  # noqa: E402
+    GAMMA,
+    LOGNORMAL,
+    USUAL,
+    Worse,
+    arguments,
+    assert_same,
+    delta_of,
+    lora,
+    moved,
+    rows,
+    trained_parameters,
+    trainer_of,
+)
 
 
 @pytest.fixture(scope="module")
 def pairs():
     return Dataset.from_list(rows())
-
-
-USUAL = {
-    "max_steps": 20,
-    "per_device_train_batch_size": 4,
-    "learning_rate": 1e-2,
-    "logging_steps": 1,
-    "save_strategy": "no",
-    "report_to": "none",
-    "bf16": False,
-    "use_cpu": True,
-    "activation_checkpointing": False,
-    "disable_tqdm": True,
-    "max_length": 32,
-}
-
-
-def arguments(folder, **changes):
-    return MixDPOConfig(str(folder), **{**USUAL, **changes})
-
-
-def trainer_of(folder, model, dataset, *, callbacks=None, peft_config=None, **changes):
-    extra = {"peft_config": peft_config} if peft_config else {}
-    return MixDPOTrainer(
-        model,
-        args=arguments(folder, **changes),
-        train_dataset=dataset,
-        callbacks=callbacks,
-        **extra,
-    )
-
-
-def lora():
-    return LoraConfig(task_type="CAUSAL_LM", r=4, target_modules=["q_proj", "v_proj"])
-
-
-def log_probabilities(model, batch):
-    """Of every response (2 pair,), without anything of TRL."""
-    logits = model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1]
-    each = logits.log_softmax(-1).gather(-1, batch["input_ids"][:, 1:, None])[..., 0]
-    return (each * batch["completion_mask"][:, 1:]).sum(1)
-
-
-def trained_parameters(trainer):
-    return {n: p.detach().clone() for n, p in trainer.model.named_parameters() if p.requires_grad}
-
-
-def assert_same(first, second, tolerance):
-    assert first.keys() == second.keys()
-    for name in first:
-        torch.testing.assert_close(first[name], second[name], rtol=0.0, atol=tolerance)
 
 
 # -- runs that must be the same ----------------------------------------------------------------
@@ -249,8 +140,8 @@ def test_resumed_is_uninterrupted(tmp_path, model_path, pairs, prior):
     resumed = trainer_of(tmp_path / "resumed", model_path, pairs, **changes)
     resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-5"))
     assert_same(trained_parameters(resumed), trained_parameters(whole), 0.0)
-    assert_same(resumed._strength_state(), whole._strength_state(), 0.0)
-    assert "location.exp_avg" in whole._strength_state()
+    assert_same(resumed.strength_learner.state(), whole.strength_learner.state(), 0.0)
+    assert "location.exp_avg" in whole.strength_learner.state()
     assert resumed.strength.learned() == whole.strength.learned()
     assert [p["step"] for p in whole.strength.trajectory] == list(range(13))
 
@@ -275,7 +166,7 @@ def test_a_checkpoint_cut_short_is_passed_over(tmp_path, model_path, pairs):
     ):
         resumed.train(resume_from_checkpoint=True)
     assert_same(trained_parameters(resumed), trained_parameters(whole), 0.0)
-    assert_same(resumed._strength_state(), whole._strength_state(), 0.0)
+    assert_same(resumed.strength_learner.state(), whole.strength_learner.state(), 0.0)
     for number in (3, 6, 9):
         (tmp_path / f"checkpoint-{number}" / "trainer_state.json").unlink()
     with (
@@ -538,11 +429,8 @@ def test_strength_drifts_up_without_a_prior_and_a_strong_one_holds_it(tmp_path, 
 
 @pytest.mark.parametrize("prior", [LOGNORMAL, GAMMA], ids=lambda prior: prior.family)
 def test_the_gradient_is_that_of_the_objective(tmp_path, model_path, pairs, prior):
-    trainer = trainer_of(tmp_path, model_path, pairs, strength=prior)
+    trainer = moved(trainer_of(tmp_path, model_path, pairs, strength=prior))
     with torch.no_grad():
-        torch.manual_seed(1)
-        for each in trainer.model.parameters():
-            each += 0.3 * torch.randn_like(each)
         trainer.strength.location += 0.3
         trainer.strength.dispersion -= 0.2
     batch = next(iter(trainer.get_train_dataloader()))
@@ -552,32 +440,32 @@ def test_the_gradient_is_that_of_the_objective(tmp_path, model_path, pairs, prio
     some = trainer.model.model.layers[0].mlp.up_proj.weight
     got = torch.autograd.grad(loss, [*learned, some])
 
-    with torch.no_grad():
-        base = log_probabilities(trainer.ref_model, batch)
-    chosen, rejected = (log_probabilities(trainer.model, batch) - base).chunk(2)
+    delta = delta_of(trainer, batch)
     # The prior weighs one part in N = 32 pairs, whatever the batch.
     objective = (
-        mixdpo_loss(chosen - rejected, trainer.strength.mixing()).mean()
+        mixdpo_loss(delta, trainer.strength.mixing()).mean()
         + trainer.strength.negative_log_prior() / 32
     )
     want = torch.autograd.grad(objective, [*learned, some])
     assert loss.item() == pytest.approx(objective.item(), rel=1e-5)
     for mine, other in zip(got, want, strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-7)
-    assert (chosen - rejected).abs().max() > 1.0
+    assert delta.abs().max() > 1.0
 
 
 def test_evaluation_leaves_strength_alone_and_reports_it(tmp_path, model_path, pairs):
-    trainer = MixDPOTrainer(
+    trainer = trainer_of(
+        tmp_path,
         model_path,
-        args=arguments(
-            tmp_path, strength=LOGNORMAL, max_steps=4, eval_strategy="steps", eval_steps=2
-        ),
-        train_dataset=pairs,
+        pairs,
         eval_dataset={
             "a": Dataset.from_list(rows(8, seed=1)),
             "b": Dataset.from_list(rows(8, seed=2)),
         },
+        strength=LOGNORMAL,
+        max_steps=4,
+        eval_strategy="steps",
+        eval_steps=2,
     )
     trainer.train()
     before = trainer.strength.state_dict()
@@ -630,7 +518,7 @@ def test_every_step_has_a_point_with_its_gradient(tmp_path, model_path, pairs, c
     )
     used = []
     if learned:  # what the optimizer was given
-        trainer.strength_optimizer.register_step_pre_hook(
+        trainer.strength_learner.optimizer.register_step_pre_hook(
             lambda *_: used.append(
                 {name: getattr(trainer.strength, name).grad.item() for name in learned}
             )
@@ -660,7 +548,7 @@ def test_every_step_has_a_point_with_its_gradient(tmp_path, model_path, pairs, c
 
 
 def test_a_long_run_keeps_every_kth_step(tmp_path, model_path, pairs, monkeypatch):
-    monkeypatch.setattr("prefstrength.mixdpo.trainer.MOST_POINTS", 4)
+    monkeypatch.setattr("prefstrength.mixdpo.strength_learner.MOST_POINTS", 4)
     changes = {"strength": GAMMA, "max_steps": 11, "save_strategy": "steps", "save_steps": 4}
     whole = trainer_of(tmp_path / "whole", model_path, pairs, **changes)
     whole.train()
@@ -679,7 +567,8 @@ def test_rewards_are_log_ratios_times_the_mean_strength(tmp_path, model_path, pa
     batch = next(iter(trainer.get_train_dataloader()))
     trainer.model.train()
     trainer.compute_loss(trainer.model, batch)
-    metrics = {key: value[-1] for key, value in trainer._metrics["train"].items()}
+    metrics = {}
+    trainer.log(metrics)
     reference = trainer.compute_ref_log_probs(trainer.ref_model, batch)
     for name, base in zip(("chosen", "rejected"), reference, strict=True):
         want = trainer.strength.mean * (metrics[f"logps/{name}"] - base.mean().item())
@@ -687,29 +576,21 @@ def test_rewards_are_log_ratios_times_the_mean_strength(tmp_path, model_path, pa
 
 
 def test_the_best_checkpoint_brings_its_strength(tmp_path, model_path, pairs):
-    class Worse(TrainerCallback):
-        """Makes every evaluation after the first look worse."""
-
-        def on_evaluate(self, args, state, control, metrics, **kwargs):
-            metrics["eval_loss"] = float(state.global_step)
-
-    trainer = MixDPOTrainer(
+    trainer = trainer_of(
+        tmp_path,
         model_path,
-        args=arguments(
-            tmp_path,
-            strength=LOGNORMAL,
-            strength_learning_rate=1e-2,
-            max_steps=6,
-            eval_strategy="steps",
-            eval_steps=2,
-            save_strategy="steps",
-            save_steps=2,
-            load_best_model_at_end=True,
-            metric_for_best_model="eval_loss",
-        ),
-        train_dataset=pairs,
+        pairs,
         eval_dataset=Dataset.from_list(rows(8, seed=1)),
         callbacks=[Worse()],
+        strength=LOGNORMAL,
+        strength_learning_rate=1e-2,
+        max_steps=6,
+        eval_strategy="steps",
+        eval_steps=2,
+        save_strategy="steps",
+        save_steps=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="eval_loss",
     )
     trainer.train()
     assert trainer.state.best_global_step == 2
@@ -909,7 +790,7 @@ def test_a_stream_needs_the_number_of_pairs(tmp_path, model_path):
         tmp_path, model_path, dataset, strength=GAMMA, max_steps=2, strength_num_pairs=16
     )
     trainer.train()
-    assert trainer._prior_weight == 1 / 16
+    assert trainer.strength_learner.prior_weight == 1 / 16
 
 
 def stream_of(table):
@@ -934,7 +815,7 @@ def streamed(value, column="reward_chosen"):
 def test_a_reward_in_a_stream_that_is_no_number(tmp_path, model_path, value, objective):
     changes = {"objective": objective, "per_device_train_batch_size": 2, "max_steps": 6}
     trainer = trainer_of(tmp_path, model_path, streamed(value), **changes)
-    with pytest.raises(InputError, match=rf"reward_chosen of every pair; got {value!r} in 1 of 2"):
+    with pytest.raises(InputError, match=rf"chosen of a batch; got {value!r} in row 0 \(1 of 2"):
         trainer.train()
     whole = trainer_of(tmp_path, model_path, streamed(2.0), **changes)
     whole.train()
@@ -942,12 +823,14 @@ def test_a_reward_in_a_stream_that_is_no_number(tmp_path, model_path, value, obj
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"), [(-5.0, "-5"), (math.nan, "nan"), (None, "nan"), (math.inf, "inf")]
+    ("value", "shown"), [(-5.0, "-5.0"), (math.nan, "nan"), (None, "nan"), (math.inf, "inf")]
 )
 def test_a_weight_in_a_stream_that_is_none(tmp_path, model_path, value, shown):
     changes = {"weight_column": "weight", "per_device_train_batch_size": 2, "max_steps": 6}
     trainer = trainer_of(tmp_path, model_path, streamed(value, "weight"), **changes)
-    with pytest.raises(InputError, match=f"got {shown} in 1 of 2 pairs of the batch at step 3"):
+    with pytest.raises(
+        InputError, match=rf"weight of the batch at step 3; got {shown} in row 0 \(1 of 2"
+    ):
         trainer.train()
     assert trainer.state.global_step == 2
     # An evaluation counts every pair once, whatever its weight.
@@ -959,7 +842,7 @@ def test_a_weight_in_a_stream_that_is_none(tmp_path, model_path, value, shown):
 
 def test_a_stream_without_a_pair_to_train_on(tmp_path, model_path):
     long = {**rows(1)[0], "prompt": " ".join(["w1"] * 40) + " "}
-    with pytest.raises(InputError, match=r"got a stream .* max_length=32 tokens or more in all"):
+    with pytest.raises(InputError, match=r"got a stream .* has 32 tokens .* or more in all"):
         trainer_of(tmp_path, model_path, stream_of([long] * 5))
     trainer_of(tmp_path, model_path, stream_of([long, rows(1)[0]]), max_steps=1).train()
     # One that can be read at the door alone.
@@ -1011,7 +894,7 @@ def with_ties():
         (with_ties, r"got 2 of 6 marked as ties \(first rows: 1, 2\)"),
         (
             lambda: changed(prompt=" ".join(["w1"] * 40) + " "),
-            "got 6 of 6 pairs, whose prompt alone has max_length=32 tokens or more",
+            "got 6 of 6 pairs, whose prompt alone has 32 tokens (max_length) or more",
         ),
     ],
 )
@@ -1279,7 +1162,8 @@ def test_the_signatures_that_are_overridden():
     import inspect
 
     def names(method):
-        return list(inspect.signature(method).parameters)
+        found = inspect.signature(method).parameters.values()
+        return [each.name for each in found if each.kind == each.POSITIONAL_OR_KEYWORD]
 
     base = trl.DPOTrainer
     assert names(base._compute_loss) == ["self", "model", "inputs", "return_outputs"]
@@ -1316,7 +1200,7 @@ def test_the_signatures_that_are_overridden():
     for name, method in vars(MixDPOTrainer).items():  # what is overridden can be called as theirs
         if name in dir(base) and inspect.isfunction(method) and name != "__init__":
             theirs = names(getattr(base, name))
-            mine = [each for each in names(method) if each not in ("args", "kwargs")]
+            mine = names(method)
             assert mine == theirs[: len(mine)], name
 
 

@@ -21,11 +21,8 @@ from prefstrength.mixdpo.evaluation import generate, win_rates  # noqa: E402
 from prefstrength.mixdpo.evaluation.win_metrics import PENALTY_SD, win_metrics  # noqa: E402
 from prefstrength.mixdpo.tiny import make_tiny_model  # noqa: E402
 from prefstrength.rewards import ColumnReward, HFReward, TextReward  # noqa: E402
-from tests.mixdpo.test_trainer import lora, one_thread, pytestmark  # noqa: E402
-from tests.mixdpo.test_trainer import model_path as shy_model  # noqa: E402
-from tests.rewards.test_hf import SPECIAL, make_model, make_tokenizer, save  # noqa: E402
-
-__all__ = ["one_thread", "pytestmark", "shy_model"]  # fixtures of a common tiny world
+from tests.helpers.tiny_training import lora  # noqa: E402
+from tests.helpers.word_models import SPECIAL, make_model, make_tokenizer, save  # noqa: E402
 
 PROMPTS = [f"w{i} w{(7 * i) % 29}" + " w5" * (i % 4) for i in range(20)]
 QUIET = {"max_new_tokens": 9, "progress": False}
@@ -33,15 +30,15 @@ GOOD, BAD = "w0", "w1"
 
 
 @pytest.fixture(scope="module")
-def model_path(tmp_path_factory, shy_model):
+def talkative(tmp_path_factory, model_path):
     """The tiny model with larger weights, which make it talkative."""
-    model = AutoModelForCausalLM.from_pretrained(shy_model)
+    model = AutoModelForCausalLM.from_pretrained(model_path)
     with torch.no_grad():
         for weight in model.parameters():
             weight.mul_(20 if weight.ndim > 1 else 1)
     folder = tmp_path_factory.mktemp("talkative")
     model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(shy_model).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(model_path).save_pretrained(folder)
     return str(folder)
 
 
@@ -89,10 +86,8 @@ def two(tmp_path_factory):
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_a_model_against_itself_ties_every_time(model_path, judge, temperature):
-    done = win_rate(
-        model_path, model_path, PROMPTS, judge, temperature=temperature, seed=3, **QUIET
-    )
+def test_a_model_against_itself_ties_every_time(talkative, judge, temperature):
+    done = win_rate(talkative, talkative, PROMPTS, judge, temperature=temperature, seed=3, **QUIET)
     row = done.metrics.iloc[0]
     assert row["win_rate"] == row["length_controlled_win_rate"] == 0.5
     assert (row["wins"], row["ties"], row["losses"]) == (0, len(PROMPTS), 0)
@@ -135,9 +130,9 @@ def test_a_planted_better_model_wins_and_the_numbers_are_those_by_hand(two, plan
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
-def test_the_batch_does_not_matter(model_path, temperature):
-    model = AutoModelForCausalLM.from_pretrained(model_path)
-    tokenizer = AutoTokenizer.from_pretrained(model_path)
+def test_the_batch_does_not_matter(talkative, temperature):
+    model = AutoModelForCausalLM.from_pretrained(talkative)
+    tokenizer = AutoTokenizer.from_pretrained(talkative)
     decoding = generate.Decoding(9, temperature, seed=1)
     one, other = (
         generate.generate_responses(
@@ -170,9 +165,9 @@ def test_tokens_are_drawn_from_the_distribution():
         assert stats.chisquare(counts[keep], expected).pvalue > 1e-3
 
 
-def test_sampling_repeats_with_its_seed_and_differs_by_occurrence(model_path):
-    model = AutoModelForCausalLM.from_pretrained(model_path)
-    tokenizer = AutoTokenizer.from_pretrained(model_path)
+def test_sampling_repeats_with_its_seed_and_differs_by_occurrence(talkative):
+    model = AutoModelForCausalLM.from_pretrained(talkative)
+    tokenizer = AutoTokenizer.from_pretrained(talkative)
     prompts = [PROMPTS[0]] * 6
 
     def texts(temperature, seed):
@@ -185,62 +180,65 @@ def test_sampling_repeats_with_its_seed_and_differs_by_occurrence(model_path):
     assert len(set(texts(0.0, 0))) == 1
 
 
-def test_an_interrupted_run_makes_only_what_is_missing(model_path, judge, tmp_path, monkeypatch):
+def test_an_interrupted_run_makes_only_what_is_missing(talkative, judge, tmp_path, monkeypatch):
     options = {**QUIET, "batch_size": 3, "temperature": 0.7}
-    other = AutoModelForCausalLM.from_pretrained(model_path)
+    one, other = (AutoModelForCausalLM.from_pretrained(talkative) for _ in range(2))
     with torch.no_grad():
         other.lm_head.weight.mul_(-1)
-    whole = win_rate(model_path, other, PROMPTS, judge, **options)
+    whole = win_rate(one, other, PROMPTS, judge, **options)
     made = []
-    real = generate._of_batch
 
-    def counted(policy, prompts, *rest):
-        if len(made) == 9:  # in the responses of the second model
-            made.append(0)
-            raise KeyboardInterrupt
-        made.append(len(prompts))
-        return real(policy, prompts, *rest)
+    def counting(generate):
+        def counted(**batch):
+            if len(made) == 9:  # in the responses of the second model
+                made.append(0)
+                raise KeyboardInterrupt
+            made.append(len(batch["input_ids"]))
+            return generate(**batch)
 
-    monkeypatch.setattr(generate, "_of_batch", counted)
+        return counted
+
+    for model in (one, other):
+        monkeypatch.setattr(model, "generate", counting(model.generate))
     with pytest.raises(KeyboardInterrupt):
-        win_rate(model_path, other, PROMPTS, judge, out=tmp_path / "out", **options)
+        win_rate(one, other, PROMPTS, judge, out=tmp_path / "out", **options)
     before = sum(made)
     assert before == 20 + 2 * 3
-    again = win_rate(model_path, other, PROMPTS, judge, out=tmp_path / "out", **options)
+    again = win_rate(one, other, PROMPTS, judge, out=tmp_path / "out", **options)
     assert sum(made) - before == 20 - 2 * 3
     pd.testing.assert_frame_equal(again.responses, whole.responses)
     pd.testing.assert_frame_equal(again.metrics, whole.metrics)
     assert again.settings["judge"]["from_cache"] == 0
     # A third time everything is there, and another setting is another response.
-    third = win_rate(model_path, other, PROMPTS, judge, out=tmp_path / "out", **options)
+    third = win_rate(one, other, PROMPTS, judge, out=tmp_path / "out", **options)
     assert sum(made) == 40
     assert third.settings["judge"]["from_cache"] == third.settings["judge"]["responses"]
-    win_rate(model_path, other, PROMPTS[:2], judge, out=tmp_path / "out", seed=5, **options)
+    win_rate(one, other, PROMPTS[:2], judge, out=tmp_path / "out", seed=5, **options)
     assert sum(made) == 44
     for damaged in (tmp_path / "out" / "responses").glob("*/*.parquet"):
         damaged.write_bytes(b"half")
     with pytest.raises(InputError, match="cannot be read.*made again"):
-        win_rate(model_path, other, PROMPTS, judge, out=tmp_path / "out", **options)
+        win_rate(one, other, PROMPTS, judge, out=tmp_path / "out", **options)
 
 
-def test_conversations_go_through_the_template(model_path, judge):
-    tokenizer = AutoTokenizer.from_pretrained(model_path)
+def test_conversations_go_through_the_template(talkative, judge):
+    tokenizer = AutoTokenizer.from_pretrained(talkative)
     chats = [[{"role": "user", "content": prompt}] for prompt in PROMPTS[:3]]
     texts = [tokenizer.apply_chat_template(chat, tokenize=False) for chat in chats]
-    model = AutoModelForCausalLM.from_pretrained(model_path)
+    model = AutoModelForCausalLM.from_pretrained(talkative)
     one, other = (
         generate.generate_responses(model, tokenizer, each, generate.Decoding(5), progress=False)
         for each in (chats, texts)
     )
     pd.testing.assert_frame_equal(one, other)
-    done = win_rate(model, model_path, np.array(chats, dtype=object), judge, **QUIET)
+    done = win_rate(model, talkative, np.array(chats, dtype=object), judge, **QUIET)
     assert done.metrics.loc[0, "ties"] == 3
 
 
-def test_settings_that_came_with_a_model_do_not_count(model_path):
-    tokenizer = AutoTokenizer.from_pretrained(model_path)
-    plain = AutoModelForCausalLM.from_pretrained(model_path)
-    own = AutoModelForCausalLM.from_pretrained(model_path).train()
+def test_settings_that_came_with_a_model_do_not_count(talkative):
+    tokenizer = AutoTokenizer.from_pretrained(talkative)
+    plain = AutoModelForCausalLM.from_pretrained(talkative)
+    own = AutoModelForCausalLM.from_pretrained(talkative).train()
     own.generation_config.repetition_penalty = 5.0
     own.generation_config.max_new_tokens = 2
     decoding = generate.Decoding(9)
@@ -254,19 +252,19 @@ def test_settings_that_came_with_a_model_do_not_count(model_path):
     assert own.training
 
 
-def test_an_adapter_answers(model_path, judge):
+def test_an_adapter_answers(talkative, judge):
     from peft import get_peft_model
 
-    base = AutoModelForCausalLM.from_pretrained(model_path)
-    adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(model_path), lora())
+    base = AutoModelForCausalLM.from_pretrained(talkative)
+    adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(talkative), lora())
     done = win_rate(
-        adapted, base, PROMPTS[:4], judge, tokenizer=AutoTokenizer.from_pretrained(model_path),
+        adapted, base, PROMPTS[:4], judge, tokenizer=AutoTokenizer.from_pretrained(talkative),
         **QUIET,
     )  # fmt: skip
     assert done.metrics.loc[0, "ties"] == 4  # an adapter that has not learned anything
 
 
-def test_cut_off_and_blank_responses_are_counted(model_path, two, planted, tmp_path):
+def test_cut_off_and_blank_responses_are_counted(talkative, two, planted, tmp_path):
     better, _, prompts = two
     short = win_rate(better, better, prompts, planted, max_new_tokens=3, progress=False)
     # "w2 w2 w2 w0" does not fit, nor is there room for the end of "w2 w2 w0".
@@ -301,14 +299,11 @@ def test_a_save_that_is_interrupted_leaves_no_settings_of_other_numbers(tmp_path
         return win_rates.WinRate(table, metrics, {"model_a": name})
 
     of([1.0, 1.0], "first").save(tmp_path / "kept")
-    write = win_rates.atomic_write_text
 
-    def stopping(path, content):
-        if path.name == "settings.json":
-            raise KeyboardInterrupt
-        return write(path, content)
+    def stopping(path, record):
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(win_rates, "atomic_write_text", stopping)
+    monkeypatch.setattr(win_rates, "write_json", stopping)
     with pytest.raises(KeyboardInterrupt):
         of([0.0, 0.0], "second").save(tmp_path / "kept")
     assert not (tmp_path / "kept" / "settings.json").exists()
@@ -502,12 +497,12 @@ class Likes:
         (["w1"], {"prob": 1.0}, "prob between 0 and 1"),
     ],
 )
-def test_what_is_refused(model_path, prompts, options, text):
+def test_what_is_refused(talkative, prompts, options, text):
     with pytest.raises(InputError, match=text):
-        win_rate(model_path, model_path, prompts, Likes(len), **{**QUIET, **options})
+        win_rate(talkative, talkative, prompts, Likes(len), **{**QUIET, **options})
 
 
-def test_judges_that_cannot_judge(model_path, tmp_path):
+def test_judges_that_cannot_judge(talkative, tmp_path):
     for judge, text in (
         (HFReward, "needs its parentheses"),
         ("a model", "the method score_pairs"),
@@ -515,18 +510,18 @@ def test_judges_that_cannot_judge(model_path, tmp_path):
         (ColumnReward(), "got ColumnReward"),
     ):
         with pytest.raises(TypeError, match=text):
-            win_rate(model_path, model_path, PROMPTS, judge, **QUIET)
+            win_rate(talkative, talkative, PROMPTS, judge, **QUIET)
     with pytest.raises(InputError, match="finite rewards; got NaN or infinity for .* from Likes"):
-        win_rate(model_path, model_path, PROMPTS, Likes(lambda text: np.nan), **QUIET)
+        win_rate(talkative, talkative, PROMPTS, Likes(lambda text: np.nan), **QUIET)
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(InputError, match="out as a folder; got the file"):
-        win_rate(model_path, model_path, PROMPTS, Likes(len), out=tmp_path / "file", **QUIET)
+    with pytest.raises(InputError, match="folder for responses and rewards; got the file"):
+        win_rate(talkative, talkative, PROMPTS, Likes(len), out=tmp_path / "file", **QUIET)
     for wrong in ("w1 w2", pd.DataFrame({"prompt": PROMPTS})):
         with pytest.raises(TypeError, match="a list or a column"):
-            win_rate(model_path, model_path, wrong, Likes(len), **QUIET)
+            win_rate(talkative, talkative, wrong, Likes(len), **QUIET)
     with pytest.raises(TypeError, match="groups as a mapping"):
-        win_rate(model_path, model_path, PROMPTS, Likes(len), ["topic"], **QUIET)
+        win_rate(talkative, talkative, PROMPTS, Likes(len), ["topic"], **QUIET)
     bare = make_tokenizer(template=None)
     chat = [[{"role": "user", "content": "w1"}]]
     with pytest.raises(InputError, match="a chat template"):
-        win_rate(model_path, model_path, chat, Likes(len), tokenizer=bare, **QUIET)
+        win_rate(talkative, talkative, chat, Likes(len), tokenizer=bare, **QUIET)

@@ -356,13 +356,13 @@ def test_models_that_cannot_be(make, error, text):
             MixedLogit({"rewards": LogNormal()}),
             InputError,
             "Expected attributes among ['reward', 'length']; got ['rewards']. Name them when the "
-            "choices are made: Choices.from_pairs(frame, attributes=['rewards']).",
+            "choices are made: `Choices.from_pairs(frame, attributes=['rewards'])`.",
         ),
         (
             MixedLogit({"reward": LogNormal()}, ["datasets"]),
             InputError,
             "Expected groups among ['dataset', 'region']; got ['datasets']. Name them when the "
-            "choices are made: Choices.from_pairs(frame, groups=['datasets']).",
+            "choices are made: `Choices.from_pairs(frame, groups=['datasets'])`.",
         ),
         (
             MixedLogit({"reward": LogNormal()}, priors={"reward_scale": dist.Normal()}),

@@ -78,7 +78,7 @@ class FakeFit:
                 "threshold": [1.01],
                 "passed": [self.passed],
                 "meaning": ["Chains disagree."],
-                "advice": ["Draw longer."],
+                "advice": ["Draw longer: `draws=...`."],
             }
         )
         return SimpleNamespace(passed=self.passed, table=table)
@@ -206,7 +206,7 @@ def test_files_are_scored_and_summed_up_part_by_part(frame: pd.DataFrame, tmp_pa
     [
         (["--reward", "text"], "TextReward, which learns from all pairs together"),
         (["--reward", "nonsense"], "Expected a reward out of auto, columns"),
-        (["--workers", "2"], "got workers=2 and backend=None"),
+        (["--workers", "2"], "got --workers 2 and no --ray"),
     ],
 )
 def test_a_mistake_in_scoring_files_is_one_sentence(
@@ -367,7 +367,7 @@ def test_a_failed_diagnostic_has_its_own_exit_code(quick, pairs: Path, out: Path
     result = call("run", pairs, "--out", out, "--chooser", "annotator")
     assert result.exit_code == 3
     assert "Diagnostic failed: r_hat of reward_mu is 1.2, threshold 1.01." in result.stderr
-    assert "Draw longer." in result.stderr
+    assert "Draw longer: --draws." in result.stderr
     assert (out / "report.html").is_file()
 
 

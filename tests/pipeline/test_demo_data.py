@@ -95,7 +95,7 @@ def test_choices_follow_the_logit_of_each_chooser(demo, difference) -> None:
 
 def test_the_truth_of_a_dataset_is_that_of_its_choosers() -> None:
     """Closed-form summaries of the mixture over regions, against many draws of choosers."""
-    data = make_demo_data(choosers=60_000, situations=1, seed=3)
+    data = make_demo_data(choosers=24_000, situations=1, seed=3)
     cell = data.pairs.set_index("annotator")["dataset"]
     strength = pd.Series(data.truth["choosers"])
     for dataset, truth in data.truth["datasets"].items():

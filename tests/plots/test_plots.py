@@ -18,9 +18,9 @@ import prefstrength as ps
 from prefstrength import plots
 from prefstrength.data.choices import Choices
 from prefstrength.errors import InputError
-from prefstrength.plots._observed import bins, observed
-from prefstrength.plots._style import detached, level_style, room_for_legend, style
 from prefstrength.plots._truth import Truth
+from prefstrength.plots.observed import bins, observed
+from prefstrength.plots.style import detached, level_style, room_for_legend, style
 from prefstrength.posterior.heterogeneity import VERDICTS
 from tests.helpers.made_up import made_up_fit
 
@@ -30,13 +30,11 @@ HOSTILE = [
     "$x_1$ & 50% \\alpha {",
     "a name\nlonger than its axis " * 3,
 ]
+#: Every public figure of a fit, so that a new one is held to the contract, too.
 OF_A_FIT: dict[str, Callable[..., Any]] = {
-    "data": plots.plot_data,
-    "choice_curve": plots.plot_choice_curve,
-    "strength": plots.plot_strength,
-    "groups": plots.plot_groups,
-    "choosers": plots.plot_choosers,
-    "prior_posterior": plots.plot_prior_posterior,
+    name.removeprefix("plot_"): getattr(plots, name)
+    for name in plots.__all__
+    if "fit" in inspect.signature(getattr(plots, name)).parameters
 }
 
 
@@ -85,6 +83,12 @@ def save(result: Any) -> None:
 
 
 # -- the contract of every figure ---------------------------------------------------------------
+
+
+def test_a_figure_of_a_fit_is_found_by_its_signature() -> None:
+    assert {"data", "choice_curve", "strength", "groups", "choosers", "prior_posterior"} <= set(
+        OF_A_FIT
+    )
 
 
 @pytest.mark.parametrize("name", OF_A_FIT)
@@ -136,14 +140,9 @@ def test_something_else_than_axes_is_refused(fit: ps.Fit) -> None:
 def test_new_figures_belong_to_pyplot_so_that_notebooks_show_them(fit: ps.Fit) -> None:
     import contextvars
 
-    def draw() -> Any:  # outside of `detached`
-        from prefstrength.plots import _style
-
-        _style._DETACHED.set(False)
-        return plots.plot_strength(fit)
-
     theirs = plt.figure()
-    figure = drawn(contextvars.copy_context().run(draw))[0].figure
+    outside = contextvars.Context()  # of `detached`
+    figure = drawn(outside.run(plots.plot_strength, fit))[0].figure
     assert figure.number in plt.get_fignums()
     assert theirs.number in plt.get_fignums(), "closes nothing of the user's"
     plt.close(figure)

@@ -1,6 +1,7 @@
 """Diagnostics must be seen failing, and the comparison must prefer the truth."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -103,15 +104,33 @@ def test_compare_prefers_the_model_that_made_the_data(choices, fit):
     assert table["high_k"].max() == 0
 
 
-def test_weights_of_long_panels_do_not_stay_where_their_search_began():
+@pytest.fixture(scope="module")
+def long():
+    return ps.simulate(ps.LogNormal(mu=0.0, sigma=1.0), choosers=40, situations=1500, seed=1)
+
+
+@pytest.fixture(scope="module")
+def long_plain(long):
+    return ps.MixedLogit({"reward": ps.PointMass()}).fit(long, seed=0, progress=False)
+
+
+def test_weights_of_long_panels_do_not_stay_where_their_search_began(long_plain):
     # The density of a chooser's 1,500 choices is 0 in floating point.
-    long = ps.simulate(ps.LogNormal(mu=0.0, sigma=1.0), choosers=40, situations=1500, seed=1)
-    fits = {
-        name: ps.MixedLogit({"reward": law}).fit(long, seed=0, progress=False)
-        for name, law in (("DPO", ps.PointMass()), ("MixDPO", ps.LogNormal()))
-    }
+    density = long_plain.tree["log_likelihood"]["choices"]
+    assert np.isfinite(density).all()
+    assert float(density.median()) < math.log(5e-324)
+    better = altered(long_plain, "log_likelihood", "choices", lambda values: values + 10.0)
     with pytest.warns(ps.SamplingWarning, match="Pareto k"):
-        table = ps.compare(fits)
+        table = ps.compare({"DPO": long_plain, "MixDPO": better})
+    assert table["model"].tolist() == ["MixDPO", "DPO"]
+    assert table["weight"].tolist() == pytest.approx([1.0, 0.0], abs=1e-3)
+
+
+@pytest.mark.slow
+def test_long_panels_prefer_the_model_that_made_them(long, long_plain):
+    fit = ps.MixedLogit({"reward": ps.LogNormal()}).fit(long, seed=0, progress=False)
+    with pytest.warns(ps.SamplingWarning, match="Pareto k"):
+        table = ps.compare({"DPO": long_plain, "MixDPO": fit})
     assert table["weight"].tolist() == pytest.approx([1.0, 0.0], abs=1e-3)
 
 

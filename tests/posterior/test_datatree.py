@@ -131,7 +131,7 @@ def test_save_and_load_give_the_same_fit_without_pickle(fit, tmp_path):
     assert again.spec == fit.spec
     assert again.tree.equals(fit.tree)
     (tmp_path / "fit" / "fit.json").write_text("{}")
-    with pytest.raises(ps.InputError, match="hold a fit"):
+    with pytest.raises(ps.InputError, match="schema 'prefstrength/fit/1' in the fit.json"):
         ps.load_fit(tmp_path / "fit")
     with pytest.raises(ps.InputError, match=r"no fit\.json there"):
         ps.load_fit(tmp_path / "nothing")

@@ -24,6 +24,7 @@ from safetensors.torch import load_file  # noqa: E402
 from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
 from trl import SFTTrainer  # noqa: E402
 
+from prefstrength._shared.folder import differences
 from prefstrength.choice.learned_strength import LearnedStrength  # noqa: E402
 from prefstrength.choice.strength_prior import StrengthPrior  # noqa: E402
 from prefstrength.data.sources import SOURCES  # noqa: E402
@@ -602,7 +603,7 @@ def test_columns_of_one_method_do_not_touch_the_other_stages(ran, by_region):
     pairs.assign(weight=1.0).to_parquet(changed / "pairs.parquet")
     method = f"methods.{OWN}={json.dumps(settings[1]['arguments'])}"
     more = [method, *from_the_start(folder, changed)]
-    with pytest.raises(InputError, match="another .*columns_sha256"):
+    with pytest.raises(InputError, match="the content of columns_sha256"):
         again(folder, by_region, *more, stages=[OWN])
 
 
@@ -846,7 +847,9 @@ def test_win_rates_that_cannot_be_measured_are_known_before_training(ran, tmp_pa
     runs = tmp_path / "runs"
     shutil.copytree(folder / "runs", runs, ignore=shutil.ignore_patterns("checkpoint-*"))
     (runs / "dpo" / "win_rate" / "settings.json").write_text("{}")
-    with pytest.raises(InputError, match="a win rate that a recipe measured in .*dpo"):
+    with pytest.raises(
+        InputError, match="folder for a win rate of a recipe, .*dpo/win_rate.*settings.json"
+    ):
         again(folder, runs, stages=["dpo"])
 
 
@@ -910,11 +913,11 @@ def test_what_stopped_a_stage_before_it_began_can_be_corrected(ran, tmp_path):
     again(ran[0], tmp_path, "training.max_steps=1", stages=["sft"])
     settings = tmp_path / "sft" / "settings.json"
     assert json.loads(settings.read_text())["sft"]["max_length"] == 128
-    with pytest.raises(InputError, match="sft to hold a run .* another sft.max_length"):
+    with pytest.raises(InputError, match="begun with; got others .sft.max_length was 128, now 64"):
         again(ran[0], tmp_path, "training.max_steps=1", "sft.max_length=64", stages=["sft"])
     for damaged in ("{half", "5"):
         settings.write_text(damaged)
-        with pytest.raises(InputError, match="settings of a recipe in .* that cannot be read"):
+        with pytest.raises(InputError, match="record of the stage sft of a recipe as"):
             again(ran[0], tmp_path, "training.max_steps=1", stages=["sft"])
 
 
@@ -932,10 +935,14 @@ def test_a_method_goes_on_from_no_other_fine_tuned_model(ran, tmp_path, stopped)
     assert record["weights_sha256"] == digest.hexdigest()
     # Fine-tuned anew, as another machine does it.
     done.write_text(json.dumps(record | {"weights_sha256": "another"}))
-    with pytest.raises(InputError, match="dpo to hold .*; got another sft_weights_sha256"):
+    with pytest.raises(
+        InputError, match="dpo' was begun with; .*the content of sft_weights_sha256 changed"
+    ):
         again(folder, tmp_path, stages=["dpo"])
     shutil.rmtree(tmp_path / "sft")
-    with pytest.raises(InputError, match="dpo to hold .*; got another sft_weights_sha256"):
+    with pytest.raises(
+        InputError, match="dpo' was begun with; .*the content of sft_weights_sha256 changed"
+    ):
         again(folder, tmp_path)
     assert not (tmp_path / "sft").exists()
 
@@ -992,15 +999,18 @@ def test_folders_with_something_else_are_left_alone(ran, tmp_path):
     folder, _ = ran
     before = (folder / "runs" / "dpo" / "settings.json").read_bytes()
     with pytest.raises(
-        InputError, match="the same settings; got another arguments.beta. Give another"
+        InputError,
+        match=r"begun with; got others \(arguments.beta was 0.1, now 0.2\). Choose another",
     ):
         again(folder, folder / "runs", "methods.dpo.beta=0.2")
-    with pytest.raises(InputError, match="sft to hold .* got another seed, train_sha256"):
+    with pytest.raises(
+        InputError, match="sft' was begun with; .*seed was 0, now 5; the content of train_sha256"
+    ):
         again(folder, folder / "runs", "seed=5", stages=["dpo"])
     assert (folder / "runs" / "dpo" / "settings.json").read_bytes() == before
     (tmp_path / "sft").mkdir()
     (tmp_path / "sft" / "thesis.txt").write_text("mine")
-    with pytest.raises(InputError, match="to be new, empty, or of an earlier run"):
+    with pytest.raises(InputError, match="sft', which holds something else .'thesis.txt'"):
         again(folder, tmp_path)
     with pytest.raises(InputError, match=r"stages of the recipe .*\(sft, dpo, .*; got ppo"):
         again(folder, tmp_path, stages=["ppo"])
@@ -1014,7 +1024,10 @@ def test_folders_with_something_else_are_left_alone(ran, tmp_path):
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ("seed=5", "seed, train_sha256"),  # other pairs held out: those would have been trained on
+        (
+            "seed=5",
+            "seed was 0, now 5; the content of train_sha256",
+        ),  # other pairs held out: those would have been trained on
         ("sft.learning_rate=5e-2", "sft.learning_rate"),
         ("model=another", "model"),
     ],
@@ -1022,7 +1035,7 @@ def test_folders_with_something_else_are_left_alone(ran, tmp_path):
 def test_a_method_starts_from_no_model_of_other_settings(ran, tmp_path, change, named):
     folder, _ = ran
     shutil.copytree(folder / "runs" / "sft", tmp_path / "sft")
-    with pytest.raises(InputError, match=f"Expected .*sft to hold .* got another {named}"):
+    with pytest.raises(InputError, match=f"sft' was begun with; got others .*{named}"):
         again(folder, tmp_path, change, stages=["dpo"])
     assert not (tmp_path / "dpo").exists()
 
@@ -1032,7 +1045,7 @@ def test_a_method_is_judged_against_no_model_of_other_settings(ran, tmp_path):
     for name in ("sft", "dpo"):
         shutil.copytree(folder / "runs" / name, tmp_path / name)
     changes = ["methods.dpo.beta=0.2", "win_rate.opponent=dpo"]
-    with pytest.raises(InputError, match=r"Expected .*dpo to hold .* got another arguments.beta"):
+    with pytest.raises(InputError, match=r"dpo' was begun with; .*arguments.beta was"):
         again(folder, tmp_path, *changes, stages=["mixdpo-gamma"])
     assert not (tmp_path / "mixdpo-gamma").exists()
 
@@ -1040,7 +1053,10 @@ def test_a_method_is_judged_against_no_model_of_other_settings(ran, tmp_path):
 def test_where_the_best_checkpoint_is_taken_it_matters_which_there_are():
     kept = {"arguments": {"load_best_model_at_end": True, "save_steps": 3, "logging_steps": 1}}
     other = {"arguments": {"load_best_model_at_end": True, "save_steps": 4, "logging_steps": 2}}
-    assert running._different(kept, other) == ["arguments.save_steps"]
+    seen = [running._of_effect(settings) for settings in (kept, other)]
+    assert differences(*seen) == ["arguments.save_steps was 3, now 4"]
+    del other["arguments"]["load_best_model_at_end"]
+    assert "save_steps" not in running._of_effect(other)["arguments"]
 
 
 def test_the_commands_name_mistakes_in_a_sentence(tmp_path, capsys, ran):

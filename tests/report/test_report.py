@@ -435,7 +435,7 @@ def test_failed_checks_come_first_and_loud(simple: Simple, tmp_path: Path) -> No
     page = simple(made_up_fit(pareto_k=0.93))
     alarm = page.text.index("Do not rely on this report yet: 1 of 4 checks failed")
     assert alarm < page.text.index("Does strength of preference vary")
-    assert 'Use method="nuts".' in page.text
+    assert "Use `method='nuts'`." in page.text
     assert any(each.get("role") == "alert" for each in page.all("section"))
     record = json.loads((tmp_path / "report" / "provenance.json").read_text())
     assert record["all_checks_passed"] is False

@@ -206,6 +206,16 @@ def test_another_data_set_scores_only_what_is_new(tmp_path):
     assert again.encoded == 0
 
 
+def test_few_new_responses_need_no_sample_of_their_own(tmp_path):
+    """What was scored alone before says what padding does; a data set of few is spared it."""
+    first = make_pairs(40)
+    assert score(Fake(), first, tmp_path).alone["reward"]["responses"] == 4
+    middle = pd.DataFrame({"prompt": ["a" * 30], "chosen": ["b" * 30], "rejected": ["c" * 30]})
+    found = score(Fake(), pd.concat([first, middle]), tmp_path)
+    assert found.from_cache == 80
+    assert found.alone["reward"]["responses"] == 4
+
+
 def expected_texts(pairs):
     responses = distinct_responses(pairs)
     return [f"{p} {t}" for p, t in zip(responses.prompts, responses.texts, strict=True)]

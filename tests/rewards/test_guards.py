@@ -14,15 +14,16 @@ from prefstrength.rewards.engine.guards import check_ties
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from tests.rewards.test_hf import (  # noqa: E402
+from tests.helpers.word_models import (  # noqa: E402
+    ASKING,
     TEMPLATE,
     WORDS,
+    make_causal,
     make_model,
     make_pairs,
     make_tokenizer,
     save,
 )
-from tests.rewards.test_kinds import ASKING, make_causal  # noqa: E402
 
 
 @pytest.fixture(scope="module")

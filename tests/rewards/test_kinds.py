@@ -16,9 +16,12 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 safetensors = pytest.importorskip("safetensors.torch")
 
-from tests.rewards.test_hf import (  # noqa: E402
+from tests.helpers.word_models import (  # noqa: E402
+    ASKING,
     SPECIAL,
     WORDS,
+    conversations,
+    make_causal,
     make_model,
     make_pairs,
     make_tokenizer,
@@ -26,22 +29,6 @@ from tests.rewards.test_hf import (  # noqa: E402
 )
 
 SIDES = ("chosen", "rejected")
-
-
-def make_causal(seed=0, **config):
-    torch.manual_seed(seed)
-    return transformers.LlamaForCausalLM(
-        transformers.LlamaConfig(
-            vocab_size=len(SPECIAL) + len(WORDS),
-            hidden_size=16,
-            intermediate_size=24,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            max_position_embeddings=128,
-            initializer_range=0.5,
-            **{"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, **config},
-        )
-    )
 
 
 def chat(prompt, response):
@@ -216,10 +203,6 @@ def test_value_head_that_is_not_there_or_not_asked_for(tmp_path):
 
 # -- judges ----------------------------------------------------------------------------------
 
-ASKING = (
-    "{{ bos_token }}{% for m in messages %}{{ '<|' + m['role'] + '|>' }} {{ m['content'] }}"
-    " <|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
-)
 QUESTION = "w50 {prompt} w51 {first} w52 {second} w53"
 
 
@@ -353,9 +336,8 @@ def test_judge_in_half_precision_keeps_its_output_in_float32(tmp_path):
 
 @pytest.mark.filterwarnings("ignore:The judge")
 def test_texts_cannot_write_the_question(judging):
-    from prefstrength.rewards.language_models.causal import JudgeSource
 
-    source = JudgeSource(judge(judging))
+    source = judge(judging).source()
     end = SPECIAL.index("<|end|>")
     ids = source.encode("w1", (("first", "{second} <|end|>"), ("second", "w9")))["input_ids"]
     assert ids.count(end) == 1  # the template's own
@@ -396,18 +378,6 @@ def trained(tmp_path_factory):
     return tuple(
         save(folder / name, make_causal(seed), tokenizer)
         for seed, name in enumerate(["policy", "reference"])
-    )
-
-
-def conversations(pairs):
-    return pd.DataFrame(
-        {
-            "prompt": [[{"role": "user", "content": text}] for text in pairs["prompt"]],
-            **{
-                side: [[{"role": "assistant", "content": text}] for text in pairs[side]]
-                for side in SIDES
-            },
-        }
     )
 
 
@@ -650,8 +620,9 @@ def test_implicit_reward_from_the_command_line(trained, tmp_path):
     pairs = " " + make_pairs(12)
     pairs.to_parquet(tmp_path / "pairs.parquet")
     name = "implicit:" + ",".join(map(str, trained))
+    rewarding = pipeline.Rewarding(reward=(name,))
     scored = pipeline.score(
-        tmp_path / "pairs.parquet", tmp_path / "out", reward=name, progress=False
+        tmp_path / "pairs.parquet", tmp_path / "out", rewarding=rewarding, progress=False
     )
     expected = score(pairs, ImplicitReward(*trained), progress=False)
     np.testing.assert_allclose(scored["reward_chosen"], expected["reward_chosen"])

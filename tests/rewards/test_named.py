@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 import prefstrength as ps
 from prefstrength.errors import InputError
 from prefstrength.pipeline.cli import app
-from prefstrength.pipeline.cli.messages import _as_options
+from prefstrength.pipeline.cli.advice import as_options, options_of
 from prefstrength.rewards import HFReward, ImplicitReward, JudgeReward, TextReward
 from prefstrength.rewards.named import named_rewards, read_settings
 from tests.helpers.letter_model import make_model
@@ -78,7 +79,7 @@ def test_a_setting_goes_to_all_rewards_that_have_it() -> None:
         (["hf:a"], {"heads": "a:x"}, "names of attributes with their outputs"),
         (["hf:a"], {"dtype": "float8"}, "dtype to be one of 'float32'"),
         (["judge:a"], {"labels": "A"}, "two labels"),
-        (["hf:a", "text"], {"heads": "reward:0"}, "one number each; got heads=reward:0 for 'hf:a'"),
+        (["hf:a", "text"], {"heads": "reward:0"}, "one number each; got heads reward:0 for 'hf:a'"),
         (["text", "auto"], {}, "different rewards; got 'auto' twice"),
         (["hf:a", "gpt"], {}, "Expected a reward out of auto, columns"),
     ],
@@ -108,9 +109,8 @@ def test_a_registered_model_is_read_as_its_makers_do() -> None:
 def test_code_of_a_model_runs_only_where_that_is_asked_for() -> None:
     with pytest.raises(InputError, match="if you trust it, say so") as refused:
         named(f"hf:{URM}")
-    assert "say so: --reward-setting trust_remote_code=true." in _as_options(
-        str(refused.value), scoring=True
-    )
+    said = as_options(str(refused.value), options_of(get_command(app), "score"))
+    assert "say so: --reward-setting trust_remote_code=true." in said
     with pytest.raises(InputError, match="if you trust it, say so"):
         named(f"hf:{URM}", trust_remote_code="false")
     assert not named("hf:a")[0].trust_remote_code
@@ -119,26 +119,6 @@ def test_code_of_a_model_runs_only_where_that_is_asked_for() -> None:
     # all outputs, in place of the registered one
     (all_heads,) = named(f"hf:{URM}", trust_remote_code="true", heads="all")
     assert (all_heads.head, all_heads.heads) == (None, "all")
-
-
-def test_sentences_about_settings_name_options() -> None:
-    text = "Use batch_size=1 or dtype='float32', raise max_length= or take (HFReward(..., head=0))."
-    assert _as_options(text, scoring=True) == (
-        "Use --reward-setting batch_size=1 or --reward-setting dtype=float32, raise "
-        "--reward-setting max_length= or take (--reward-setting head=0)."
-    )
-    assert _as_options(text) == text  # a training has settings of its own
-    assert _as_options("Replace it with force=True.") == "Replace it with --force."
-    # what is to be typed, not what is written in Python
-    assert _as_options("Name them: heads={'reward': 0, 'safety': 1}.", scoring=True) == (
-        "Name them: --reward-setting heads=reward:0,safety:1."
-    )
-    assert _as_options("Use digits: labels=('A', 'B'); mind it.", scoring=True) == (
-        "Use digits: --reward-setting labels=A,B; mind it."
-    )
-    assert _as_options("Or trust it: trust_remote_code=True.", scoring=True) == (
-        "Or trust it: --reward-setting trust_remote_code=true."
-    )
 
 
 # -- ensembles -----------------------------------------------------------------------------------
@@ -258,10 +238,10 @@ def test_the_error_of_an_ensemble_is_carried_into_the_fit(noisy: Path, tmp_path:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--reward", "columns:a"), "got the one reward columns:a. Score with several: --reward"),
+        (("--reward", "columns:a"), "got the one reward columns:a. Score with several, --reward"),
         ((), "got the one reward auto"),
         ((*TWO, "--attribute", "length"), "got the attributes length besides"),
-        ((*TWO, "--method", "svi"), "got --method svi. Use --method auto"),
+        ((*TWO, "--method", "svi"), "got method svi. Use --method auto"),
     ],
 )
 def test_errors_without_an_ensemble_are_refused_before_scoring(
@@ -328,7 +308,7 @@ def test_a_registered_model_is_scored_and_said_to_be(
     result = call(*command, "--reward-setting", "max_length=6")
     assert result.exit_code == 2
     said = " ".join(result.stderr.split())
-    assert "or allow more with --reward-setting max_truncated=." in said
+    assert "or allow more with --reward-setting max_truncated=...." in said
     assert not (tmp_path / "out" / "stages").exists()
 
     result = call(*command)
@@ -342,9 +322,7 @@ def test_a_registered_model_is_scored_and_said_to_be(
     assert "score kept from before" in call(*command).stderr
     result = call(*command, "--reward-setting", "dtype=float32")
     assert result.exit_code == 2
-    assert "reward_settings was {'template': 'plain'}, now {'template': 'plain', 'dtype'" in (
-        " ".join(result.stderr.split())
-    )
+    assert "reward_settings.dtype was None, now 'float32'" in (" ".join(result.stderr.split()))
 
 
 def test_outputs_of_a_model_become_attributes(pairs: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from prefstrength._shared.folder import Folder
 from prefstrength.errors import DataWarning, InputError
 from prefstrength.rewards import ColumnReward, Scores, TextReward, score, score_parquet
 from prefstrength.rewards.engine.opened import once
@@ -353,12 +354,14 @@ def test_the_folder_is_not_mixed(files, tmp_path):
     out = tmp_path / "out"
     score_parquet(files, out, Letters(), progress=False)
     kept = (out / "reward.json").read_bytes()
-    with pytest.raises(InputError, match="begun with; got other reward"):
+    with pytest.raises(
+        InputError, match="begun with; got others .reward.1.reward was 'letters', now 'other'"
+    ):
         score_parquet(files, out, Letters("other"), progress=False)
     moved = shutil.copytree(files, tmp_path / "moved")
     score_parquet(moved, out, Letters(), progress=False)  # the same content
     make_pairs(13, seed=1).to_parquet(moved / "a.parquet")
-    with pytest.raises(InputError, match="begun with; got other files"):
+    with pytest.raises(InputError, match="begun with; got others .the content of files changed"):
         score_parquet(moved, out, Letters(), progress=False)
     with pytest.raises(InputError, match="holds something else"):
         score_parquet(files, moved, Letters(), progress=False)
@@ -428,15 +431,15 @@ def test_force_leaves_alone_what_others_have_written(files, tmp_path):
 
 
 def test_a_process_that_begins_while_another_does_sees_its_folder(files, tmp_path, monkeypatch):
-    look, out = job._foreign, tmp_path / "out"
+    look, out = Folder.foreign, tmp_path / "out"
 
     def overtaken(*arguments):
         seen = look(*arguments)
-        monkeypatch.setattr(job, "_foreign", look)
+        monkeypatch.setattr(Folder, "foreign", look)
         score_parquet(files, out, Letters(), progress=False)
         return seen
 
-    monkeypatch.setattr(job, "_foreign", overtaken)
+    monkeypatch.setattr(Folder, "foreign", overtaken)
     reward = Letters()
     assert score_parquet(files, out, reward, progress=False)["pairs"] == 53
     assert reward.parts == []
@@ -460,7 +463,7 @@ def test_what_cannot_be_scored_in_parts_is_refused_before_anything_is_written(fi
         score_parquet(files, out, Letters(), backend="spark", progress=False)
     with pytest.raises(InputError, match="Leave one out"):
         score_parquet(files, out, Letters(), backend="ray", divide=True, progress=False)
-    with pytest.raises(InputError, match="divide=True and force=True"):
+    with pytest.raises(InputError, match="divide=True` and `force=True"):
         score_parquet(files, out, Letters(), divide=True, force=True, progress=False)
     with pytest.raises(InputError, match="workers=2 and backend=None"):
         score_parquet(files, out, Letters(), workers=2, progress=False)

@@ -76,8 +76,13 @@ def test_models_of_trls_reward_trainer(template, form, tmp_path):
     trl = pytest.importorskip("trl")
     datasets = pytest.importorskip("datasets")
     transformers = pytest.importorskip("transformers")
-    from tests.rewards.test_hf import make_model, make_pairs, make_tokenizer, save
-    from tests.rewards.test_kinds import conversations
+    from tests.helpers.word_models import (
+        conversations,
+        make_model,
+        make_pairs,
+        make_tokenizer,
+        save,
+    )
 
     pairs = make_pairs(6)
     for side in ("chosen", "rejected"):
@@ -107,8 +112,13 @@ def test_models_of_trls_reward_trainer(template, form, tmp_path):
 
 def test_conversations_that_trl_would_put_through_a_template_need_one(tmp_path):
     pytest.importorskip("transformers")
-    from tests.rewards.test_hf import make_model, make_pairs, make_tokenizer, save
-    from tests.rewards.test_kinds import conversations
+    from tests.helpers.word_models import (
+        conversations,
+        make_model,
+        make_pairs,
+        make_tokenizer,
+        save,
+    )
 
     reward = HFReward(save(tmp_path, make_model(), make_tokenizer(None)), template="trl")
     assert len(score(" " + make_pairs(3), reward, progress=False)) == 3

@@ -296,10 +296,13 @@ def test_messages_and_texts():
     ("change", "says"),
     [
         ({"chosen": ["good", " ", "fine"]}, "'chosen' .*blanks in 1 of 3 rows .first: 1"),
-        ({"rejected": ["bad", None, "ill"]}, "'rejected' should hold texts.*first: 1"),
-        ({"prompt": [1, 2, 3]}, "'prompt' should hold texts, .*got 1 in 3 of 3 rows"),
-        ({"chosen": [[{"role": "user"}]] * 3}, "'chosen' should hold texts, or lists of messages"),
-        ({"prompt": [[]] * 3}, "'prompt' should hold texts"),
+        ({"rejected": ["bad", None, "ill"]}, "'rejected' .*got nothing in 1 of 3 rows .first: 1"),
+        ({"prompt": [1, 2, 3]}, "'prompt' should hold texts or .*got 1 in 3 of 3 rows"),
+        (
+            {"chosen": [[{"role": "user"}]] * 3},
+            "'chosen' .*got a message without 'content' .* in 3",
+        ),
+        ({"prompt": [[]] * 3}, "'prompt' should hold lists of messages .*got an empty list in 3"),
     ],
 )
 def test_texts_that_are_none(change, says):

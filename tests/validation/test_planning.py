@@ -51,8 +51,9 @@ def test_one_choice_is_the_gradient_of_the_choice_probability(mixing):
 
     with jax.enable_x64(True):
         both = jnp.array([location, dispersion])
-        score = np.asarray(jax.vmap(jax.grad(log_p), (None, 0))(both, jnp.asarray(x)))
-        p = np.exp(np.asarray(log_p(both, jnp.asarray(x))))
+        of_all = jax.jit(jax.vmap(jax.value_and_grad(log_p), (None, 0)))
+        log, score = map(np.asarray, of_all(both, jnp.asarray(x)))
+    p = np.exp(log)
     # The second alternative is chosen at x as often as the first at -x: twice the first's share.
     expected = np.einsum("x,xi,xj->ij", 2 * weight * p, score, score)
     found = chooser_information(mixing, [1], spread=1.5)[0]

@@ -79,7 +79,7 @@ def test_groups_are_kept():
     frame = pd.DataFrame({"reward_chosen": rng.normal(0.5, 1, 200), "reward_rejected": 0.0})
     frame["topic"] = np.repeat(["a", "b"], 100)
     choices = ps.Choices.from_pairs(frame, groups=["topic"])
-    model = ps.MixedLogit({"reward": ps.LogNormal()}, groups=["topic"])
+    model = ps.MixedLogit({"reward": ps.PointMass()}, groups=["topic"])
     fit = model.fit(choices, method="laplace", draws=50, progress=False)
     again, same = _of(fit)
     assert same.groups == ("topic",)
@@ -132,11 +132,14 @@ def test_what_cannot_be_compared_is_refused(fit, pairs):
         with pytest.raises(ps.InputError, match=sentence):
             ps.sensitivity(fit, rewards)
     choices = ps.Choices.from_pairs(pairs, chooser="annotator")
-    measured = ps.MixedLogit({"reward": ps.LogNormal()}, errors={"reward": ps.RewardError(sd=0.2)})
-    own = {"reward_sigma": dist.HalfNormal(0.3)}
+    shared = {"reward": ps.PointMass()}
+    own = {"reward_value": dist.HalfNormal(0.3)}
     for model, sentence in (
-        (measured, "without errors in the rewards"),
-        (ps.MixedLogit({"reward": ps.LogNormal()}, priors=own), "priors of its own"),
+        (
+            ps.MixedLogit(shared, errors={"reward": ps.RewardError(sd=0.2)}),
+            "without errors in the rewards",
+        ),
+        (ps.MixedLogit(shared, priors=own), "priors of its own"),
     ):
         other = model.fit(choices, method="laplace", draws=50, progress=False)
         with pytest.raises(ps.InputError, match=sentence):

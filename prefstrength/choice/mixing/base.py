@@ -46,7 +46,7 @@ from prefstrength.choice.arrays import (
 )
 from prefstrength.errors import InputError
 
-__all__ = ["SPREADS", "Mixing"]
+__all__ = ["SPREADS", "Mixing", "both_tails", "where_positive"]
 
 #: Spreads that are free of the scale of the rewards, in words.
 SPREADS = {"sd_log": "sd of log strength", "cv": "sd/mean"}
@@ -96,7 +96,7 @@ class Mixing(ABC):
             if name in self.positive_parameters and value <= 0:
                 raise InputError(
                     f"{self.family} expects {name} > 0; got {value}. "
-                    "A law without spread is PointMass(value=...)."
+                    "One strength for all is PointMass(value=...)."
                 )
 
     @property
@@ -149,7 +149,7 @@ class Mixing(ABC):
     def __repr__(self) -> str:
         if not self.known:
             return f"{self.family}()"
-        inner = ", ".join(f"{name}={shown(value)}" for name, value in self.parameters.items())
+        inner = ", ".join(f"{name}={as_text(value)}" for name, value in self.parameters.items())
         return f"{self.family}({inner})"
 
     # -- probabilities of a choice ----------------------------------------------------------------
@@ -387,6 +387,6 @@ def where_positive(
     return lib.xp.where(inside, of(lib.xp.where(inside, strength, 1.0)), outside)
 
 
-def shown(value: Any) -> str:
+def as_text(value: Any) -> str:
     """A parameter in a few characters."""
     return f"{value:.6g}" if isinstance(value, numbers.Real) else "<array>"

@@ -18,6 +18,7 @@ two numbers cannot say, location and dispersion, they do not have; quantiles are
 
 import math
 import numbers
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -26,8 +27,8 @@ import numpy as np
 from scipy import special
 from scipy.optimize import elementwise
 
-from prefstrength.choice.arrays import NUMPY, Array, Library, log_one_minus_exp, number
-from prefstrength.choice.mixing.base import Mixing, shown
+from prefstrength.choice.arrays import NUMPY, Array, Library, log_one_minus_exp
+from prefstrength.choice.mixing.base import Mixing, as_text
 from prefstrength.choice.mixing.families import MIXINGS
 from prefstrength.errors import InputError
 
@@ -60,16 +61,21 @@ class Compound(Mixing):
         raise _no_location(cls)
 
     def at(self, lib: Library, z: Array) -> Array:
+        """By NumPy: quantiles of what is made of others are found, not written down."""
         if lib is not NUMPY:
-            raise self._in_numpy_alone()
-        return self.quantile(special.ndtr(z))
+            raise InputError(
+                f"Expected a family of mixing distributions ({', '.join(MIXINGS)}), which has "
+                f"quantiles and draws with gradients; got {self.family}, which has them in NumPy "
+                "alone. Take its main part, or the exact estimator."
+            )
+        return self.least(special.ndtr(z))
 
-    def _in_numpy_alone(self) -> InputError:
-        return InputError(
-            f"Expected a family of mixing distributions ({', '.join(MIXINGS)}), which has "
-            f"quantiles and draws with gradients; got {self.family}, which has them in NumPy "
-            "alone. Take its main part, or the exact estimator."
-        )
+    def quantile(self, q: Any) -> Any:
+        return self._asked(lambda law, lib, q: law.least(q) if lib is NUMPY else law.at(lib, q), q)
+
+    @abstractmethod
+    def least(self, q: np.ndarray) -> np.ndarray:
+        """The least strengths of enough probability, which are the quantiles."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -105,8 +111,8 @@ class FiniteMixture(Compound):
     def __post_init__(self) -> None:
         if isinstance(self.components, Mixing):
             raise TypeError(
-                "FiniteMixture expects a sequence of components; got a single law. "
-                "Write components=(law, other)."
+                "FiniteMixture expects a sequence of components; got a single one. "
+                "Write components=(one, other)."
             )
         object.__setattr__(self, "components", tuple(self.components))
         if not self.components:
@@ -154,7 +160,7 @@ class FiniteMixture(Compound):
 
     def __repr__(self) -> str:
         parts = ", ".join(map(repr, self.components))
-        shares = f", shares=({', '.join(map(shown, self.shares))})" if self.known else ""
+        shares = f", shares=({', '.join(map(as_text, self.shares))})" if self.known else ""
         return f"FiniteMixture(components=({parts}){shares})"
 
     @property
@@ -165,9 +171,6 @@ class FiniteMixture(Compound):
 
     def _mean(self, values: Sequence[Any]) -> Any:
         return sum(w * value for w, value in zip(self.weights, values, strict=True))
-
-    def in_library(self, lib: Library, like: Array) -> Self:
-        return super().in_library(lib, lib.double(like))
 
     def log_tails(self, lib: Library, x: Array) -> tuple[Array, Array]:
         # Far out the shares of the components hang on differences of large logarithms, of which
@@ -201,16 +204,7 @@ class FiniteMixture(Compound):
         squares = [own + (each - mean) ** 2 for each, own in zip(means, variances, strict=True)]
         return mean, self._mean(squares)
 
-    def mean_square(self) -> Any:
-        return self._mean([part.mean_square() for part in self.components])
-
-    def quantile(self, q: Any) -> Any:
-        """The least strengths of enough probability, by NumPy."""
-        return self._asked(type(self)._quantile, q)
-
-    def _quantile(self, lib: Library, q: np.ndarray) -> np.ndarray:
-        if lib is not NUMPY:
-            raise self._in_numpy_alone()
+    def least(self, q: np.ndarray) -> np.ndarray:
         parts = np.broadcast_arrays(q, *(part.quantile(q) for part in self.components))[1:]
         low, high = np.minimum.reduce(parts), np.maximum.reduce(parts)  # it lies between
         for part in self.components:
@@ -265,11 +259,8 @@ class WithShare(Compound):
         inner = {name: value for name, value in values.items() if name != self.share_name}
         return type(self)(self.mixing.with_parameters(inner), values[self.share_name])
 
-    def in_library(self, lib: Library, like: Array) -> Self:
-        return type(self)(self.mixing.in_library(lib, like), number(lib, self.share, like))
-
     def __repr__(self) -> str:
-        share = f", share={shown(self.share)}" if self.known else ""
+        share = f", share={as_text(self.share)}" if self.known else ""
         return f"{self.family}({self.mixing!r}{share})"
 
     def log_tails(self, lib: Library, x: Array) -> tuple[Array, Array]:
@@ -323,12 +314,7 @@ class ZeroMass(WithShare):
         nothing = math.nan * self.share
         return nothing, nothing
 
-    def quantile(self, q: Any) -> Any:
-        return self._asked(type(self)._quantile, q)
-
-    def _quantile(self, lib: Library, q: np.ndarray) -> np.ndarray:
-        if lib is not NUMPY:
-            raise self._in_numpy_alone()
+    def least(self, q: np.ndarray) -> np.ndarray:
         below = (1 - self.share) * self.mixing.cdf(0.0)  # of those who care, at most 0
         left, right = q <= below, q > below + self.share
         inner = np.where(left, q, np.where(right, q - self.share, below)) / (1 - self.share)
@@ -393,9 +379,8 @@ class Lapse(WithShare):
     def log_moments(self, lib: Library) -> tuple[Array, Array]:
         return self.mixing.log_moments(lib)
 
-    def quantile(self, q: Any) -> Any:
-        self.require_known()
-        return self.mixing.quantile(q)
+    def least(self, q: np.ndarray) -> np.ndarray:
+        return np.asarray(self.mixing.quantile(q))
 
     def sample(self, rng: np.random.Generator, size: int | tuple[int, ...]) -> np.ndarray:
         self.require_known()

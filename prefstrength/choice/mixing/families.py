@@ -2,6 +2,10 @@
 
 import inspect
 
+import numpy as np
+from scipy import special
+
+from prefstrength.choice.arrays import NUMPY
 from prefstrength.choice.mixing.base import SPREADS, Mixing
 from prefstrength.choice.mixing.gamma import Gamma
 from prefstrength.choice.mixing.inverse_gaussian import InverseGaussian
@@ -52,7 +56,8 @@ def register[Family: type[Mixing]](family: Family) -> Family:
     TypeError
         If the family lacks a method.
     InputError
-        If its name is another's, or a name is one that the variables of a fit have.
+        If its name is another's, a parameter has the name of another variable of a fit, or what
+        it knows of itself does not agree.
     """
     name = family.__name__
     if inspect.isabstract(family):
@@ -75,5 +80,25 @@ def register[Family: type[Mixing]](family: Family) -> Family:
             f"Expected the spread of {name} to be one of {', '.join(SPREADS)}; got "
             f"{family.spread!r}. Name the one that its dispersion is."
         )
+    if family.varies:
+        _check_agreement(family)
     MIXINGS[name] = family
     return family
+
+
+def _check_agreement(family: type[Mixing]) -> None:
+    """Refuse a family whose parts contradict each other, and that a fit would take for another."""
+    pair, z = (0.3, 0.5), np.array([-1.5, 0.0, 0.5])
+    law = family.from_location_dispersion(*pair)
+    spread = getattr(law, family.spread)() if family.positive else law.sd()
+    agreeing = {
+        "location and dispersion": (law.location_dispersion(), pair),
+        f"dispersion and {family.spread if family.positive else 'sd'}": (spread, pair[1]),
+        "quantiles and probabilities": (law.cdf(law.at(NUMPY, z)), special.ndtr(z)),
+    }
+    for what, (found, wanted) in agreeing.items():
+        if not np.allclose(found, wanted, rtol=1e-6):
+            raise InputError(
+                f"Expected {what} of {family.__name__} to agree; got {found} for {wanted} at "
+                f"location {pair[0]} and dispersion {pair[1]}. Correct one of the methods."
+            )

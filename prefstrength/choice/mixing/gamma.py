@@ -17,7 +17,7 @@ __all__ = ["Gamma"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Gamma(Mixing):
-    """Gamma law with concentration ``shape`` and ``rate``: mean shape/rate, cv 1/sqrt(shape).
+    """Gamma strength with concentration ``shape`` and ``rate``: mean shape/rate, cv 1/sqrt(shape).
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ _LOG_SHAPES = (float(np.log(0.004)), float(np.log(1e5)))
 
 
 def _log_quantile(z: Any, shape: Any) -> np.ndarray:
-    """Log of the quantile at probability Phi(z) of a Gamma law of mean 1; arguments broadcast."""
+    """Log of the quantile at probability Phi(z), of mean 1; arguments broadcast."""
     with np.errstate(divide="ignore", under="ignore"):
         # Close to 0, P(v) = v^shape/Gamma(shape + 1) to full accuracy, without underflow.
         small = (special.log_ndtr(z) + special.gammaln(shape + 1)) / shape

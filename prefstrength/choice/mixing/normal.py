@@ -18,7 +18,7 @@ _FAR = {True: 8.0, False: 40.0}
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Normal(Mixing):
-    """Normal law; strength may be negative (choosers who prefer less of the attribute).
+    """Normal strength, which may be negative (choosers who prefer less of the attribute).
 
     Parameters
     ----------
@@ -80,8 +80,8 @@ def _smaller_tail(lib: Library, mean: Array, sd: Array) -> Array:
     """Log E[sigmoid(u)], u ~ Normal(mean, sd), mean <= 0.
 
     By the trapezoid rule where sd <= 1; beyond it u is split at 0 and each half expanded: the
-    terms :math:`E[e^{nu}; u < 0]` are moments of a law on [0, 1] and have a closed form in the
-    scaled complementary error function.
+    terms :math:`E[e^{nu}; u < 0]` are moments of a distribution on [0, 1] and have a closed
+    form in the scaled complementary error function.
     """
     xp = lib.xp
     narrow = sd <= 1

@@ -1,4 +1,4 @@
-"""One pass over Parquet files of any size: what the posterior needs of them."""
+"""Compressed choices: pairs in Parquet files of any size, summed in one pass for the posterior."""
 
 import os
 from collections import deque
@@ -337,7 +337,7 @@ def _look(compressed: CompressedChoices, given: bool) -> None:
         raise InputError(
             f"The scale that places the tables should be near the root mean square of all "
             f"differences, {scale:.3g}; got {placed:.3g} ({source}). The rows may be sorted. "
-            f"Pass scale={float(f'{scale:.3g}')}."
+            f"Pass `scale={float(f'{scale:.3g}')}`."
         )
     for g, name in enumerate(columns.groups):
         levels = compressed.levels[name]

@@ -1,4 +1,4 @@
-r"""A fixed grid of the real line in which data without choosers are summed.
+r"""Sums on a grid: a fixed one of the real line, for data without choosers.
 
 Every power of two from 2⁻⁶⁴ to 2⁶⁴ is cut into bins of the same width, 128 of them unless told,
 the same for every data set and on both sides of 0: the bin of a difference is the first bits of

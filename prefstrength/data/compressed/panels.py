@@ -1,4 +1,4 @@
-r"""Every chooser's log-likelihood as a function of the coefficient, summed in one pass.
+r"""Sums of panels: every chooser's log-likelihood as a function of the coefficient, in one pass.
 
 What a table of panels is made of (:class:`prefstrength.likelihood.panels.PanelRows`) are sums over
 the chooser's rows of :math:`h(b|x|) = \log(1 + e^{-b|x|})` at fixed coefficients b, and a few

@@ -1,4 +1,4 @@
-"""Parquet files as a stream of checked batches of pairs.
+"""Batches of pairs: Parquet files as a checked stream.
 
 Every file's columns and types are looked at before the first row is read; a mistake in the rows
 is one sentence that names file, column and rows.

@@ -1,4 +1,4 @@
-"""Choices after one pass over them: what the posterior needs, and a random sample to look at."""
+"""Compressed choices as a record: sums after one pass, and a random sample to look at."""
 
 import hashlib
 import html
@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from prefstrength._shared.files import atomic_directory, require_replaceable
+from prefstrength._shared.files import atomic_directory, require_replaceable, write_json
+from prefstrength._shared.records import read_saved
 from prefstrength._shared.words import listed
 from prefstrength.data.choices import Choices
 from prefstrength.data.compressed import panels
@@ -167,7 +168,7 @@ class CompressedChoices:
         if self.state is None or self.row_chooser is None:
             raise InputError(
                 "Counts by chooser need choosers; got choices without any. "
-                "Name their column: compress_choices(files, chooser='...')."
+                "Name their column: `compress_choices(files, chooser=...)`."
             )
         counts = np.bincount(self.row_chooser, panels.moment(self.state, "rows"), self.n_choosers)
         return counts.astype(np.int64)
@@ -246,7 +247,7 @@ class CompressedChoices:
                 "Tables of choosers can be added where they were placed by the same scale; got "
                 f"{self.scale_of_tables!r} and {other.scale_of_tables!r}. The scale is taken from "
                 "the first rows unless it is given. Compress every part with the same one, as in "
-                f"compress_choices(files, ..., scale={float(f'{self.scale_of_tables:.3g}')})."
+                f"`compress_choices(files, scale={float(f'{self.scale_of_tables:.3g}')})`."
             )
         known = {file["fingerprint"] for file in self.files}
         again = [file["name"] for file in other.files if file["fingerprint"] in known]
@@ -313,8 +314,7 @@ class CompressedChoices:
         spec["hash_of_all"] = _hash_of_all(spec)
         with atomic_directory(target, replaces=_FILES) as temporary:
             np.savez(temporary / "sums.npz", allow_pickle=False, **arrays)
-            text = json.dumps(spec, indent=2, ensure_ascii=False)
-            (temporary / "compressed.json").write_text(text, encoding="utf-8")
+            write_json(temporary / "compressed.json", spec)
         return target
 
     def _arrays(self) -> dict[str, np.ndarray]:
@@ -417,25 +417,7 @@ def load_compressed(directory: str | os.PathLike[str]) -> CompressedChoices:
     True
     """
     directory = Path(directory)
-    for name in ("compressed.json", "sums.npz"):
-        if not (directory / name).is_file():
-            raise InputError(
-                f"Expected compressed choices in {str(directory)!r}; got no {name} there. "
-                "Check the path, or compress the files again."
-            )
-    try:
-        spec = json.loads((directory / "compressed.json").read_text(encoding="utf-8"))
-        schema = spec["schema"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"Expected compressed.json of {str(directory)!r} to describe compressed choices; got "
-            f"{error}. Compress the files again."
-        ) from None
-    if schema != _SCHEMA:
-        raise InputError(
-            f"Expected compressed choices of schema {_SCHEMA!r} in {str(directory)!r}; got "
-            f"{schema!r}. They were written by another version: compress the files again."
-        )
+    spec = read_saved(directory, _FILES, "compressed choices", _SCHEMA)
     try:
         with (
             (directory / "sums.npz").open("rb") as stream,

@@ -1,19 +1,9 @@
 """Public preference data as pairs: one file each, all through :func:`load_pairs`.
 
-==============  ==================================  ===========================  ==============
-name            on the Hugging Face hub             choosers                     groups
-==============  ==================================  ===========================  ==============
-``prism``       ``HannahRoseKirk/prism-alignment``  1,396 people, 20 turns each  survey answers
-``hh``          ``Anthropic/hh-rlhf``               none named                   criterion
-``helpsteer3``  ``nvidia/HelpSteer3``               none named                   domain, language
-==============  ==================================  ===========================  ==============
-
-Licences, citations and columns: docs/sources.md.
+Which there are, with licences, citations and columns: docs/sources.md.
 """
 
-import inspect
 import os
-from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -21,15 +11,30 @@ import pandas as pd
 from prefstrength._shared.words import listed
 from prefstrength.data.columns import option
 from prefstrength.data.sources import helpsteer3, hh, prism
+from prefstrength.data.sources.hub import DataSource, hash_columns, locate
+from prefstrength.errors import InputError
 
-__all__ = ["SOURCES", "load_pairs"]
+__all__ = ["SOURCES", "load_pairs", "register"]
 
-#: Loader of every source, by name.
-SOURCES: dict[str, Callable[..., pd.DataFrame]] = {
-    "prism": prism.load,
-    "hh": hh.load,
-    "helpsteer3": helpsteer3.load,
+#: Sources by name.
+SOURCES: dict[str, DataSource] = {
+    source.name: source for source in (prism.SOURCE, hh.SOURCE, helpsteer3.SOURCE)
 }
+
+
+def register(source: DataSource) -> None:
+    """Make a source known by its name, to :func:`load_pairs` and to recipes.
+
+    Raises
+    ------
+    InputError
+        If its name is another's.
+    """
+    if SOURCES.setdefault(source.name, source) is not source:
+        raise InputError(
+            f"Expected a name that no other source has; got {source.name!r}, which is "
+            f"{SOURCES[source.name].repository}. Give it another name."
+        )
 
 
 def load_pairs(
@@ -102,24 +107,16 @@ def load_pairs(
     >>> pairs.loc[0, "chosen"], pairs.loc[0, "criterion"]
     (' Hello, how can I help?', 'helpful')
     """
-    load = SOURCES[option(name, tuple(SOURCES), "name")]
-    unknown = [key for key in options if key not in inspect.signature(load).parameters]
+    source = SOURCES[option(name, tuple(SOURCES), "name")]
+    unknown = [key for key in options if key not in source.options]
     if unknown:
-        known = [
-            key
-            for key in inspect.signature(load).parameters
-            if key not in inspect.signature(load_pairs).parameters
-        ]
         raise TypeError(
             f"load_pairs({name!r}) has no option {listed(unknown)}; it has "
-            f"{listed(known) if known else 'none of its own'}."
+            f"{listed(source.options) if source.options else 'none of its own'}."
         )
-    return load(
-        path_or_hub,
-        split=split,
-        revision=revision,
-        conversational=conversational,
-        hash_ids=hash_ids,
-        salt=salt,
-        **options,
+    option(split, source.splits, "split")
+    place = locate(
+        source, path_or_hub, revision=revision, split=split, conversational=conversational
     )
+    pairs = source.load(place, **options)
+    return hash_columns(pairs, source.identifiers, salt) if hash_ids else pairs

@@ -9,18 +9,9 @@ import pandas as pd
 
 from prefstrength._shared.words import Rows
 from prefstrength.data.columns import option
-from prefstrength.data.sources.hub import Dropped, Message, Source, finish, is_blank, locate
+from prefstrength.data.messages import Message
+from prefstrength.data.sources.hub import DataSource, LeftOut, Place, finish, is_blank
 from prefstrength.errors import InputError
-
-SOURCE = Source(
-    name="hh",
-    repository="Anthropic/hh-rlhf",
-    licence="MIT",
-    citation=(
-        "Bai et al. (2022), Training a Helpful and Harmless Assistant with Reinforcement "
-        "Learning from Human Feedback, arXiv:2204.05862"
-    ),
-)
 
 SUBSETS = ("harmless-base", "helpful-base", "helpful-online", "helpful-rejection-sampled")
 
@@ -29,16 +20,7 @@ _TURN = re.compile(r"\n\n(Human|Assistant):")
 _ROLES = {"Human": "user", "Assistant": "assistant"}
 
 
-def load(
-    path_or_hub: str | os.PathLike[str] | None = None,
-    *,
-    split: str = "train",
-    revision: str | None = None,
-    conversational: bool = True,
-    hash_ids: bool = False,
-    salt: str | None = None,
-    subset: str | Sequence[str] | None = None,
-) -> pd.DataFrame:
+def load(place: Place, subset: str | Sequence[str] | None = None) -> pd.DataFrame:
     r"""Load HH-RLHF as pairs: the two transcripts, cut after the last turn they share.
 
     A transcript is one text of turns ``\n\nHuman:`` and ``\n\nAssistant:``. The prompt is what
@@ -47,17 +29,9 @@ def load(
 
     Parameters
     ----------
-    path_or_hub : path or str, optional
-        Folder with a folder for each subset, or a dataset on the hub.
-    split : {"train", "test"}
-        Which file of each subset.
-    revision : str, optional
-        Commit, tag or branch on the hub.
-    conversational : bool
-        Lists of messages; otherwise the texts as they are, so that prompt + response is the
-        transcript.
-    hash_ids, salt
-        HH-RLHF names no annotators: there is nothing to hash.
+    place : Place
+        Folder with a folder for each subset, or a dataset on the hub. Plain texts are those of
+        the data, so that prompt + response is the transcript.
     subset : str or sequence of str, optional
         Which of the four subsets; all of them by default, or those that a local folder holds.
 
@@ -78,42 +52,40 @@ def load(
         If transcripts share no turn of the assistant, or a response is empty; these are left
         out, and ``attrs["source"]["dropped"]`` has the counts.
     """
-    option(split, ("train", "test"), "split")
-    place = locate(SOURCE, path_or_hub, revision)
     names = [subset] if isinstance(subset, str) else subset
     if names is None:
-        names = [name for name in SUBSETS if place.has(f"{name}/{split}")] or [SUBSETS[0]]
+        names = [name for name in SUBSETS if place.has(f"{name}/{place.split}")] or [SUBSETS[0]]
     for name in names:
         option(name, SUBSETS, "subset")
     labels: list[str] = []
     transcripts: list[tuple[str, Any, Any]] = []
     for name in names:
-        part = place.read(f"{name}/{split}", ("chosen", "rejected"), ending=".jsonl.gz")
+        part = place.read(f"{name}/{place.split}", ("chosen", "rejected"), ending=".jsonl.gz")
         transcripts += [(name, c, r) for c, r in zip(part["chosen"], part["rejected"], strict=True)]
         labels += [f"{name}-{row}" for row in Rows(part.index).labels()]
-    dropped = Dropped(labels)
+    left_out = LeftOut(labels)
     rows = []
     for number, (name, chosen, rejected) in enumerate(transcripts):
         cut = _cut(chosen, rejected)
         if cut is None:
-            dropped.add("transcripts that share no turn of the assistant", number)
+            left_out.add("transcripts that share no turn of the assistant", number)
             continue
         prompt, first, second = cut
         if is_blank(first) or is_blank(second):
-            dropped.add("pairs with an empty response", number)
+            left_out.add("pairs with an empty response", number)
             continue
         rows.append(
             {
-                **_texts(prompt, first, second, conversational),
-                "dataset": SOURCE.name,
+                **_texts(prompt, first, second, place.conversational),
+                "dataset": place.source.name,
                 "subset": name,
                 "criterion": name.partition("-")[0],
                 "pair_id": labels[number],
                 "identical": first == second,
             }
         )
-    files = [f"{name}/{split}" for name in names]
-    return finish(pd.DataFrame(rows), place, files, split, dropped)
+    files = [f"{name}/{place.split}" for name in names]
+    return finish(pd.DataFrame(rows), place, files, left_out)
 
 
 def _cut(chosen: Any, rejected: Any) -> tuple[str, str, str] | None:
@@ -156,3 +128,18 @@ def read_turns(text: str) -> list[Message]:
     if not messages:
         raise InputError(f"A transcript should have turns; got {text[:40]!r}.")
     return messages
+
+
+SOURCE = DataSource(
+    name="hh",
+    repository="Anthropic/hh-rlhf",
+    licence="MIT",
+    citation=(
+        "Bai et al. (2022), Training a Helpful and Harmless Assistant with Reinforcement "
+        "Learning from Human Feedback, arXiv:2204.05862"
+    ),
+    choosers="none named",
+    groups="criterion",
+    load=load,
+    splits=("train", "test"),
+)

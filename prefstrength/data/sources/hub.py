@@ -1,13 +1,14 @@
-"""Reading the files of a public dataset: from the hub, or from a local folder, the same way."""
+"""Files of public datasets: from the hub or from a local folder, the same way."""
 
 import hashlib
 import hmac
+import inspect
 import os
 import re
 import secrets
 import tempfile
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,23 +26,54 @@ _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True)
-class Source:
-    """What a public dataset is called, where it lives, and on what terms."""
+class DataSource:
+    """A public dataset: its name, where it lives and on what terms, and how it becomes pairs.
+
+    Parameters
+    ----------
+    name : str
+        What :func:`~prefstrength.load_pairs` calls it.
+    repository : str
+        On the Hugging Face hub.
+    licence, citation : str
+        Kept with the pairs, in ``attrs["source"]``.
+    choosers, groups : str
+        Who chose, and what to group by: the row of the table in docs/sources.md.
+    load : callable
+        From a :class:`Place` to pairs, by :func:`finish`; its other parameters are the source's
+        own options.
+    splits : tuple of str
+        Which there are.
+    identifiers : tuple of str
+        Columns that ``hash_ids`` replaces.
+    """
 
     name: str
     repository: str
     licence: str
     citation: str
+    choosers: str
+    groups: str
+    load: Callable[..., pd.DataFrame]
+    splits: tuple[str, ...] = ("train",)
+    identifiers: tuple[str, ...] = ()
+
+    @property
+    def options(self) -> list[str]:
+        """Names of the options that this source has besides those of all."""
+        return list(inspect.signature(self.load).parameters)[1:]
 
 
 @dataclass(frozen=True)
 class Place:
-    """A folder, or a repository on the hub."""
+    """A folder, or a repository on the hub, and what is wanted from it."""
 
-    source: Source
+    source: DataSource
     path: str
     local: bool
     revision: str | None
+    split: str
+    conversational: bool
 
     def has(self, stem: str) -> bool:
         """Whether the folder holds the file; the hub is taken at its word."""
@@ -135,21 +167,27 @@ class Place:
 
 
 def locate(
-    source: Source, path_or_hub: str | os.PathLike[str] | None, revision: str | None
+    source: DataSource,
+    path_or_hub: str | os.PathLike[str] | None,
+    *,
+    revision: str | None,
+    split: str,
+    conversational: bool,
 ) -> Place:
     """Decide whether a folder or a hub repository is meant, without asking the network."""
+    place = Place(source, source.repository, False, revision, split, conversational)
     if path_or_hub is None:
-        return Place(source, source.repository, local=False, revision=revision)
+        return place
     path = os.path.expanduser(os.fspath(path_or_hub))
     if Path(path).is_dir():
-        return Place(source, path, local=True, revision=None)
+        return replace(place, path=path, local=True, revision=None)
     if Path(path).exists():
         raise InputError(
             f"{source.name} should come from a folder; got the file {path!r}. Several files may "
             "belong together. Give the folder that holds it."
         )
     if isinstance(path_or_hub, str) and _HUB_NAME.fullmatch(path_or_hub):
-        return Place(source, path_or_hub, local=False, revision=revision)
+        return replace(place, path=path_or_hub)
     raise InputError(
         f"{source.name} should come from a folder or a dataset on the hub; got {path!r}, which "
         f"does not exist. Check the path, or leave it out to load {source.repository!r}."
@@ -159,11 +197,17 @@ def locate(
 # -- what a loader leaves out ----------------------------------------------------------------
 
 
-class Dropped:
-    """Rows that become no pair: each reason with its count and the first three labels."""
+class LeftOut:
+    """Rows that become no pair: each reason with its count and the first three labels.
 
-    def __init__(self, rows: Rows | Sequence[str]) -> None:
-        self._labels = rows.labels() if isinstance(rows, Rows) else list(rows)
+    Parameters
+    ----------
+    rows : pandas.Index or sequence of str
+        Of all rows that may become pairs.
+    """
+
+    def __init__(self, rows: pd.Index | Sequence[str]) -> None:
+        self._labels = Rows(rows).labels() if isinstance(rows, pd.Index) else list(rows)
         self._where: dict[str, list[str]] = {}
 
     def add(self, reason: str, row: int) -> None:
@@ -179,10 +223,10 @@ class Dropped:
 
 
 def finish(
-    frame: pd.DataFrame, place: Place, files: Iterable[str], split: str, dropped: Dropped
+    frame: pd.DataFrame, place: Place, files: Iterable[str], left_out: LeftOut
 ) -> pd.DataFrame:
     """Attach the provenance, and say what was left out."""
-    records = dropped.records()
+    records = left_out.records()
     if frame.empty:
         reasons = "; ".join(f"{r['reason']}: {r['count']:,}" for r in records) or "no row fits"
         raise InputError(
@@ -195,7 +239,7 @@ def finish(
         "path": place.path,
         "revision": place.revision,
         "files": list(files),
-        "split": split,
+        "split": place.split,
         "pairs": len(frame),
         "dropped": records,
         "licence": place.source.licence,

@@ -1,6 +1,5 @@
 """PRISM: 1,396 people rate answers of 21 language models, and describe themselves in a survey."""
 
-import os
 from typing import Any
 
 import numpy as np
@@ -8,28 +7,16 @@ import pandas as pd
 
 from prefstrength._shared.words import Rows, listed
 from prefstrength.data.columns import numbers, option
+from prefstrength.data.messages import Message
 from prefstrength.data.sources.hub import (
-    Dropped,
-    Message,
-    Source,
+    DataSource,
+    LeftOut,
+    Place,
     finish,
-    hash_columns,
     is_blank,
-    locate,
     write_texts,
 )
 from prefstrength.errors import InputError
-
-SOURCE = Source(
-    name="prism",
-    repository="HannahRoseKirk/prism-alignment",
-    licence="human texts CC-BY-4.0, model responses CC-BY-NC-4.0 and their providers' terms",
-    citation=(
-        "Kirk et al. (2024), The PRISM Alignment Dataset: What Participatory, Representative and "
-        "Individualised Human Feedback Reveals About the Subjective and Multicultural Alignment "
-        "of Large Language Models, NeurIPS Datasets and Benchmarks, arXiv:2404.16019"
-    ),
-)
 
 UTTERANCES = (
     "interaction_id",
@@ -60,16 +47,7 @@ NESTED = (
 EMPTY = "EMPTY STRING"
 
 
-def load(
-    path_or_hub: str | os.PathLike[str] | None = None,
-    *,
-    split: str = "train",
-    revision: str | None = None,
-    conversational: bool = True,
-    hash_ids: bool = False,
-    salt: str | None = None,
-    empty: str = "drop",
-) -> pd.DataFrame:
+def load(place: Place, empty: str = "drop") -> pd.DataFrame:
     """Load PRISM as pairs: the chosen response of each turn against each other one.
 
     In the first turn up to four models answer, later two answers come from the same model. The
@@ -83,18 +61,8 @@ def load(
 
     Parameters
     ----------
-    path_or_hub : path or str, optional
+    place : Place
         Folder with ``utterances.jsonl`` and ``survey.jsonl``, or a dataset on the hub.
-    split : {"train"}
-        PRISM has no splits.
-    revision : str, optional
-        Commit, tag or branch on the hub.
-    conversational : bool
-        Lists of messages; otherwise plain texts.
-    hash_ids : bool
-        Replace annotator, conversation and interaction by salted hashes.
-    salt : str, optional
-        Key of the hashes; drawn at random and forgotten without one.
     empty : {"drop", "keep"}
         Pairs with a response that is blank (the release writes ``EMPTY STRING``): leave them
         out and count them, or keep them with the text ``""``.
@@ -116,33 +84,29 @@ def load(
         If anything was left out; ``attrs["source"]["dropped"]`` has the counts.
     """
     option(empty, ("drop", "keep"), "empty")
-    option(split, ("train",), "split")
-    place = locate(SOURCE, path_or_hub, revision)
     utterances = place.read("utterances", UTTERANCES)
     people = _people(place.read("survey", ("user_id", *SURVEY, "location")))
     utterances["score"] = numbers(utterances["score"], "score", Rows(utterances.index))
     interactions = _interactions(utterances)
     _check_people(utterances["user_id"], people.index)
-    dropped = Dropped([str(turn["interaction_id"]) for turn in interactions])
+    left_out = LeftOut([str(turn["interaction_id"]) for turn in interactions])
     contexts = _contexts(interactions)
     rows = []
     for number, turn in enumerate(interactions):
         context = contexts[number]
         if turn["chosen"] is None:
-            dropped.add("turns without a chosen response", number)
+            left_out.add("turns without a chosen response", number)
         elif len(turn["responses"]) < 2:
-            dropped.add("turns with a single response", number)
+            left_out.add("turns with a single response", number)
         elif context is None:
-            dropped.add("turns after a turn that is missing", number)
+            left_out.add("turns after a turn that is missing", number)
         else:
-            rows.extend(_pairs(turn, context, number, dropped, empty, conversational))
+            rows.extend(_pairs(turn, context, number, left_out, empty, place))
     frame = pd.DataFrame(rows)
     if not frame.empty:
         frame["pairs_in_interaction"] = frame.groupby("interaction_id")["tie"].transform("size")
         frame = frame.join(people, on="annotator")
-    if hash_ids and not frame.empty:
-        hash_columns(frame, ("annotator", "conversation_id", "interaction_id"), salt)
-    return finish(frame, place, ("utterances", "survey"), split, dropped)
+    return finish(frame, place, ("utterances", "survey"), left_out)
 
 
 def _people(survey: pd.DataFrame) -> pd.DataFrame:
@@ -243,9 +207,9 @@ def _pairs(
     turn: dict[str, Any],
     context: list[Message],
     number: int,
-    dropped: Dropped,
+    left_out: LeftOut,
     empty: str,
-    conversational: bool,
+    place: Place,
 ) -> list[dict[str, Any]]:
     chosen = turn["responses"][turn["chosen"]]
     rows = []
@@ -253,13 +217,13 @@ def _pairs(
         if index == turn["chosen"]:
             continue
         if empty == "drop" and not (chosen["text"] and rejected["text"]):
-            dropped.add("pairs with an empty response", number)
+            left_out.add("pairs with an empty response", number)
             continue
         rows.append(
             {
-                **write_texts(context, chosen["text"], rejected["text"], conversational),
+                **write_texts(context, chosen["text"], rejected["text"], place.conversational),
                 "annotator": turn["user_id"],
-                "dataset": SOURCE.name,
+                "dataset": place.source.name,
                 "tie": chosen["score"] == rejected["score"],
                 "identical": chosen["text"] == rejected["text"],
                 "conversation_id": turn["conversation_id"],
@@ -277,3 +241,19 @@ def _pairs(
 
 def _is_empty(text: Any) -> bool:
     return is_blank(text) or text.strip() == EMPTY
+
+
+SOURCE = DataSource(
+    name="prism",
+    repository="HannahRoseKirk/prism-alignment",
+    licence="human texts CC-BY-4.0, model responses CC-BY-NC-4.0 and their providers' terms",
+    citation=(
+        "Kirk et al. (2024), The PRISM Alignment Dataset: What Participatory, Representative and "
+        "Individualised Human Feedback Reveals About the Subjective and Multicultural Alignment "
+        "of Large Language Models, NeurIPS Datasets and Benchmarks, arXiv:2404.16019"
+    ),
+    choosers="1,396 people, 20 turns each",
+    groups="survey answers",
+    load=load,
+    identifiers=("annotator", "conversation_id", "interaction_id"),
+)

@@ -3,11 +3,9 @@
 import hashlib
 import json
 import os
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
@@ -15,14 +13,14 @@ import pandas as pd
 import torch
 from datasets import Dataset
 from tqdm.auto import tqdm
-from trl import DPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference, use_adapter
 
-from prefstrength._shared.files import atomic_write_bytes, atomic_write_text
+from prefstrength._shared.files import write_parquet
+from prefstrength._shared.folder import Folder
 from prefstrength.choice.learned_parts import DeltaSettings
 from prefstrength.choice.learned_strength import LearnedStrength
 from prefstrength.choice.mixing.base import Mixing
-from prefstrength.errors import DataWarning, InputError
+from prefstrength.errors import InputError
 from prefstrength.mixdpo.evaluation.metrics import preference_metrics
 from prefstrength.mixdpo.models import (
     accelerator,
@@ -31,10 +29,11 @@ from prefstrength.mixdpo.models import (
     load_tokenizer,
     weights_fingerprint,
 )
+from prefstrength.mixdpo.preparation import prepared_pairs, tell_left_out
 
 __all__ = ["Evaluation", "evaluate_preferences"]
 
-_SETTINGS, _PART = "settings.json", "part-{:08d}.parquet"
+_PART = "part-{:08d}.parquet"
 # Batches between two writes.
 _BATCHES = 16
 _TEXTS = ("prompt", "chosen", "rejected")
@@ -141,7 +140,7 @@ def evaluate_preferences(
     Examples
     --------
     >>> import tempfile
-    >>> from prefstrength.choice.mixing.base import PointMass
+    >>> from prefstrength import PointMass
     >>> from prefstrength.mixdpo.tiny import make_tiny_model
     >>> texts = [("Say hello.", "hello there"), ("Say goodbye.", "good bye")]
     >>> data = pd.DataFrame(
@@ -174,8 +173,10 @@ def evaluate_preferences(
     base = base if base is None or base is reference else base.to(policy.device)
     prepared = _prepared(table, tokenizer, settings)
     if directory is not None:
-        kept = Path(directory)
-        _claim(kept, _spec(policy, base, prepared, settings))
+        kept, spec = Path(directory), _spec(policy, base, prepared, settings)
+        folder = Folder(kept, "an evaluation")
+        if folder.found_for(spec, lambda one: {**_AS_EVER, **one}) == "new":
+            folder.write(spec)
     found = _log_ratios(policy, base, prepared, tokenizer, batch_size, settings, kept, progress)
     pairs = found.sort_values("row").reset_index(drop=True)
     for factor in groups:
@@ -267,26 +268,11 @@ def _checked(data: Any, groups: Sequence[str], depends: Sequence[str] = ()) -> p
 
 
 def _prepared(table: pd.DataFrame, tokenizer: Any, settings: DeltaSettings) -> Dataset:
-    """Token numbers of every pair, made by TRL's own preparation, and the pair's row."""
+    """Token numbers of every pair that fits, and the pair's row."""
     rows = Dataset.from_list(table[list(_TEXTS)].to_dict("records"))
     rows = rows.add_column("row", list(range(len(rows))))
-    trainer: Any = SimpleNamespace(_tokenizer=tokenizer)
-    arguments: Any = SimpleNamespace(
-        dataset_num_proc=None,
-        max_length=settings.max_length,
-        truncation_mode=settings.truncation_mode,
-    )
-    prepared = DPOTrainer._prepare_dataset(trainer, rows, tokenizer, arguments, "evaluation")
-    left_out = len(rows) - len(prepared)
-    if left_out:
-        said = (
-            f"{left_out} of {len(rows)} pairs, whose prompt alone has {settings.max_length} tokens"
-        )
-        if left_out == len(rows):
-            raise InputError(
-                f"Expected pairs that fit into max_length; got {said}. Raise max_length."
-            )
-        warnings.warn(f"Left out {said}.", DataWarning, stacklevel=3)
+    prepared = prepared_pairs(rows, tokenizer, settings.max_length, settings.truncation_mode)
+    tell_left_out(prepared, rows, settings.max_length)
     return prepared
 
 
@@ -294,7 +280,11 @@ def _prepared(table: pd.DataFrame, tokenizer: Any, settings: DeltaSettings) -> D
 
 
 #: What folders that do not tell hold.
-_AS_EVER = {"loss_type": "sigmoid", "truncation_mode": "keep_start", "ld_alpha": None}
+_AS_EVER = {
+    "loss_type": "sigmoid",
+    "truncation_mode": "keep_start",
+    "ld_alpha": None,
+}
 
 
 def _spec(policy: Any, base: Any, prepared: Dataset, settings: DeltaSettings) -> dict[str, Any]:
@@ -308,27 +298,6 @@ def _spec(policy: Any, base: Any, prepared: Dataset, settings: DeltaSettings) ->
         "max_length": settings.max_length,
         **{name: getattr(settings, name) for name in _AS_EVER},
     }
-
-
-def _claim(folder: Path, spec: dict[str, Any]) -> None:
-    """Begin in a folder, or go on in one that holds the same evaluation."""
-    path = folder / _SETTINGS
-    if path.is_file():
-        there = _AS_EVER | json.loads(path.read_text(encoding="utf-8"))
-        other = [name for name in spec if there.get(name) != spec[name]]
-        if other:
-            raise InputError(
-                f"Expected {folder} to be new or to hold an evaluation of the same model, "
-                f"reference and data; got another {' and '.join(other)}. Give another directory."
-            )
-        return
-    if folder.is_dir() and any(folder.iterdir()):
-        raise InputError(
-            f"Expected {folder} to be new, empty, or of an earlier evaluation; got other files. "
-            "Give another directory."
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    atomic_write_text(path, json.dumps(spec, indent=2))
 
 
 def _kept(folder: Path | None) -> list[pd.DataFrame]:
@@ -386,7 +355,7 @@ def _log_ratios(
                 part = pd.concat(new)
                 # Named by a row that no other part holds.
                 path = folder / _PART.format(int(part["row"].min()))
-                atomic_write_bytes(path, part.to_parquet(index=False))
+                write_parquet(path, part)
                 parts, new = [*parts, part], []
     return pd.concat([*parts, *new], ignore_index=True)
 

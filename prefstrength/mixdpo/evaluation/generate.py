@@ -1,7 +1,6 @@
 """Responses of a language model: batched, the same for any batch size, kept as they come."""
 
 import hashlib
-import io
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ import torch
 from tqdm.auto import tqdm
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
-from prefstrength._shared.files import atomic_write_bytes, atomic_write_text
+from prefstrength._shared.files import require_folder, write_json, write_parquet
 from prefstrength.errors import InputError
 from prefstrength.mixdpo.models import evaluating, weights_fingerprint
 
@@ -420,11 +419,7 @@ class _Kept:
     """Responses under one identity: Parquet files, each of one batch and whole."""
 
     def __init__(self, folder: Path, identity: dict[str, Any]) -> None:
-        if folder.exists() and not folder.is_dir():
-            raise InputError(
-                f"Expected a folder for the responses; got the file {os.fspath(folder)!r}. Give a "
-                "folder, which may be new."
-            )
+        require_folder(folder, "responses")
         self._identity = json.dumps(identity, sort_keys=True)
         self.folder = folder / hashlib.sha256(self._identity.encode()).hexdigest()[:16]
 
@@ -446,12 +441,10 @@ class _Kept:
     def add(self, made: dict[str, tuple[list[int], bool]]) -> None:
         about = self.folder / "identity.json"
         if not about.is_file():
-            atomic_write_text(about, json.dumps(json.loads(self._identity), indent=2) + "\n")
+            write_json(about, json.loads(self._identity))
         part = pd.DataFrame(
             [(key, ids, truncated) for key, (ids, truncated) in made.items()],
             columns=["key", "ids", "truncated"],
         )
-        buffer = io.BytesIO()
-        part.to_parquet(buffer, index=False)
         name = hashlib.sha256("\n".join(made).encode()).hexdigest()[:16]
-        atomic_write_bytes(self.folder / f"{name}.parquet", buffer.getvalue())
+        write_parquet(self.folder / f"{name}.parquet", part)

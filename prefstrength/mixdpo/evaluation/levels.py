@@ -8,7 +8,13 @@ import pandas as pd
 
 from prefstrength.errors import InputError
 
-__all__ = ["read_levels"]
+__all__ = ["check_prob", "read_column", "read_levels"]
+
+
+def check_prob(prob: float) -> None:
+    """Stop at what is no probability of an interval."""
+    if not 0 < prob < 1:
+        raise InputError(f"Expected prob between 0 and 1; got {prob}. 0.9 gives 90 % intervals.")
 
 
 def read_levels(
@@ -42,18 +48,23 @@ def read_levels(
         )
     codes = {}
     for factor, labels in (groups or {}).items():
-        column = pd.Series(list(labels), dtype="object")
-        if len(column) != size:
-            raise InputError(
-                f"Expected a level of {factor!r} for each of {size} {of}s; got {len(column)}."
-            )
-        if column.isna().any():
-            row = int(np.flatnonzero(column.isna())[0])
-            raise InputError(
-                f"Expected a level of {factor!r} for every {of}; got none in row {row} "
-                f"({int(column.isna().sum())} of {size} rows). Name them, for example 'not "
-                f"stated', or leave these {of}s out."
-            )
+        column = read_column(
+            labels, size, of, f"a level of {factor!r}", "Name them, for example 'not stated'"
+        )
         code, levels = pd.factorize(column.astype(str), sort=True)
         codes[factor] = (list(levels), code)
     return codes
+
+
+def read_column(labels: Sequence[Any], size: int, of: str, what: str, advice: str) -> pd.Series:
+    """A label for every row, or an error that says which row has none."""
+    column = pd.Series(list(labels), dtype="object")
+    if len(column) != size:
+        raise InputError(f"Expected {what} for each of {size} {of}s; got {len(column)}.")
+    empty = np.flatnonzero(column.isna())
+    if len(empty):
+        raise InputError(
+            f"Expected {what} for every {of}; got none in row {empty[0]} ({len(empty)} of {size} "
+            f"rows). {advice}, or leave these {of}s out."
+        )
+    return column

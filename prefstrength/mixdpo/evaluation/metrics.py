@@ -16,8 +16,8 @@ from prefstrength.mixdpo.evaluation.intervals import (
     share_interval,
     worst_prob,
 )
-from prefstrength.mixdpo.evaluation.levels import read_levels
-from prefstrength.mixdpo.objectives.losses import log_choice_probability
+from prefstrength.mixdpo.evaluation.levels import check_prob, read_column, read_levels
+from prefstrength.mixdpo.objectives.probability import log_choice_probability
 
 __all__ = ["METRICS", "group_means", "overall_means", "preference_metrics"]
 
@@ -182,8 +182,7 @@ def _checked(
             f"({len(wrong)} of {len(values)} rows). The policy may have diverged, or a response is "
             "empty. Leave these pairs out."
         )
-    if not 0 < prob < 1:
-        raise InputError(f"Expected prob between 0 and 1; got {prob}. 0.9 gives 90 % intervals.")
+    check_prob(prob)
     if draws < 100:
         raise InputError(f"Expected draws of at least 100; got {draws}.")
     return values, read_levels(groups, len(values), "pair")
@@ -198,15 +197,7 @@ def _clusters(clusters: Sequence[Any] | None, size: int) -> np.ndarray:
             f"Expected clusters as a label for each pair; got the text {clusters!r}. Give the "
             "column itself."
         )
-    column = pd.Series(list(clusters), dtype="object")
-    if len(column) != size:
-        raise InputError(f"Expected a cluster for each of {size} pairs; got {len(column)}.")
-    empty = np.flatnonzero(column.isna())
-    if len(empty):
-        raise InputError(
-            f"Expected a cluster for every pair; got none in row {empty[0]} ({len(empty)} of "
-            f"{size} rows). Give pairs of which it is not known one each, or leave them out."
-        )
+    column = read_column(clusters, size, "pair", "a cluster", "Give them one each")
     return pd.factorize(column)[0]
 
 

@@ -1,6 +1,5 @@
 """Win rates from judged responses: raw, and with the lengths of the responses held equal."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +8,8 @@ import pandas as pd
 from scipy.optimize import brentq
 from scipy.special import expit, ndtri
 
-from prefstrength.errors import DataWarning, InputError
+from prefstrength._shared.words import warn
+from prefstrength.errors import InputError
 from prefstrength.mixdpo.evaluation.intervals import (
     between_levels,
     independent_rows,
@@ -18,7 +18,7 @@ from prefstrength.mixdpo.evaluation.intervals import (
     share_interval,
     worst_prob,
 )
-from prefstrength.mixdpo.evaluation.levels import read_levels
+from prefstrength.mixdpo.evaluation.levels import check_prob, read_levels
 
 __all__ = ["WIN_METRICS", "win_metrics"]
 
@@ -134,12 +134,10 @@ def win_metrics(
     lacking = table["length_controlled_win_rate"].isna() & table["kind"].isin(["micro", "level"])
     if lacking.any():
         where = table.loc[lacking, "level"]
-        warnings.warn(
+        warn(
             "Expected length differences that vary; got the same one for all prompts of "
             f"{', '.join(where.head(3))}, so that length and model cannot be told apart there. "
             "The length-controlled win rate is missing.",
-            DataWarning,
-            stacklevel=2,
         )
     return table
 
@@ -159,8 +157,7 @@ def _checked(outcome: Any, reward: Any, length: Any, prob: float) -> tuple[np.nd
         raise InputError(
             "Expected outcomes of 1, 0.5 or 0 and finite length differences; got others."
         )
-    if not 0 < prob < 1:
-        raise InputError(f"Expected prob between 0 and 1; got {prob}. 0.9 gives 90 % intervals.")
+    check_prob(prob)
     # Not about its mean, so that no difference stays none. Where all are the same, any unit does.
     unit = d.std() if d.std() > 0 else max(np.abs(d).max(), 1.0)
     return y, np.stack([y, r, np.tanh(d / unit)], axis=1)

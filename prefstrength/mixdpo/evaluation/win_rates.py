@@ -2,23 +2,28 @@
 
 import contextlib
 import html
-import io
 import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from prefstrength._shared.files import atomic_write_bytes, atomic_write_text
+from prefstrength._shared.files import (
+    require_folder,
+    require_replaceable,
+    write_csv,
+    write_json,
+    write_parquet,
+)
+from prefstrength._shared.records import versions
 from prefstrength.errors import InputError
 from prefstrength.mixdpo.evaluation.generate import Decoding, generate_responses, read_prompts
-from prefstrength.mixdpo.evaluation.levels import read_levels
+from prefstrength.mixdpo.evaluation.levels import check_prob, read_levels
 from prefstrength.mixdpo.evaluation.win_metrics import win_metrics
 from prefstrength.mixdpo.models import accelerator, load_model, load_tokenizer
 
@@ -70,15 +75,12 @@ class WinRate:
         :func:`win_rate`, whose responses and rewards stay; with anything else it is refused.
         """
         path = Path(directory)
-        _check_room(path)
+        require_replaceable(path, _FILES, beside=_CACHES)
         # Last written and first gone: where it is, the others belong to it.
         (path / "settings.json").unlink(missing_ok=True)
-        buffer = io.BytesIO()
-        self.responses.to_parquet(buffer, index=False)
-        atomic_write_bytes(path / "responses.parquet", buffer.getvalue())
-        atomic_write_text(path / "metrics.csv", self.metrics.to_csv(index=False))
-        text = json.dumps(self.settings, indent=2, ensure_ascii=False) + "\n"
-        atomic_write_text(path / "settings.json", text)
+        write_parquet(path / "responses.parquet", self.responses)
+        write_csv(path / "metrics.csv", self.metrics)
+        write_json(path / "settings.json", self.settings)
         return path
 
     def __repr__(self) -> str:
@@ -207,9 +209,10 @@ def win_rate(
         raise InputError(
             f"Expected tie_margin of 0 or more, in units of the reward; got {tie_margin}."
         )
-    if not 0 < prob < 1:
-        raise InputError(f"Expected prob between 0 and 1; got {prob}. 0.9 gives 90 % intervals.")
-    folder = _folder(out)
+    check_prob(prob)
+    folder = None if out is None else Path(out)
+    if folder is not None:
+        require_folder(folder, "responses and rewards")
     # Both before anything long: a name that is wrong shows at once.
     given = {"a": model_a, "b": model_b}
     models = {side: load_model(model, f"model_{side}") for side, model in given.items()}
@@ -252,9 +255,7 @@ def win_rate(
         "decoding": asdict(decoding),
         "tie_margin": float(tie_margin),
         "prob": float(prob),
-        "versions": {
-            name: metadata.version(name) for name in ("prefstrength", "torch", "transformers")
-        },
+        "versions": versions("prefstrength", "torch", "transformers"),
     }
     return WinRate(table, metrics, settings)
 
@@ -282,41 +283,6 @@ def _check_judge(judge: Any) -> None:
             "Expected a judge that gives any response a reward by itself, such as "
             f"HFReward('name'); got {type(judge).__name__}, whose rewards come with the very pairs "
             "that are to be judged. Use a reward model."
-        )
-
-
-def _folder(out: str | os.PathLike[str] | None) -> Path | None:
-    if out is None:
-        return None
-    path = Path(out)
-    if path.exists() and not path.is_dir():
-        raise InputError(
-            f"Expected out as a folder; got the file {os.fspath(out)!r}. Give a folder, which may "
-            "be new."
-        )
-    return path
-
-
-def _check_room(path: Path) -> None:
-    """Stop where a win rate would be written over, or among, what is none of its."""
-    if path.exists() and not path.is_dir():
-        raise InputError(
-            f"Expected a directory for a win rate; got the file {str(path)!r}. Name another one."
-        )
-    there = {each.name: each for each in path.iterdir()} if path.is_dir() else {}
-    other = sorted(
-        name
-        for name, each in there.items()
-        if not (each.is_dir() if name in _CACHES else name in _FILES and each.is_file())
-    )
-    # The files are told from other people's of these names by the one that no other kind has.
-    if not other and set(there) & set(_FILES) and _FILES[0] not in there:
-        other = sorted(set(there) & set(_FILES))
-    if other:
-        raise InputError(
-            f"Expected a new directory, an empty one, the out of win_rate, or one with a win rate; "
-            f"got {str(path)!r}, which holds something else ({', '.join(other[:3])}"
-            f"{f' and {len(other) - 3} more' if len(other) > 3 else ''}). Name another one."
         )
 
 

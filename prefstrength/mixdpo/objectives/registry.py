@@ -1,169 +1,101 @@
-"""The objectives that a trainer can take by name: their papers, columns and state."""
+"""Objectives by name, and the way for one from outside to be taken by its own."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import functools
+from collections.abc import Callable
+from dataclasses import fields, make_dataclass
 from typing import Any
 
-import torch
+from prefstrength.errors import InputError
+from prefstrength.mixdpo.objectives.base import Argument, Objective
+from prefstrength.mixdpo.objectives.beta_dpo import BetaDPO
+from prefstrength.mixdpo.objectives.capo import CaPO
+from prefstrength.mixdpo.objectives.mixdpo import MixDPO
+from prefstrength.mixdpo.objectives.odpo import ODPO
+from prefstrength.mixdpo.objectives.smpo import SmPO
 
-from prefstrength.choice.mixing.base import Mixing
-from prefstrength.mixdpo.objectives.losses import (
-    LEAST_REWARD_DIFFERENCE,
-    beta_dpo_loss,
-    beta_dpo_scale,
-    capo_loss,
-    mixdpo_loss,
-    odpo_loss,
-    smpo_loss,
-)
-
-__all__ = ["OBJECTIVES", "REWARDS", "Batch", "Objective", "Running"]
-
-#: Columns of the rewards of both responses.
-REWARDS = ("reward_chosen", "reward_rejected")
-
-# Momentum of β-DPO's threshold.
-_MOMENTUM = 0.9
-
-
-@dataclass
-class Running:
-    """What an objective keeps from batch to batch; saved with every checkpoint.
-
-    Parameters
-    ----------
-    threshold : torch.Tensor, shape ()
-        β-DPO's M0 in nats (float64, CPU).
-    mean : callable
-        Mean of a number over all processes.
-    process : int
-        Number of this process.
-    """
-
-    threshold: torch.Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
-    mean: Callable[[torch.Tensor], torch.Tensor] = lambda value: value
-    process: int = 0
-
-    def generator(self, device: torch.device) -> torch.Generator:
-        """Draws of this process alone: trainers seed torch's own generator alike in all.
-
-        Its seed comes from that one, whose state is saved with every checkpoint.
-        """
-        seed = int(torch.randint(2**62, ()).item()) + self.process
-        return torch.Generator(device).manual_seed(seed)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What an objective sees.
-
-    Parameters
-    ----------
-    delta : torch.Tensor, shape (pair,)
-        Log-ratio differences, in nats.
-    columns : mapping
-        Columns of numbers by name, each (pair,).
-    mixing : Mixing
-        Law of strength, with gradients.
-    arguments : MixDPOConfig
-    running : Running
-    learning : bool
-        False in evaluation.
-    """
-
-    delta: torch.Tensor
-    columns: Mapping[str, torch.Tensor]
-    mixing: Mixing
-    arguments: Any
-    running: Running
-    learning: bool
-
-    @property
-    def reward_difference(self) -> torch.Tensor:
-        """Reward of the chosen minus that of the rejected response."""
-        return self.columns["reward_chosen"] - self.columns["reward_rejected"]
-
-    def share(self, of_pairs: torch.Tensor) -> float:
-        """Share of the pairs, over all processes."""
-        return self.running.mean(of_pairs.float().mean()).item()
-
-
-#: Loss of every pair, and numbers to be logged.
-Found = tuple[torch.Tensor, dict[str, float]]
-
-
-@dataclass(frozen=True)
-class Objective:
-    """An objective by name.
-
-    Parameters
-    ----------
-    loss : callable
-        Of a :class:`Batch`: loss of every pair (pair,), and numbers to be logged.
-    columns : tuple of str
-        Columns of numbers that every pair must have.
-    arguments : tuple of str
-        Those of ``MixDPOConfig`` on which the loss depends.
-    paper : str
-        arXiv number.
-    regression : bool
-        Whether the loss is no likelihood of the choice, so that strength cannot be learned.
-    """
-
-    loss: Callable[[Batch], Found]
-    paper: str
-    columns: tuple[str, ...] = ()
-    arguments: tuple[str, ...] = ()
-    regression: bool = False
-
-
-def _mixdpo(batch: Batch) -> Found:
-    # The paper's draws are for training; what is reported in evaluation is exact.
-    if not batch.learning or batch.arguments.estimator == "exact":
-        return mixdpo_loss(batch.delta, batch.mixing), {}
-    loss = mixdpo_loss(
-        batch.delta,
-        batch.mixing,
-        estimator=batch.arguments.estimator,
-        samples=batch.arguments.samples,
-        generator=batch.running.generator(batch.delta.device),
-    )
-    return loss, {}
-
-
-def _odpo(batch: Batch) -> Found:
-    difference, alpha = batch.reward_difference, batch.arguments.odpo_alpha
-    loss = odpo_loss(batch.delta, batch.mixing, difference, alpha=alpha)
-    return loss, {"guarded_share": batch.share(difference < LEAST_REWARD_DIFFERENCE)}
-
-
-def _beta_dpo(batch: Batch) -> Found:
-    delta, running, a = batch.delta, batch.running, batch.arguments.beta_dpo_a
-    mean = running.mean(delta.detach().mean())
-    if batch.learning:
-        before = running.threshold
-        running.threshold = _MOMENTUM * before + (1 - _MOMENTUM) * mean.cpu().to(before)
-    threshold = running.threshold.to(delta.dtype).to(delta.device)
-    scale = beta_dpo_scale(mean, threshold, a=a)
-    loss = beta_dpo_loss(delta, batch.mixing, threshold, a=a, batch_mean=mean)
-    return loss, {"scale": scale.item(), "threshold": running.threshold.item()}
-
-
-def _smpo(batch: Batch) -> Found:
-    difference, gamma = batch.reward_difference, batch.arguments.smpo_gamma
-    loss = smpo_loss(batch.delta, batch.mixing, difference, gamma=gamma)
-    return loss, {"contradicted_share": batch.share(difference < 0)}
-
-
-def _capo(batch: Batch) -> Found:
-    return capo_loss(batch.delta, batch.mixing, batch.reward_difference), {}
-
+__all__ = ["OBJECTIVES", "own_argument", "register", "takes_objectives", "unregister"]
 
 #: Name -> objective.
 OBJECTIVES: dict[str, Objective] = {
-    "mixdpo": Objective(_mixdpo, "2601.06180", arguments=("estimator", "samples")),
-    "odpo": Objective(_odpo, "2402.10571", REWARDS, ("odpo_alpha",)),
-    "beta-dpo": Objective(_beta_dpo, "2407.08639", arguments=("beta_dpo_a",)),
-    "smpo": Objective(_smpo, "2506.02698", REWARDS, ("smpo_gamma",)),
-    "capo": Objective(_capo, "2502.02588", REWARDS, regression=True),
+    each.name: each for each in (MixDPO(), ODPO(), BetaDPO(), SmPO(), CaPO())
 }
+
+_OURS = tuple(OBJECTIVES)
+# Dataclasses that take the arguments of all objectives.
+_CONFIGS: list[Any] = []
+
+
+def register(objective: Objective) -> None:
+    """Let ``MixDPOConfig`` take an objective from outside by its name, with its own arguments.
+
+    They become fields, which YAML and command lines can give too. An objective that was registered
+    under the same name is replaced.
+
+    Raises
+    ------
+    InputError
+        If the name is that of one of the package's objectives, or an argument has the name of
+        another one.
+    """
+    if objective.name in _OURS:
+        raise InputError(
+            f"Expected an objective under a name of its own; got {objective.name!r}, which is the "
+            "package's. Give it another name."
+        )
+    if objective.name in OBJECTIVES:
+        unregister(objective.name)
+    for config in _CONFIGS:
+        _give(config, objective)
+    OBJECTIVES[objective.name] = objective
+
+
+def unregister(name: str) -> None:
+    """Forget an objective from outside."""
+    objective = OBJECTIVES.pop(name)
+    for config in _CONFIGS:
+        for each in objective.arguments:
+            del config.__dataclass_fields__[each.name], config.__annotations__[each.name]
+
+
+def own_argument(name: str) -> Any:
+    """Field of a dataclass for an argument of an objective."""
+    return _arguments()[name].field()
+
+
+def takes_objectives[Config: type](config: Config) -> Config:
+    """Class decorator: a dataclass has a field for every argument of every objective."""
+    made: Callable[..., None] = config.__init__  # type: ignore[misc]
+    written = {each.name for each in fields(config)}
+
+    @functools.wraps(made)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        for name, each in _arguments().items():
+            if name not in written:
+                setattr(self, name, kwargs.pop(name, each.default))
+        made(self, *args, **kwargs)
+
+    config.__init__ = __init__  # type: ignore[misc]
+    _CONFIGS.append(config)
+    for objective in OBJECTIVES.values():
+        _give(config, objective)
+    return config
+
+
+def _arguments() -> dict[str, Argument]:
+    """Own arguments of all objectives by name."""
+    return {a.name: a for each in OBJECTIVES.values() for a in each.arguments}
+
+
+def _give(config: Any, objective: Objective) -> None:
+    """Give a dataclass a field for every argument of an objective that it was not written with."""
+    given = [each.name for each in objective.arguments if each.name in config.__dataclass_fields__]
+    if given and objective.name not in _OURS:
+        raise InputError(
+            f"Expected arguments of objective {objective.name!r} under names of their own; got "
+            f"{' and '.join(given)}, as {config.__name__} has already. Rename them."
+        )
+    lacking = [each for each in objective.arguments if each.name not in given]
+    own = make_dataclass("Own", [(each.name, type(each.default), each.field()) for each in lacking])
+    for each in fields(own):
+        config.__dataclass_fields__[each.name] = each
+        config.__annotations__[each.name] = each.type

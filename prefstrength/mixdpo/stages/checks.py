@@ -1,7 +1,6 @@
 """Checks of preference pairs before a long training."""
 
 import warnings
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,21 +9,13 @@ import pyarrow as pa
 from datasets import (
     Dataset,
 )
-from trl import DPOTrainer
 
 from prefstrength.errors import DataWarning, InputError
-from prefstrength.mixdpo.columns import (
-    check_columns,
-    check_covariates,
-    check_group,
-    check_level_names,
-    group_sizes,
-    levels_of,
-    standardisation,
-)
+from prefstrength.mixdpo.columns import check_level_names, levels_of
 from prefstrength.mixdpo.config import MixDPOConfig
+from prefstrength.mixdpo.dataset_checks import strength_for
 from prefstrength.mixdpo.models import load_tokenizer
-from prefstrength.mixdpo.objectives.registry import OBJECTIVES
+from prefstrength.mixdpo.preparation import prepared_pairs
 from prefstrength.mixdpo.stages.evaluation import no_bars
 
 __all__ = ["check_preferences"]
@@ -52,24 +43,11 @@ def check_preferences(
         trained on, or no pair fits into ``args.max_length``.
     """
     sets = {"train_dataset": dataset(train), "eval_dataset": dataset(evaluation)}
-    trained, held = sets.values()
-    rewards = OBJECTIVES[args.objective].columns
-    weights = (args.weight_column,) if args.weight_column else ()
-    check_columns(trained, "train_dataset", rewards, weights)
-    check_columns(held, "eval_dataset", rewards, ())
-    check_level_names(levels_of([("eval_dataset", held)], args.group_columns or ()))
-    groups = covariates = None
-    if args.strength_group_column is not None:
-        groups = group_sizes(trained, args.strength_group_column)
-        check_group(held, "eval_dataset", args.strength_group_column, list(groups))
-    if args.strength_covariates:
-        covariates = standardisation(
-            trained, args.strength_covariates, args.strength_covariate_scale
-        )
-        check_covariates(held, "eval_dataset", args.strength_covariates)
+    held = [("eval_dataset", sets["eval_dataset"])]
     with warnings.catch_warnings():  # training says it again
         warnings.simplefilter("ignore", DataWarning)
-        args.build_strength(groups, covariates)
+        strength_for(args, sets["train_dataset"], held)
+    check_level_names(levels_of(held, args.group_columns or ()))
     tokenizer = made(model, lambda: load_tokenizer(None, model))
     for label, pairs in sets.items():
         _check_length(pairs, label, tokenizer, args)
@@ -92,19 +70,14 @@ def _check_length(pairs: Dataset, label: str, tokenizer: Any, args: MixDPOConfig
         return
     if conversations and tokenizer.chat_template is None:
         return  # fine-tuning may bring one, or stop at once
-    trainer: Any = SimpleNamespace(_tokenizer=tokenizer)
-    how: Any = SimpleNamespace(
-        dataset_num_proc=None, max_length=args.max_length, truncation_mode="keep_start"
-    )
     # The shortest first: all but always the first look is enough.
     order = np.argsort([len(str(prompt)) for prompt in pairs["prompt"]], kind="stable")
     texts = pairs.select_columns(["prompt", "chosen", "rejected"])
     for at in range(0, len(order), _TOGETHER):
         some = Dataset.from_list(texts.select(order[at : at + _TOGETHER]).to_list())
         with no_bars():
-            fitting = DPOTrainer._prepare_dataset(trainer, some, tokenizer, how, label)
-        if len(fitting):
-            return
+            if len(prepared_pairs(some, tokenizer, args.max_length, args.truncation_mode)):
+                return
     raise InputError(
         f"Expected pairs in {label} that fit into max_length; got {len(pairs)} whose prompt alone "
         f"has {args.max_length} tokens or more. Raise max_length."

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,10 @@ from datasets import (
 )
 from transformers import AutoConfig
 
-from prefstrength._shared.files import atomic_write_bytes, atomic_write_text
+from prefstrength._shared.files import write_csv, write_parquet
+from prefstrength._shared.words import warn
 from prefstrength.choice.learned_strength import LearnedStrength
-from prefstrength.errors import DataWarning, InputError
+from prefstrength.errors import InputError
 from prefstrength.mixdpo.evaluation.evaluate import evaluate_preferences
 from prefstrength.mixdpo.evaluation.generate import prompts_that_fit, read_prompts
 from prefstrength.mixdpo.evaluation.metrics import preference_metrics
@@ -119,8 +119,8 @@ def evaluate_policy(
         law = strength.of_pairs(pairs.iloc[found["row"]])
         together = None if clusters is None else np.asarray(clusters)[found["row"]]
         metrics = preference_metrics(found["delta"], law, by, clusters=together)
-        atomic_write_bytes(folder / PAIRS_FILE, found.to_parquet(index=False))
-        atomic_write_text(folder / METRICS_FILE, metrics.to_csv(index=False))
+        write_parquet(folder / PAIRS_FILE, found)
+        write_csv(folder / METRICS_FILE, metrics)
     state.wait_for_everyone()
 
 
@@ -187,7 +187,7 @@ def judge_policy(
             f"{said}. Lower max_new_tokens."
         )
     if not fits.all():
-        warnings.warn(f"Left out {said}.", DataWarning, stacklevel=2)
+        warn(f"Left out {said}.")
     some = prompts[fits].head(most)
     return win_rate(
         policy,

@@ -1,10 +1,13 @@
 """The command ``prefstrength`` itself: its help, exit codes and error handling."""
 
+from collections.abc import Callable
+
 import typer
 
 from prefstrength.pipeline.cli.messages import Group
+from prefstrength.pipeline.cli.options import with_options
 
-__all__ = ["app"]
+__all__ = ["app", "command"]
 
 _EPILOG = (
     "Exit codes: 0 done; 1 unexpected error (--debug shows where); 2 a mistake in the file or "
@@ -29,3 +32,9 @@ app = typer.Typer(
         "score → fit → train → compare → report."
     ),
 )
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """Make a function a command, with the options of its parameters."""
+    app.command()(with_options(function))
+    return function

@@ -1,98 +1,46 @@
 """The command line: ``prefstrength run|score|fit|train|compare|report|demo|plan|calibrate``."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from prefstrength import pipeline
-from prefstrength.pipeline.cli.app import app
+from prefstrength.pipeline.cli.app import command
 from prefstrength.pipeline.cli.options import (
-    Alternative,
-    Attributes,
-    BatchSize,
-    Chains,
-    Chooser,
-    Debug,
     Divide,
-    Draws,
-    Duplicates,
-    Family,
     Files,
-    First,
     Folder,
     Force,
-    Grade,
-    Grades,
-    Groups,
-    Identical,
-    LearningRate,
-    MeanStrength,
-    MeasurementError,
-    Method,
-    Mode,
     Model,
     OnRay,
     Out,
     Pairs,
     Quiet,
-    Rank,
-    RewardNames,
-    RewardSettings,
     Scale,
     Seed,
-    Situation,
-    Steps,
-    StrengthGroup,
-    Tie,
-    Ties,
     Title,
-    Warmup,
-    Weights,
 )
 from prefstrength.pipeline.cli.summaries import conclude, say_agreement, say_reward
-from prefstrength.rewards.named import read_settings
+from prefstrength.pipeline.options import Reading, Rewarding, Sampler, Specification, Training
 
 
-@app.command()
+@command
 def run(
     context: typer.Context,
     pairs: Pairs,
     out: Out,
-    chooser: Chooser = None,
-    group: Groups = None,
-    attribute: Attributes = None,
-    weights: Weights = None,
-    ties: Ties = "raise",
-    identical: Identical = "raise",
-    duplicates: Duplicates = "raise",
-    grade: Grade = None,
-    grades: Grades = None,
-    tie: Tie = None,
-    first: First = None,
-    rank: Rank = None,
-    situation: Situation = None,
-    alternative: Alternative = None,
-    reward: RewardNames = None,
-    reward_setting: RewardSettings = None,
-    family: Family = "lognormal",
-    mean_strength: MeanStrength = 0.1,
-    measurement_error: MeasurementError = False,
-    method: Method = "auto",
-    draws: Draws = 500,
-    warmup: Warmup = 300,
-    chains: Chains = 4,
+    *,
+    reading: Reading,
+    rewarding: Rewarding,
+    specification: Specification,
+    sampler: Sampler,
     model: Model = None,
-    steps: Steps = 200,
-    strength_mode: Mode = "joint",
-    strength_group: StrengthGroup = None,
-    learning_rate: LearningRate = 1e-6,
-    batch_size: BatchSize = 8,
+    training: Training,
     title: Title = None,
     seed: Seed = 0,
     force: Force = False,
     quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """Go the whole way: score, fit, train (with --model), compare, report.
 
@@ -104,66 +52,33 @@ def run(
     fitted = pipeline.run(
         pairs,
         out,
-        _reading(
-            chooser,
-            group,
-            attribute,
-            weights,
-            ties,
-            identical,
-            duplicates,
-            grade=grade,
-            grades=grades,
-            tie=tie,
-            first=first,
-            rank=rank,
-            situation=situation,
-            alternative=alternative,
-        ),  # fmt: skip
-        reward=reward or "auto",
-        reward_settings=read_settings(reward_setting or ()),
-        family=family,
-        mean_strength=mean_strength,
-        measurement_error=measurement_error,
+        reading,
+        rewarding,
+        specification,
+        sampler,
         model=model,
-        steps=steps,
+        training=training,
         title=title,
         seed=seed,
-        sampler={"method": method, "draws": draws, "warmup": warmup, "chains": chains},
-        training=_training(strength_mode, strength_group, learning_rate, batch_size),
         force=force,
         progress=not quiet,
         tell=context.obj,
     )
-    conclude(fitted, out)
+    conclude(fitted, out, context.obj.as_options)
 
 
-@app.command()
+@command
 def score(
     context: typer.Context,
     pairs: Pairs,
     out: Out,
-    chooser: Chooser = None,
-    group: Groups = None,
-    attribute: Attributes = None,
-    weights: Weights = None,
-    ties: Ties = "raise",
-    identical: Identical = "raise",
-    duplicates: Duplicates = "raise",
-    grade: Grade = None,
-    grades: Grades = None,
-    tie: Tie = None,
-    first: First = None,
-    rank: Rank = None,
-    situation: Situation = None,
-    alternative: Alternative = None,
-    reward: RewardNames = None,
-    reward_setting: RewardSettings = None,
+    *,
+    reading: Reading,
+    rewarding: Rewarding,
     divide: Divide = False,
     seed: Seed = 0,
     force: Force = False,
     quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """Read the pairs, give every response a reward, check all, and keep it in DIR.
 
@@ -175,24 +90,8 @@ def score(
     pipeline.score(
         pairs,
         out,
-        _reading(
-            chooser,
-            group,
-            attribute,
-            weights,
-            ties,
-            identical,
-            duplicates,
-            grade=grade,
-            grades=grades,
-            tie=tie,
-            first=first,
-            rank=rank,
-            situation=situation,
-            alternative=alternative,
-        ),  # fmt: skip
-        reward or "auto",
-        reward_settings=read_settings(reward_setting or ()),
+        reading,
+        rewarding,
         divide=divide,
         seed=seed,
         force=force,
@@ -201,11 +100,12 @@ def score(
     )
     if silent:
         return
-    typer.echo(repr(pipeline.choices(out)))
+    found = context.obj.choices
+    typer.echo(repr(pipeline.choices(out) if found is None else found))
     say_reward(out)
 
 
-@app.command()
+@command
 def score_parquet(
     context: typer.Context,
     files: Annotated[
@@ -216,8 +116,8 @@ def score_parquet(
         ),
     ],
     out: Out,
-    reward: RewardNames = None,
-    reward_setting: RewardSettings = None,
+    *,
+    rewarding: Rewarding,
     divide: Divide = False,
     ray: OnRay = False,
     workers: Annotated[
@@ -230,7 +130,6 @@ def score_parquet(
     ] = None,
     force: Force = False,
     quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """Score pairs of any number, part by part, into Parquet files in DIR.
 
@@ -239,13 +138,11 @@ def score_parquet(
     The reward text learns from all pairs together, and is left to `prefstrength score`. The same
     command again, after an interruption, goes on where it was.
     """
-    context.obj.scoring = True
     silent = divide and context.obj.one_of_several()
     about = pipeline.score_parquet(
         files,
         out,
-        reward or "auto",
-        reward_settings=read_settings(reward_setting or ()),
+        rewarding,
         divide=divide,
         backend="ray" if ray else None,
         workers=workers,
@@ -260,19 +157,17 @@ def score_parquet(
     typer.echo(f"Next: prefstrength compress {out} --out RESULTS")
 
 
-@app.command()
+@command
 def compress(
     context: typer.Context,
     files: Files,
     out: Out,
-    chooser: Chooser = None,
-    group: Groups = None,
-    weights: Weights = None,
+    *,
+    reading: Annotated[Reading, "chooser", "groups", "weights"],
     scale: Scale = None,
     ray: OnRay = False,
     force: Force = False,
     quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """Sum up scored pairs of any number in one pass, and keep the sums in DIR/compressed.
 
@@ -283,9 +178,7 @@ def compress(
     compressed = pipeline.compress(
         files,
         out,
-        chooser=chooser,
-        groups=group or (),
-        weights=weights,
+        reading,
         scale=scale,
         backend="ray" if ray else None,
         force=force,
@@ -295,21 +188,16 @@ def compress(
     typer.echo(f"Next: prefstrength fit {out}")
 
 
-@app.command()
+@command
 def fit(
     context: typer.Context,
     folder: Folder,
-    family: Family = "lognormal",
-    mean_strength: MeanStrength = 0.1,
-    measurement_error: MeasurementError = False,
-    method: Method = "auto",
-    draws: Draws = 500,
-    warmup: Warmup = 300,
-    chains: Chains = 4,
+    *,
+    specification: Specification,
+    sampler: Sampler,
     seed: Seed = 0,
     force: Force = False,
     quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """Fit the mixed logit to the scored pairs, and the model with one strength for all.
 
@@ -319,38 +207,29 @@ def fit(
     """
     fitted = pipeline.fit(
         folder,
-        family,
-        mean_strength=mean_strength,
-        measurement_error=measurement_error,
-        method=method,
-        draws=draws,
-        warmup=warmup,
-        chains=chains,
+        specification,
+        sampler,
         seed=seed,
         force=force,
         progress=not quiet,
         tell=context.obj,
     )
-    conclude(fitted, folder)
+    conclude(fitted, folder, context.obj.as_options)
 
 
-@app.command()
+@command
 def train(
     context: typer.Context,
     folder: Folder,
+    *,
     model: Annotated[
         str,
         typer.Option(metavar="PATH", help="Causal language model: a folder, or a name on the hub."),
     ],
-    steps: Steps = 200,
-    strength_mode: Mode = "joint",
-    strength_group: StrengthGroup = None,
-    learning_rate: LearningRate = 1e-6,
-    batch_size: BatchSize = 8,
+    training: Training,
     seed: Seed = 0,
     force: Force = False,
     quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """Train a language model with MixDPO under the prior that the fit gave.
 
@@ -361,8 +240,7 @@ def train(
     learned = pipeline.train(
         folder,
         model,
-        steps=steps,
-        options=_training(strength_mode, strength_group, learning_rate, batch_size),
+        training,
         seed=seed,
         force=force,
         progress=not quiet,
@@ -375,7 +253,7 @@ def train(
     typer.echo(f"Model: {folder / 'train'}")
 
 
-@app.command()
+@command
 def compare(
     context: typer.Context,
     folder: Folder,
@@ -385,7 +263,6 @@ def compare(
             metavar="FILE", help="A learned_strength.json from elsewhere; that in DIR by default."
         ),
     ] = None,
-    debug: Debug = False,
 ) -> None:
     """Hold the strength that training learned against what the data support.
 
@@ -396,50 +273,12 @@ def compare(
     typer.echo(repr(comparison))
 
 
-@app.command()
+@command
 def report(
     context: typer.Context,
     folder: Folder,
     title: Title = None,
-    debug: Debug = False,
 ) -> None:
     """Write report.html, figures/, tables/ and provenance.json from the finished stages."""
     path = pipeline.report(folder, title=title, tell=context.obj)
     typer.echo(f"Report: {path}")
-
-
-# -- what the commands share -----------------------------------------------------------------
-
-
-def _reading(
-    chooser: str | None,
-    groups: list[str] | None,
-    attributes: list[str] | None,
-    weights: str | None,
-    ties: str,
-    identical: str,
-    duplicates: str,
-    **answers: str | None,
-) -> pipeline.Reading:
-    return pipeline.Reading(
-        chooser=chooser,
-        groups=tuple(groups or ()),
-        attributes=tuple(attributes or ()),
-        weights=weights,
-        ties=ties,
-        identical=identical,
-        duplicates=duplicates,
-        **answers,
-    )
-
-
-def _training(
-    mode: str, group: str | None, learning_rate: float, batch_size: int
-) -> dict[str, Any]:
-    return {
-        "strength_mode": mode,
-        "learning_rate": learning_rate,
-        "per_device_train_batch_size": batch_size,
-        # The settings of runs without it stay what they were.
-        **({} if group is None else {"strength_group_column": group}),
-    }

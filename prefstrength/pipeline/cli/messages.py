@@ -1,6 +1,5 @@
 """Messages of the command line: progress, warnings, errors and exit codes."""
 
-import re
 import sys
 import traceback
 import warnings
@@ -13,12 +12,8 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from prefstrength.errors import DataWarning, InputError, SamplingWarning
-from prefstrength.rewards import HFReward
+from prefstrength.pipeline.cli.advice import as_options, options_of
 from prefstrength.rewards.engine.team import launched
-from prefstrength.rewards.named import settings_types
-
-#: Settings of rewards by which sentences name them.
-_SETTINGS = "|".join([*settings_types(HFReward), "labels"])
 
 #: Everything went well; a defect or the system; the user's mistake; results that failed a
 #: diagnostic; stopped with Ctrl-C.
@@ -29,11 +24,12 @@ _err = Console(stderr=True)
 class _Progress:
     """Tell of stages as they pass, and remember where we are for an interruption."""
 
-    def __init__(self) -> None:
+    def __init__(self, group: TyperGroup, context: Any) -> None:
+        self.group, self.context = group, context
         self.stage: str | None = None
         self.finished: list[str] = []
         self.debug = False
-        self.scoring = False
+        self.choices: Any = None
         self.speaks = True
         self.noted: set[str] = set()
 
@@ -41,7 +37,9 @@ class _Progress:
         if event == "note":
             self.note(str(detail))
             return
-        self.scoring = (stage, event) == ("score", "starts")
+        if event == "choices":
+            self.choices = detail
+            return
         if event == "starts":
             self.stage = stage
             _err.print(f"[bold]{stage}[/bold] ...")
@@ -64,8 +62,11 @@ class _Progress:
             _err.print(f"[yellow]Note:[/yellow] {said}", highlight=False, soft_wrap=True)
 
     def as_options(self, text: str) -> str:
-        """A library's sentence with options in the place of keywords."""
-        return _as_options(text, scoring=self.scoring)
+        """A library's sentence with options in the place of arguments.
+
+        Those of the command and of ``score``, by which the file is read for later stages too.
+        """
+        return as_options(text, options_of(self.group, "score", self.context.invoked_subcommand))
 
     def one_of_several(self) -> bool:
         """Whether another process says what there is to say."""
@@ -77,7 +78,7 @@ class Group(TyperGroup):
     """Turn whatever goes wrong in a command into one sentence and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
-        progress = ctx.obj = _Progress()
+        progress = ctx.obj = _Progress(self, ctx)
 
         def show(message, category, filename, lineno, file=None, line=None) -> None:  # type: ignore[no-untyped-def]
             _show_warning(message, category, filename, lineno, progress)
@@ -125,31 +126,6 @@ def _fail(text: str, code: int, error: BaseException, progress: _Progress) -> No
         traceback.print_exception(error)
     typer.echo(text, err=True)
     raise typer.Exit(code)
-
-
-def _as_options(text: str, *, scoring: bool = False) -> str:
-    """Turn keywords in a library's sentence (``ties='drop'``) into options (``--ties drop``).
-
-    While scoring, settings of a reward, too (``dtype='float32'``).
-    """
-    text = re.sub(r"\b(ties|identical|duplicates|method)=(['\"])(\w+)\2", r"--\1 \3", text)
-    text = re.sub(r"\b(force|divide)=True", r"--\1", text).replace("backend='ray'", "--ray")
-    text = text.replace("measurement_error=True", "--measurement-error")
-    if not scoring:
-        return text
-    call = re.compile(rf"HFReward(?:\.\w+)?\((?:\.\.\.|\w+), ((?:{_SETTINGS})=[^)]*)\)")
-    return re.sub(
-        rf"\b({_SETTINGS})=('\w+'|True|False|\([^)]*\)|{{[^}}]*}})?",
-        lambda found: f"--reward-setting {found[1]}={_as_typed(found[2] or '')}",
-        call.sub(r"\1", text),
-    )
-
-
-def _as_typed(value: str) -> str:
-    """Turn a value in Python (``{'a': 0, 'b': 1}``) into what is typed (``a:0,b:1``)."""
-    if value in ("True", "False"):
-        return value.lower()
-    return re.sub(r"([:,]) ", r"\1", re.sub(r"['(){}]", "", value)).rstrip(",")
 
 
 def _show_warning(

@@ -1,13 +1,89 @@
-"""Options of the commands, each declared once."""
+"""Options of the commands: made from the fields of the stages' options, or declared here once."""
 
+import inspect
 import os
+from collections.abc import Callable, Mapping
+from dataclasses import Field, fields, replace
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
-from prefstrength.rewards import HFReward
-from prefstrength.rewards.named import settings_types
+from prefstrength.pipeline.options import Reading, Rewarding, Training
+
+# -- options from classes ------------------------------------------------------------------------
+
+
+def with_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Make one option of every field, where a parameter is a class of options.
+
+    With ``Annotated[Reading, "chooser"]`` of the named fields alone. Their defaults are those of
+    the parameter's default, else of the class. Every command gets the option ``--debug``.
+
+    Examples
+    --------
+    >>> @with_options
+    ... def command(reading: Annotated[Reading, "chooser", "ties"]) -> None:
+    ...     print(reading.chooser, reading.ties)
+    >>> list(inspect.signature(command).parameters)
+    ['chooser', 'ties', 'debug']
+    >>> command(chooser="annotator", ties="drop")
+    annotator drop
+    """
+    signature = inspect.signature(function)
+    taken: dict[str, tuple[Any, list[Field[Any]]]] = {}
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in signature.parameters.items():
+        parameter = parameter.replace(kind=_KIND)
+        cls, *only = get_args(parameter.annotation) or (parameter.annotation,)
+        if not hasattr(cls, "panel"):
+            parameters.append(parameter)
+            continue
+        default = cls() if parameter.default is parameter.empty else parameter.default
+        wanted = [each for each in fields(cls) if not only or each.name in only]
+        wanted = [each for each in wanted if "typed" in each.metadata]
+        taken[name] = default, wanted
+        parameters += [_parameter(default, each) for each in wanted]
+    parameters.append(inspect.Parameter("debug", _KIND, default=False, annotation=Debug))
+
+    @wraps(function)
+    def flat(debug: bool = False, **given: Any) -> None:
+        for name, (default, wanted) in taken.items():
+            typed = {each.name: given.pop(each.name) for each in wanted}
+            read = {each.name: each.metadata["typed"].get("read", _as_is) for each in wanted}
+            # An option of which there may be several is None or empty where none is given.
+            found = {key: read[key](value) for key, value in typed.items() if value not in _NONE}
+            given[name] = replace(default, **found)
+        function(**given)
+
+    flat.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    flat.__annotations__ = {each.name: each.annotation for each in parameters}
+    return flat
+
+
+_NONE: tuple[Any, ...] = (None, [])
+_KIND = inspect.Parameter.KEYWORD_ONLY
+
+
+def _as_is(value: Any) -> Any:
+    return value
+
+
+def _parameter(options: Any, field: Field[Any]) -> inspect.Parameter:
+    """A field as typer wants to have an option declared."""
+    typed = {name: value for name, value in field.metadata["typed"].items() if name != "read"}
+    flag = typed.pop("flag", f"--{field.name.replace('_', '-')}")
+    choices = typed.pop("choices", ())
+    kind: Any = get_type_hints(type(options))[field.name]
+    default = getattr(options, field.name)
+    if choices:
+        kind = Literal[(default, *(each for each in choices if each != default))]
+    elif get_origin(kind) in (tuple, Mapping):
+        kind, default = list[str] | None, None
+    said = {"help": field.metadata["meaning"], "rich_help_panel": options.panel}
+    annotation = Annotated[kind, typer.Option(flag, **said, **typed)]
+    return inspect.Parameter(field.name, _KIND, default=default, annotation=annotation)
 
 
 def _debug(context: typer.Context, value: bool) -> None:
@@ -20,9 +96,7 @@ def _quiet(value: bool) -> bool:
     return value
 
 
-# -- options that several commands share -----------------------------------------------------
-
-_DATA, _REWARD, _MODEL, _TRAINING = "How the file is read", "Reward", "Model", "Training"
+# -- options that no class has -------------------------------------------------------------------
 
 Pairs = Annotated[
     Path,
@@ -50,7 +124,7 @@ Scale = Annotated[
     typer.Option(
         help="With --chooser: typical difference of the rewards, if the sums are to be merged "
         "with those of other files. Taken from the first rows otherwise.",
-        rich_help_panel=_DATA,
+        rich_help_panel=Reading.panel,
     ),
 ]
 OnRay = Annotated[
@@ -64,220 +138,23 @@ OnRay = Annotated[
 Folder = Annotated[
     Path, typer.Argument(metavar="DIR", help="Folder in which the stage before has finished.")
 ]
-Chooser = Annotated[
-    str | None,
-    typer.Option(
-        metavar="COLUMN",
-        help="Column that says who decided. Repeated choices of one chooser are what identifies "
-        "heterogeneity best; without it, only the curvature of the choice curve speaks.",
-        rich_help_panel=_DATA,
-    ),
-]
-Groups = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--group",
-        metavar="COLUMN",
-        help="Column of subgroups or datasets that may differ in mean and spread of the "
-        "strength; repeat for several.",
-        rich_help_panel=_DATA,
-    ),
-]
-Attributes = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--attribute",
-        metavar="NAME",
-        help="A further attribute to hold constant, such as length, in the columns NAME_chosen "
-        "and NAME_rejected; repeat for several. Its coefficient is shared by all choosers.",
-        rich_help_panel=_DATA,
-    ),
-]
-Weights = Annotated[
-    str | None,
-    typer.Option(
-        metavar="COLUMN",
-        help="Column of weights: how many choices a row stands for.",
-        rich_help_panel=_DATA,
-    ),
-]
-Ties = Annotated[
-    Literal["raise", "drop", "split"],
-    typer.Option(
-        help="Pairs without a preference (column tie): stop and say so, leave them out, or count "
-        "each as half a choice either way.",
-        rich_help_panel=_DATA,
-    ),
-]
-Grade = Annotated[
-    str | None,
-    typer.Option(
-        metavar="COLUMN",
-        help="Column that says how much better the chosen response is: whole numbers that rise in "
-        "its favour (-3 to 3), or words in the order of --grades. The middle of an odd number of "
-        "grades is a tie.",
-        rich_help_panel=_DATA,
-    ),
-]
-Grades = Annotated[
-    str | None,
-    typer.Option(
-        metavar="A,B,...",
-        help="All grades in order, the least in favour of the chosen response first, separated by "
-        "commas; a number L alone stands for 1 to L.",
-        rich_help_panel=_DATA,
-    ),
-]
-Tie = Annotated[
-    str | None,
-    typer.Option(
-        metavar="COLUMN",
-        help="Column of ties (true or false) that are to be answers of their own.",
-        rich_help_panel=_DATA,
-    ),
-]
-First = Annotated[
-    str | None,
-    typer.Option(
-        metavar="COLUMN",
-        help="Column that says which response was shown first, chosen or rejected.",
-        rich_help_panel=_DATA,
-    ),
-]
-Rank = Annotated[
-    str | None,
-    typer.Option(
-        metavar="COLUMN",
-        help="Column of ranks, 1 for the best, of a file of rankings with one row for each "
-        "response and its reward in a column reward; with --situation and --alternative.",
-        rich_help_panel=_DATA,
-    ),
-]
-Situation = Annotated[
-    str | None,
-    typer.Option(
-        metavar="COLUMN",
-        help="With --rank: which ranking a row belongs to.",
-        rich_help_panel=_DATA,
-    ),
-]
-Alternative = Annotated[
-    str | None,
-    typer.Option(
-        metavar="COLUMN",
-        help="With --rank: which response a row describes.",
-        rich_help_panel=_DATA,
-    ),
-]
-Identical = Annotated[
-    Literal["raise", "drop"],
-    typer.Option(help="Pairs of identical responses.", rich_help_panel=_DATA),
-]
-Duplicates = Annotated[
-    Literal["raise", "drop", "keep"],
-    typer.Option(help="The same choice of the same chooser again.", rich_help_panel=_DATA),
-]
-RewardNames = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--reward",
-        metavar="auto|columns|text|hf:NAME|...",
-        help="columns: reward_chosen and reward_rejected (columns:NAME for NAME_chosen and "
-        "NAME_rejected). text: a model of the words, fitted here and cross-fitted by prompt; no "
-        "download. hf:NAME: a Hugging Face reward model, by name or folder. judge:NAME: a language "
-        "model that compares both responses, in both orders. implicit:POLICY,REFERENCE: a policy "
-        "trained by DPO against the model it started from. auto, the default: columns where they "
-        "exist, else text. Repeat for an ensemble, which shows how large the error of a reward is.",
-        rich_help_panel=_REWARD,
-    ),
-]
-RewardSettings = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--reward-setting",
-        metavar="NAME=VALUE",
-        help="A setting of the rewards, for all that have it; repeat for several. Of hf:NAME: "
-        f"{', '.join(settings_types(HFReward))}. Such as batch_tokens=32768, dtype=bfloat16, "
-        "head=0, heads=reward:0,safety:1. Well-known models come with their makers' settings. "
-        "trust_remote_code=true runs code that comes with a model: read it first.",
-        rich_help_panel=_REWARD,
-    ),
-]
 Divide = Annotated[
     bool,
     typer.Option(
         "--divide",
         help="Divide the scoring between the processes that torchrun or accelerate launch has "
         "started: `torchrun --nproc-per-node 8 -m prefstrength score PAIRS --divide`.",
-        rich_help_panel=_REWARD,
+        rich_help_panel=Rewarding.panel,
     ),
 ]
-Family = Annotated[
-    Literal["lognormal", "normal", "gamma", "inversegaussian"],
-    typer.Option(help="Law of the strength over choosers.", rich_help_panel=_MODEL),
-]
-MeanStrength = Annotated[
-    float,
-    typer.Option(
-        help="Mean strength in the prior for training. It plays the part of DPO's beta: the data "
-        "give the shape, this gives the scale.",
-        rich_help_panel=_MODEL,
-    ),
-]
-MeasurementError = Annotated[
-    bool,
-    typer.Option(
-        "--measurement-error",
-        help="Rewards are estimates. With several rewards: take how far they disagree for the "
-        "error of their mean, and integrate the true differences out (errors in variables). "
-        "attenuation.csv says what ignoring the error does.",
-        rich_help_panel=_MODEL,
-    ),
-]
-Method = Annotated[
-    Literal["auto", "importance", "nuts", "latent", "laplace", "svi"],
-    typer.Option(help="Way to the posterior; auto chooses and says so.", rich_help_panel=_MODEL),
-]
-Draws = Annotated[
-    int, typer.Option(min=50, help="Posterior draws of each chain.", rich_help_panel=_MODEL)
-]
-Warmup = Annotated[
-    int, typer.Option(min=50, help="Draws to warm up each chain.", rich_help_panel=_MODEL)
-]
-Chains = Annotated[int, typer.Option(min=1, help="Chains.", rich_help_panel=_MODEL)]
 Model = Annotated[
     str | None,
     typer.Option(
         metavar="PATH",
         help="Causal language model to train: a folder, or a name on the Hugging Face hub. "
         "Without it, the analysis and its report are all there is.",
-        rich_help_panel=_TRAINING,
+        rich_help_panel=Training.panel,
     ),
-]
-Steps = Annotated[int, typer.Option(min=1, help="Optimiser steps.", rich_help_panel=_TRAINING)]
-Mode = Annotated[
-    Literal["joint", "anchored", "frozen"],
-    typer.Option(
-        "--strength-mode",
-        help="What training may change: mean and spread of the strength, the spread alone, or "
-        "neither.",
-        rich_help_panel=_TRAINING,
-    ),
-]
-StrengthGroup = Annotated[
-    str | None,
-    typer.Option(
-        metavar="COLUMN",
-        help="Column of the pairs of which each level gets a strength of its own, shrunk to the "
-        "common one; it starts where the fit has it if the column is one of its groups.",
-        rich_help_panel=_TRAINING,
-    ),
-]
-LearningRate = Annotated[
-    float, typer.Option(help="Learning rate of the language model.", rich_help_panel=_TRAINING)
-]
-BatchSize = Annotated[
-    int, typer.Option(min=1, help="Pairs in a step on each device.", rich_help_panel=_TRAINING)
 ]
 Title = Annotated[str | None, typer.Option(help="Title of the report.")]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same numbers.")]

@@ -7,42 +7,33 @@ import typer
 from rich.table import Table
 
 from prefstrength import pipeline
-from prefstrength.pipeline.cli.app import app
+from prefstrength.pipeline.cli.app import command
 from prefstrength.pipeline.cli.messages import DOUBTFUL
-from prefstrength.pipeline.cli.options import (
-    Chains,
-    Debug,
-    Draws,
-    Family,
-    Folder,
-    Force,
-    Quiet,
-    Seed,
-    Steps,
-    Warmup,
-)
+from prefstrength.pipeline.cli.options import Folder, Force, Quiet, Seed
 from prefstrength.pipeline.cli.summaries import conclude, console
+from prefstrength.pipeline.options import Sampler, Specification, Training
+
+# A tiny language model learns within few steps.
+_FEW_STEPS = Training(steps=150)
 
 
-@app.command()
+@command
 def demo(
     context: typer.Context,
+    *,
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the results.")
     ] = Path("reports/demo"),
     choosers: Annotated[int, typer.Option(min=6, help="How many choosers to simulate.")] = 240,
     situations: Annotated[int, typer.Option(min=1, help="Choices of each chooser.")] = 24,
-    steps: Steps = 150,
+    training: Annotated[Training, "steps"] = _FEW_STEPS,
     no_train: Annotated[
         bool, typer.Option("--no-train", help="The analysis alone; needs no torch.")
     ] = False,
-    draws: Draws = 500,
-    warmup: Warmup = 300,
-    chains: Chains = 4,
+    sampler: Annotated[Sampler, "draws", "warmup", "chains"],
     seed: Seed = 0,
     force: Force = False,
     quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """Go the whole way on simulated data, with the truth drawn into the figures.
 
@@ -56,20 +47,21 @@ def demo(
         out,
         choosers=choosers,
         situations=situations,
-        steps=steps,
+        steps=training.steps,
         train=not no_train,
         seed=seed,
-        sampler={"draws": draws, "warmup": warmup, "chains": chains},
+        sampler=sampler,
         force=force,
         progress=not quiet,
         tell=context.obj,
     )
-    conclude(fitted, out)
+    conclude(fitted, out, context.obj.as_options)
 
 
-@app.command()
+@command
 def plan(
     context: typer.Context,
+    *,
     mean: Annotated[
         float, typer.Option(help="Mean strength, per unit of the reward difference.")
     ] = 1.0,
@@ -77,7 +69,7 @@ def plan(
         float,
         typer.Option(min=0.0, help="Its sd/mean over choosers; 0 for one strength for all."),
     ] = 0.8,
-    family: Family = "lognormal",
+    specification: Annotated[Specification, "family"],
     choosers: Annotated[
         list[int] | None, typer.Option(min=1, help="Number of choosers; repeat for several.")
     ] = None,
@@ -92,7 +84,6 @@ def plan(
         Path | None,
         typer.Option("--out", "-o", metavar="DIR", help="Write plan.csv, needed.csv, plan.png."),
     ] = None,
-    debug: Debug = False,
 ) -> None:
     """Say how many annotations it takes to tell how much strength varies. Needs no data.
 
@@ -100,7 +91,7 @@ def plan(
     """
     from prefstrength.validation.planning import law_of_mean, plan
 
-    law = law_of_mean(pipeline.FAMILIES[family], mean, cv)
+    law = law_of_mean(specification.mixing.__name__, mean, cv)
     planned = plan(law, choosers or (30, 100, 300, 1000, 3000), situations or (1, 5, 20), spread)
     needed = planned.needed(probability)
     shown = Table(title=f"{planned.designs[0].label}: what to expect", box=None)
@@ -121,7 +112,7 @@ def plan(
         typer.echo(f"With {row['situations']} {each} each, {probability:.0%} takes {takes}.")
     typer.echo(f"The right verdict would be: {planned.designs[0].verdict}.")
     if out is not None:
-        from prefstrength.plots._style import detached
+        from prefstrength.plots.style import detached
 
         out.mkdir(parents=True, exist_ok=True)
         planned.table.to_csv(out / "plan.csv", index=False)
@@ -131,18 +122,18 @@ def plan(
         typer.echo(f"Plan: {out}")
 
 
-@app.command()
+@command
 def calibrate(
     context: typer.Context,
     folder: Folder,
-    family: Family = "lognormal",
+    *,
+    specification: Annotated[Specification, "family"],
     simulations: Annotated[int, typer.Option(min=20, help="Data sets to simulate.")] = 500,
     cores: Annotated[
         int | None, typer.Option(min=1, help="Processes; all free cores by default.")
     ] = None,
     seed: Seed = 0,
     quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """Check the inference by simulation in the design of the scored pairs.
 
@@ -151,10 +142,10 @@ def calibrate(
     Writes calibration/ with all simulations, table.csv and ranks.png; the same command again
     goes on where it was interrupted. Exit code 3 where the ranks are not uniform.
     """
-    from prefstrength.plots._style import detached
+    from prefstrength.plots.style import detached
 
     done = pipeline.calibrate(
-        folder, family, simulations=simulations, cores=cores, seed=seed, progress=not quiet
+        folder, specification, simulations=simulations, cores=cores, seed=seed, progress=not quiet
     )
     where = folder / "calibration"
     done.table.to_csv(where / "table.csv", index=False)

@@ -1,5 +1,6 @@
 """What a command says at its end: verdicts, files, failed checks."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+import prefstrength as ps
+from prefstrength._shared.records import read_json
 from prefstrength.pipeline.cli.messages import DOUBTFUL
-from prefstrength.pipeline.stages import finished, read_json
+from prefstrength.pipeline.stages import finished
 
 # Results go to stdout, what happens meanwhile to stderr.
 console = Console()
@@ -19,7 +22,7 @@ def say_reward(out: Path) -> None:
     """Name the reward of a finished stage score."""
     if not (out / "choices.json").is_file():
         return  # compressed pairs, whose rewards came with them
-    summary = read_json(out / "choices.json")
+    summary = read_json(out / "choices.json", "summary of the choices")
     say_agreement(summary.get("reward") or {})
 
 
@@ -47,8 +50,11 @@ def _say_attenuation(out: Path) -> None:
     )
 
 
-def conclude(fitted: Any, out: Path) -> None:
-    """Print the verdicts and where the files are; exit with 3 where a diagnostic failed."""
+def conclude(fitted: "ps.Fit", out: Path, as_options: Callable[[str], str]) -> None:
+    """Print the verdicts and where the files are; exit with 3 where a diagnostic failed.
+
+    ``as_options`` says what a diagnostic advises as it is typed.
+    """
     import pandas as pd
 
     table = pd.read_csv(out / "heterogeneity.csv", keep_default_na=False)
@@ -82,7 +88,7 @@ def conclude(fitted: Any, out: Path) -> None:
         of = f" of {row['variable']}" if row["variable"] else ""
         typer.echo(
             f"Diagnostic failed: {row['check']}{of} is {row['value']:.4g}, "
-            f"threshold {row['threshold']:.4g}. {row['meaning']} {row['advice']}",
+            f"threshold {row['threshold']:.4g}. {row['meaning']} {as_options(row['advice'])}",
             err=True,
         )
     raise typer.Exit(DOUBTFUL)

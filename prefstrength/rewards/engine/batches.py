@@ -87,7 +87,7 @@ def _widest(group: Sequence[int], tokens: Tokens, most: int | None) -> Row:
     row = Row((group[0],), 0, len(first))
     shared, total, longest = len(first) - 1, len(first), len(first)
     for count, i in enumerate(group[1:most], start=2):
-        shared = min(shared, _common(first, tokens[i]), len(tokens[i]) - 1)
+        shared = min(shared, beginning(first, tokens[i]), len(tokens[i]) - 1)
         total += len(tokens[i])
         longest = max(longest, len(tokens[i]))
         saved = shared * (count - 1)
@@ -97,7 +97,7 @@ def _widest(group: Sequence[int], tokens: Tokens, most: int | None) -> Row:
     return row
 
 
-def _common(one: np.ndarray, other: np.ndarray) -> int:
+def beginning(one: np.ndarray, other: np.ndarray) -> int:
     """Tokens with which both begin."""
     length = min(len(one), len(other))
     differ = one[:length] != other[:length]

@@ -3,8 +3,14 @@
 A row holds the beginning and then the end of each text. A token sees the beginning and its own
 end, at the positions that it has in its own text, so that every hidden state is the one that the
 text alone would give. On a CPU the rows of a batch stand one behind the other, without padding.
+
+What that pays is measured (``benchmarks/results/scoring.json``: two cores, pairs of HH-RLHF, 0.6 to
+8 million parameters): 1.2 to 1.4 times the tokens a second of padded batches that share nothing in
+float32, 1.2 to 1.6 times in bfloat16. All in all, tokenising and keeping included, texts are scored
+2.1 to 2.4 and 2.1 to 3.3 times as fast as by transformers' pipeline at its best batch size.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -64,20 +70,24 @@ def packs(model: Any) -> bool:
     return bool(model.config._attn_implementation == _packed.NAME)
 
 
-class Sharing:
-    """What models have in common whose texts may share a beginning."""
+class Sharing(ABC):
+    """What sources have in common whose model can compute a beginning of several texts once."""
 
     def bodies(self, model: Any) -> Sequence[Any]:
         """Models of transformers that a loaded model consists of."""
         return (model,)
 
     def shares(self, model: Any) -> bool:
-        """Whether a common beginning of several texts can be computed once."""
+        """Whether the loaded model is of a kind for which that gives the same scores."""
         return all(can_share(body) for body in self.bodies(model))
 
     def packs(self, model: Any) -> bool:
         """Whether its batches have no padding."""
         return all(packs(body) for body in self.bodies(model))
+
+    @abstractmethod
+    def forward_shared(self, model: Any, rows: Sequence[Shared]) -> np.ndarray:
+        """Numbers of the items of all rows, shape (item, output)."""
 
 
 def last_hidden(

@@ -9,7 +9,9 @@ import numpy as np
 
 from prefstrength._shared.words import warn
 from prefstrength.errors import InputError
+from prefstrength.rewards.engine.outcome import Run
 from prefstrength.rewards.engine.responses import Responses, Text, messages
+from prefstrength.rewards.engine.source import Source
 
 #: Texts of which the opening and the boundary are looked at; a template treats all alike.
 SAMPLE = 256
@@ -101,7 +103,7 @@ def check_padding(
         warn(
             f"{owner}: {ending} of {len(texts)} texts that were looked at end with the token "
             f"{pad}, which {named_by} names as padding. Their scores are read before their end. "
-            "Give a padding token that no text ends with: pad_token_id=."
+            "Give a padding token that no text ends with: `pad_token_id=...`."
         )
     return {"id": pad, "ends_texts": ending}
 
@@ -279,7 +281,7 @@ def check_ties(
         warn(
             f"Different responses share their {output} more often than they should: {pairs:,} "
             f"pairs of {n:,} responses, where {expected:.2g} are expected. {steps}Scores in half "
-            "precision come in steps and make ties. Use dtype='float32'; where the model's own "
+            "precision come in steps and make ties. Use `dtype='float32'`; where the model's own "
             "code turns its head to half precision, change that."
         )
     return {"pairs": pairs, "expected": expected, "written_in": written}
@@ -299,35 +301,28 @@ def _half_precision(values: np.ndarray) -> str | None:
     return "float16" if np.array_equal(half.astype(np.float64), values) else None
 
 
-def truncation(
-    truncated: np.ndarray, tokens: np.ndarray, rows: Sequence[str], most: int | None
-) -> dict[str, Any]:
-    """Say how many responses were cut, and the first rows."""
-    cut = np.flatnonzero(truncated)
-    return {
-        "max_length": most,
-        "responses": len(cut),
-        "longest": int(tokens.max()),
-        "rows": [rows[i] for i in cut[:ROWS]],
-    }
-
-
-def of_run(source: Any, responses: Responses, found: Any, *, rounded: bool) -> dict[str, Any]:
+def of_run(source: Source, responses: Responses, found: Run, *, in_steps: bool) -> dict[str, Any]:
     """Gather what the guards of a finished run found.
 
     Parameters
     ----------
     source : Source
-        The model, with ``set_back`` and ``unused`` once it was loaded.
+        The model.
     responses : Responses
         What was scored.
     found : Run
         What the run found out.
-    rounded : bool
+    in_steps : bool
         Whether ties in half precision are looked for.
     """
+    cut = np.flatnonzero(found.truncated)
     guards: dict[str, Any] = {
-        "truncation": truncation(found.truncated, found.tokens, responses.rows, source.max_length),
+        "truncation": {
+            "max_length": source.max_length,
+            "responses": len(cut),
+            "longest": int(found.tokens.max()),
+            "rows": [responses.rows[i] for i in cut[:ROWS]],
+        },
         # the run refuses scores that are no numbers, or the same for all
         "finite": True,
         "distinct": True,
@@ -335,7 +330,7 @@ def of_run(source: Any, responses: Responses, found: Any, *, rounded: bool) -> d
         "training_mode": source.set_back,
         "unused_weights": source.unused,
     }
-    if rounded:
+    if in_steps:
 
         def ids(i: int) -> list[int]:
             return list(source.encode(responses.prompts[i], responses.texts[i])["input_ids"])

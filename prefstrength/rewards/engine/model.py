@@ -71,7 +71,7 @@ def refuse_uncompiled(error: Exception) -> None:
     if type(error).__module__.startswith(("torch._dynamo.", "torch._inductor.")):
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
-            "compile=True expects a model and a computer for which torch.compile works; got "
+            "`compile=True` expects a model and a computer for which torch.compile works; got "
             f"{type(error).__name__}: {reason[:300]} It needs a C++ compiler on a CPU, and Triton "
             "on a GPU. Install that, or leave compile out."
         ) from error
@@ -98,7 +98,7 @@ def head_in_float32(model: Any, name: str) -> None:
     if head is None:
         raise InputError(
             f"A reward model in half precision expects a head named score or classifier, to keep "
-            f"it in float32; got neither in {name!r}. Use dtype='float32'."
+            f"it in float32; got neither in {name!r}. Use `dtype='float32'`."
         )
     head.float()
     head.register_forward_pre_hook(lambda _, inputs: tuple(part.float() for part in inputs))
@@ -113,7 +113,7 @@ def output_in_float32(torch: Any, model: Any, name: str) -> None:
     if not isinstance(old, torch.nn.Linear):
         raise InputError(
             "A language model in half precision expects a linear output layer, to keep it in "
-            f"float32; got {type(old).__name__} in {name!r}. Use dtype='float32'."
+            f"float32; got {type(old).__name__} in {name!r}. Use `dtype='float32'`."
         )
     new = torch.nn.Linear(old.in_features, old.out_features, bias=old.bias is not None)
     new.load_state_dict({name: value.float() for name, value in old.state_dict().items()})

@@ -70,7 +70,8 @@ def refuse_truncation(
             f"A reward model expects at most {allowed:.3g} of the responses to be longer than "
             f"{most} tokens; got {count_of(cut, count)}, the longest "
             f"with {longest} tokens. Their scores would rest on cut texts. Drop these "
-            "rows, raise max_length= if the model allows, or allow more with max_truncated=."
+            "rows, raise `max_length=...` if the model allows, or allow more with "
+            "`max_truncated=...`."
         )
 
 
@@ -95,6 +96,6 @@ def score_alone(table: pd.DataFrame, output: str) -> dict[str, Any]:
         warn(
             f"Scores move by up to {largest:.3g} when a response is scored alone instead of in a "
             f"batch, against a sd of {spread:.3g} over all responses ({len(sample)} compared). "
-            "Padding or half precision may cause it. Use batch_size=1 or dtype='float32'."
+            "Padding or half precision may cause it. Use `batch_size=1` or `dtype='float32'`."
         )
     return {"responses": len(sample), "max_difference": largest}

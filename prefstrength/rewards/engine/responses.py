@@ -1,21 +1,19 @@
 """Prompts and responses of a pairs frame: read, checked, and each distinct response once."""
 
 import json
+from contextlib import AbstractContextManager
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from prefstrength._shared.words import Rows, listed, shown
-from prefstrength.data.columns import column
-from prefstrength.data.messages import to_messages
+from prefstrength._shared.words import Rows, listed
+from prefstrength.data.texts import TEXT_COLUMNS, Text, Texts, flatten, read_texts
 from prefstrength.errors import InputError
+from prefstrength.rewards.engine.opened import Kept, kept_open, once, opened
 
-#: A text, or a conversation as a tuple of (role, content).
-Text = str | tuple[tuple[str, str], ...]
-
-TEXT_COLUMNS = ("prompt", "chosen", "rejected")
+_read: ContextVar[Kept | None] = ContextVar("read", default=None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,88 +43,55 @@ class Responses:
         return len(self.keys)
 
 
+def read_once() -> AbstractContextManager[None]:
+    """Read the texts of every frame once for all that ask for them inside."""
+    return kept_open(opened(_read), _read)
+
+
+def texts_of(frame: pd.DataFrame) -> Texts | None:
+    """Read the texts of ``frame``, of which it may have none."""
+    return once(frame, lambda: read_texts(frame, Rows(frame.index)), _read)
+
+
 def distinct_responses(frame: pd.DataFrame) -> Responses:
     """Collect every distinct (prompt, response) of ``frame``, in order of appearance."""
     missing = [name for name in TEXT_COLUMNS if name not in frame.columns]
-    if missing:
+    if missing or (texts := texts_of(frame)) is None:
         raise InputError(
             "A reward from texts expects the columns prompt, chosen and rejected; got no "
             f"{' and no '.join(missing)} among {listed(frame.columns)}. Rename the columns, or use "
-            "ColumnReward(chosen=..., rejected=...) where rewards are already there."
+            "`ColumnReward(chosen=..., rejected=...)` where rewards are already there."
         )
-    labels = Rows(frame.index)
-    rows = labels.labels()
-    columns = {name: read_texts(column(frame, name, "text"), labels, name) for name in TEXT_COLUMNS}
-    prompts: list[Text] = []
-    texts: list[Text] = []
-    first_rows: list[str] = []
-    index: dict[str, int] = {}
-    found = {"chosen": np.empty(len(frame), np.int64), "rejected": np.empty(len(frame), np.int64)}
-    for position, prompt in enumerate(columns["prompt"]):
-        for side, places in found.items():
-            text = columns[side][position]
-            key = content_key(prompt, text)
-            if key not in index:
-                index[key] = len(index)
-                prompts.append(prompt)
-                texts.append(text)
-                first_rows.append(rows[position])
-            places[position] = index[key]
+    refuse_blank(texts)
+    return once(texts, lambda: _distinct(texts), _read)
+
+
+def refuse_blank(texts: Texts) -> None:
+    """Refuse texts without a word to score."""
+    for name in texts.places:
+        if (blank := texts.mask("blank", name)).any():
+            raise InputError(
+                f"Column {name!r} should hold a text in every row; got nothing but blanks in "
+                f"{texts.rows.where(blank)}. An empty text has no words to score. Drop these rows."
+            )
+
+
+def _distinct(texts: Texts) -> Responses:
+    different = np.asarray(texts.different, object)
+    prompt = np.repeat(texts.places["prompt"], 2)
+    response = np.stack([texts.places["chosen"], texts.places["rejected"]], axis=1).ravel()
+    index, _ = pd.factorize(prompt * len(different) + response)
+    first = np.unique(index, return_index=True)[1]
+    prompts, answers = tuple(different[prompt[first]]), tuple(different[response[first]])
+    labels = texts.rows.labels()
     return Responses(
-        prompts=tuple(prompts),
-        texts=tuple(texts),
-        keys=tuple(index),
-        rows=tuple(first_rows),
-        chosen=found["chosen"],
-        rejected=found["rejected"],
+        prompts=prompts,
+        texts=answers,
+        keys=tuple(map(content_key, prompts, answers)),
+        rows=tuple(labels[i // 2] for i in first),
+        chosen=index[::2].astype(np.int64),
+        rejected=index[1::2].astype(np.int64),
     )
-
-
-def read_texts(values: pd.Series, rows: Rows, name: str) -> list[Text]:
-    """Read a column of texts or conversations; one error names every row that is neither."""
-    read = [_read(value) for value in values]
-    wrong = np.array([text is None for text in read])
-    if wrong.any():
-        example = values.iloc[int(np.argmax(wrong))]
-        raise InputError(
-            f"Column {name!r} should hold texts, or lists of messages with role and content; got "
-            f"{shown(example)} in {rows.where(wrong)}. A missing value or a number may stand "
-            "where a text should. Correct or drop these rows."
-        )
-    texts = [text for text in read if text is not None]
-    blank = np.array([not flatten(text).strip() for text in texts])
-    if blank.any():
-        raise InputError(
-            f"Column {name!r} should hold a text in every row; got nothing but blanks in "
-            f"{rows.where(blank)}. An empty text has no words to score. Drop these rows."
-        )
-    return texts
-
-
-def _read(value: Any) -> Text | None:
-    if isinstance(value, str):
-        return value
-    messages = to_messages(value)
-    if messages is None:
-        return None
-    return tuple((message["role"], message["content"]) for message in messages)
-
-
-def flatten(text: Text) -> str:
-    r"""Text of a conversation: the content of one message, or all with their roles.
-
-    Examples
-    --------
-    >>> flatten((("assistant", "Hello."),))
-    'Hello.'
-    >>> flatten((("user", "Hi!"), ("assistant", "Hello.")))
-    'user: Hi!\nassistant: Hello.'
-    """
-    if isinstance(text, str):
-        return text
-    if len(text) == 1:
-        return text[0][1]
-    return "\n".join(f"{role}: {content}" for role, content in text)
 
 
 def messages(prompt: Text, response: Text) -> list[dict[str, str]]:

@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from prefstrength.errors import InputError
 from prefstrength.rewards.engine.batches import Row, computed, plan, shared_rows, single_rows
 from prefstrength.rewards.engine.cache import ScoreCache
+from prefstrength.rewards.engine.decoder import Sharing
 from prefstrength.rewards.engine.memory import default_tokens, free_memory, out_of_memory
 from prefstrength.rewards.engine.model import as_written, refuse_uncompiled
 from prefstrength.rewards.engine.opened import once
@@ -28,7 +29,7 @@ from prefstrength.rewards.engine.outcome import (
     score_alone,
 )
 from prefstrength.rewards.engine.responses import Responses, flatten
-from prefstrength.rewards.engine.source import SharingSource, Source
+from prefstrength.rewards.engine.source import Source
 from prefstrength.rewards.engine.team import ALONE_AT_WORK, Team, team
 from prefstrength.rewards.engine.windows import AHEAD, in_windows, spread
 
@@ -71,7 +72,7 @@ def run(
     if store is None and us != ALONE_AT_WORK:
         raise InputError(
             f"Work divided between {us.size} processes expects a folder in which they leave their "
-            "scores to each other; got none. Give one that all of them see: cache='scores/'."
+            "scores to each other; got none. Give one that all of them see: `cache='scores/'`."
         )
     keys = [store.key(key) if store else key for key in responses.keys]
     known = store.find(keys) if store else pd.DataFrame()
@@ -98,7 +99,8 @@ def run(
             raise InputError(
                 f"A reward model expects to tell responses apart; got the {called(output)} "
                 f"{column[0]:.6g} for all {len(column)} responses. Its head may be untrained or "
-                "the texts cut before they differ. Check the model, head= and max_length=."
+                "the texts cut before they differ. Check the model, `head=...` and "
+                "`max_length=...`."
             )
     return Run(
         values=values,
@@ -255,7 +257,7 @@ class _Loop:
 
     def _load(self) -> None:
         self.model = once(self.source, self.source.load)
-        if isinstance(self.source, SharingSource):
+        if isinstance(self.source, Sharing):
             self.shares = self.source.shares(self.model)
             self.packs = self.shares and self.source.packs(self.model)
 
@@ -298,7 +300,7 @@ class _Loop:
                 "The tokenizer expects texts that its template accepts; got "
                 f"{type(error).__name__} in row {self.responses.rows[i]}: {reason[:300]} "
                 "Roles may not alternate as this model wants. Correct that row, or use "
-                "another template=."
+                "another `template=...`."
             ) from error
 
     def _plan(self, number: int, window: Sequence[int], missing: set[int]) -> list[list[Row]]:
@@ -340,7 +342,7 @@ class _Loop:
                 "A reward model expects memory for one response at a time; got a response of "
                 f"{len(self.ids[members[0]]):,} tokens (row {self.responses.rows[members[0]]}) "
                 f"for which {self.source.device} has too little. Use another device, "
-                "dtype='bfloat16', or a smaller max_length= with max_truncated=."
+                "`dtype='bfloat16'`, or a smaller `max_length=...` with `max_truncated=...`."
             )
         rows = [row for later in queue for row in later]
         if len(batch) == 1:  # one prompt with many responses
@@ -354,7 +356,7 @@ class _Loop:
         """Outputs of a batch, shape (response, output), or None where memory does not suffice."""
         try:
             if self.shares:
-                assert isinstance(self.source, SharingSource)
+                assert isinstance(self.source, Sharing)
                 rows = [(row.shared, [self.items[i] for i in row.responses]) for row in batch]
                 return self.source.forward_shared(self.model, rows)
             return self.source.forward(self.model, [self.items[row.responses[0]] for row in batch])
@@ -375,7 +377,7 @@ class _Loop:
             raise InputError(
                 "A reward model expects to give finite scores; got NaN or infinity in "
                 f"{count_of(rows, len(indices))} of one batch. Its weights may be "
-                "damaged, or float16 overflows. Check the model, or use dtype='float32'."
+                "damaged, or float16 overflows. Check the model, or use `dtype='float32'`."
             )
         again = np.full(values.shape, math.nan)
         for place, i in enumerate(indices):
@@ -402,9 +404,7 @@ class _Loop:
         """
         order = sorted(range(len(self.keys)), key=lambda i: -self.letters[i])
         drawn = {order[k] for k in spread(len(order))} & missing
-        if not drawn and not (
-            known.size and known.filter(like="score_alone").notna().any(axis=None)
-        ):
+        if not drawn and not (known.size and known.filter(like="_alone").notna().any(axis=None)):
             left = [i for i in order if i in missing]
             drawn = {left[k] for k in spread(len(left))}
         return drawn

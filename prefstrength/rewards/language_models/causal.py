@@ -2,22 +2,16 @@
 
 import inspect
 from collections.abc import Callable, Sequence
-from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from prefstrength._shared.words import listed
 from prefstrength.errors import InputError
-from prefstrength.rewards.engine.decoder import Shared, Sharing, last_hidden
-from prefstrength.rewards.engine.guards import (
-    boundary,
-    check_bos,
-    check_boundary,
-    check_date,
-    check_system,
-    sample,
-)
+from prefstrength.rewards.engine.batches import beginning
+from prefstrength.rewards.engine.decoder import Shared, last_hidden
+from prefstrength.rewards.engine.guards import boundary
 from prefstrength.rewards.engine.model import output_in_float32, padded, ready
 from prefstrength.rewards.engine.responses import Responses, Text, flatten, messages
 from prefstrength.rewards.language_models.checkpoint import Checkpoint
@@ -25,16 +19,12 @@ from prefstrength.rewards.language_models.encoding import (
     Ids,
     chat_ids,
     cut,
-    date_is_held,
     followed,
-    is_dated,
     one_bos,
     render,
 )
-
-if TYPE_CHECKING:
-    from prefstrength.rewards.implicit import ImplicitReward
-    from prefstrength.rewards.judge import JudgeReward
+from prefstrength.rewards.language_models.source import CheckpointSource
+from prefstrength.rewards.model_reward import ModelReward
 
 #: Part of the identity of a score: raise it when the way of scoring changes.
 SCORING = 1
@@ -42,56 +32,61 @@ SCORING = 1
 LOGITS = 1024
 
 
-class JudgeSource(Sharing):
+class CausalSource(CheckpointSource):
+    """A causal language model, its output layer in float32."""
+
+    what = "a causal language model"
+
+    def weights(self, checkpoint: Checkpoint) -> tuple[Any, list[str], list[str]]:
+        """Load a language model; parts set back to evaluation; weights left unused."""
+        kind = checkpoint.transformers.AutoModelForCausalLM
+        model, unused = checkpoint.weights(kind, besides=("v_head.",))
+        torch, name = checkpoint.torch, checkpoint.name
+        if self.reward.dtype != "float32":
+            output_in_float32(torch, model, name)
+        return *ready(torch, model, checkpoint.device, name, self.reward.compile), unused
+
+
+class JudgeSource(CausalSource):
     """A language model that is shown two responses; log probabilities of its two labels."""
 
+    joins = False
     #: Of the label of the response that was shown first, and of the other.
     outputs = ("first", "second")
 
-    def __init__(self, reward: "JudgeReward") -> None:
-        self.reward = reward
-        self.checkpoint = _checkpoint("JudgeReward", reward, reward.name_or_path, reward.revision)
-        self.name, self.device = self.checkpoint.name, self.checkpoint.device
-        self.set_back: list[str] | None = None
-        self.unused: list[str] | None = None
-        self.fingerprint = self.checkpoint.fingerprint
-        self.max_length = self.checkpoint.max_length(reward.max_length)
-        self.pad_token_id = self.checkpoint.pad_token_id
-        tokenizer = self.checkpoint.tokenizer
-        self._chat = (
-            chat_ids(
+    def __init__(
+        self, reward: ModelReward, *, prompt: str, labels: tuple[str, str], template: str = "chat"
+    ) -> None:
+        super().__init__(reward)
+        self.prompt, self.labels, self.template = prompt, labels, template
+        self._chat: Callable[..., Ids] | None = None
+        #: The verdict is read where the answer begins: a model that may think first must not.
+        self._at_once: dict[str, Any] = {}
+        if template == "chat":
+            tokenizer = self.checkpoint.tokenizer
+            self._chat = chat_ids(
                 tokenizer,
                 sanitize=reward.sanitize,
-                owner="JudgeReward",
+                owner=self.owner,
                 name=self.name,
-                otherwise="Ask in plain text: template='plain'",
+                otherwise="Ask in plain text: `template='plain'`",
             )
-            if reward.template == "chat"
-            else None
-        )
-        #: The verdict is read where the answer begins: a model that may think first must not.
-        self._at_once: dict[str, Any] = (
-            {"enable_thinking": False}
-            if self._chat is not None and "enable_thinking" in tokenizer.get_chat_template()
-            else {}
-        )
-        self.labels = self._label_tokens()
+            if "enable_thinking" in tokenizer.get_chat_template():
+                self._at_once = {"enable_thinking": False}
+        self.label_tokens = self._label_tokens()
 
     @property
     def identity(self) -> dict[str, Any]:
         """Everything that can change a score by more than rounding."""
-        reward = self.reward
         return {
             "reward": "JudgeReward",
             "scoring": SCORING,
             **self.checkpoint.identity,
-            "prompt": reward.prompt,
-            "labels": list(reward.labels),
-            "template": reward.template,
+            **super().identity,
+            "prompt": self.prompt,
+            "labels": list(self.labels),
+            "template": self.template,
             **self._at_once,
-            "sanitize": reward.sanitize,
-            "max_length": self.max_length,
-            "dtype": reward.dtype,
         }
 
     def encode(self, prompt: Any, response: Any) -> dict[str, Any]:
@@ -100,29 +95,17 @@ class JudgeSource(Sharing):
         item = one_bos({"input_ids": self._as_written(prompt, response)}, bos)
         return {**cut(item, self.max_length), "tokens": len(item["input_ids"])}
 
-    def encode_all(self, prompts: Sequence[Any], responses: Sequence[Any]) -> list[dict[str, Any]]:
-        """:meth:`encode` for many."""
-        return list(map(self.encode, prompts, responses))
+    def in_chats(self, responses: Responses) -> bool:
+        """Whether the chat template writes the questions."""
+        return self._chat is not None
 
-    def check_texts(self, responses: Responses) -> dict[str, Any]:
-        """Look at how questions begin; they have no system message and no response to join."""
-        tokenizer, found, openings = self.checkpoint.tokenizer, dict[str, Any](), []
-        for i in sample(responses):
-            try:
-                openings.append(self._as_written(responses.prompts[i], responses.texts[i]))
-            except Exception:  # the run names the row of what a template refuses
-                continue
-        if self._chat is not None:
-            held = date_is_held(tokenizer)
-            found["date"] = check_date(
-                is_dated(tokenizer), held=held, owner="JudgeReward", name=self.name
-            )
-        found["bos"] = check_bos(tokenizer, openings, owner="JudgeReward")
-        return found
+    def written(self, prompt: Any, response: Any) -> tuple[list[int], str | None]:
+        """Token ids of the question before what repeats was dropped; it joins nothing."""
+        return self._as_written(prompt, response), None
 
     def _as_written(self, prompt: Any, response: Any) -> list[int]:
         (_, first), (_, second) = response
-        text = self.reward.prompt.format(prompt=flatten(prompt), first=first, second=second)
+        text = self.prompt.format(prompt=flatten(prompt), first=first, second=second)
         if self._chat is not None:
             asked = [{"role": "user", "content": text}]
             return self._chat(asked, add_generation_prompt=True, **self._at_once)["input_ids"]
@@ -131,7 +114,7 @@ class JudgeSource(Sharing):
 
     def load(self) -> Any:
         """Load the language model, its output layer in float32."""
-        model, self.set_back, self.unused = _load(self.checkpoint, self.reward)
+        model, self.set_back, self.unused = self.weights(self.checkpoint)
         return model
 
     def forward(self, model: Any, items: Sequence[dict[str, Any]]) -> np.ndarray:
@@ -156,11 +139,11 @@ class JudgeSource(Sharing):
     def _verdict(self, logits: Any) -> np.ndarray:
         """Log probabilities of both labels among all tokens, shape (item, 2)."""
         logits = logits.double()
-        found = logits[:, self.labels] - logits.logsumexp(dim=-1, keepdim=True)
+        found = logits[:, self.label_tokens] - logits.logsumexp(dim=-1, keepdim=True)
         return np.asarray(found.cpu().numpy())
 
     def _label_tokens(self) -> list[int]:
-        tokenizer, labels = self.checkpoint.tokenizer, self.reward.labels
+        tokenizer, labels = self.checkpoint.tokenizer, self.labels
         tokens = [tokenizer(label, add_special_tokens=False)["input_ids"] for label in labels]
         unknown = [
             label
@@ -169,42 +152,38 @@ class JudgeSource(Sharing):
         ]
         if unknown or tokens[0] == tokens[1]:
             raise InputError(
-                "JudgeReward expects two labels that are one token each, and not the same; got "
+                f"{self.owner} expects two labels that are one token each, and not the same; got "
                 f"{listed(labels)}, which {self.name!r} reads as {tokens[0]} and {tokens[1]}. "
-                "Use single letters or digits: labels=('A', 'B'); mind the blank before them "
+                "Use single letters or digits: `labels=('A', 'B')`; mind the blank before them "
                 "where the prompt does not end with one."
             )
         return [ids[0] for ids in tokens]
 
 
-class ImplicitSource(Sharing):
-    """A policy and its reference; log-ratio of the tokens of a response."""
+class ImplicitSource(CausalSource):
+    """A policy, the model of the reward, and its reference; log-ratio of a response's tokens."""
 
+    counts_response = True
     outputs = ("log_ratio",)
 
-    def __init__(self, reward: "ImplicitReward") -> None:
-        self.reward = reward
-        owner = "ImplicitReward"
-        self.policy = _checkpoint(owner, reward, reward.name_or_path, reward.revision)
-        self.reference = _checkpoint(owner, reward, reward.reference, reward.reference_revision)
-        self.name, self.device = self.policy.name, self.policy.device
-        self.set_back: list[str] | None = None
-        self.unused: list[str] | None = None
-        self.fingerprint = f"{self.policy.fingerprint} {self.reference.fingerprint}"
-        limits = [part.max_length(reward.max_length) for part in (self.policy, self.reference)]
+    def __init__(self, reward: ModelReward, *, reference: Any, revision: str | None = None) -> None:
+        super().__init__(reward)
+        self.reference = Checkpoint(reward, reference, revision, self.what)
+        policy = self.checkpoint
+        self.fingerprint = f"{policy.fingerprint} {self.reference.fingerprint}"
+        limits = (self.max_length, self.reference.max_length(reward.max_length))
         self.max_length = min((limit for limit in limits if limit is not None), default=None)
-        self.pad_token_id = self.policy.pad_token_id
-        if self.policy.identity == self.reference.identity:
+        if policy.identity == self.reference.identity:
             raise InputError(
-                "ImplicitReward expects a policy and the model that its training started from; "
-                f"got the same weights for both from {self.policy.name!r}, whose log-ratios are "
+                f"{self.owner} expects a policy and the model that its training started from; "
+                f"got the same weights for both from {self.name!r}, whose log-ratios are "
                 "all 0. Give the untrained model as reference."
             )
-        if self.policy.tokenizer.get_vocab() != self.reference.tokenizer.get_vocab():
+        if policy.tokenizer.get_vocab() != self.reference.tokenizer.get_vocab():
             raise InputError(
-                "ImplicitReward expects policy and reference with the same tokens, because it "
+                f"{self.owner} expects policy and reference with the same tokens, because it "
                 f"compares their probabilities token by token; got other vocabularies at "
-                f"{self.policy.name!r} and {self.reference.name!r}. Give the model that training "
+                f"{self.name!r} and {self.reference.name!r}. Give the model that training "
                 "started from."
             )
 
@@ -212,9 +191,9 @@ class ImplicitSource(Sharing):
     def _chat(self) -> Callable[..., Ids]:
         """From messages to token ids; plain texts need none."""
         return chat_ids(
-            self.policy.tokenizer,
+            self.checkpoint.tokenizer,
             sanitize=self.reward.sanitize,
-            owner="ImplicitReward",
+            owner=self.owner,
             name=self.name,
             otherwise="Give its tokenizer the template that training used, or plain texts",
         )
@@ -225,17 +204,17 @@ class ImplicitSource(Sharing):
         return {
             "reward": "ImplicitReward",
             "scoring": SCORING,
-            "policy": self.policy.identity,
+            "policy": self.checkpoint.identity,
             "reference": self.reference.identity,
-            "sanitize": self.reward.sanitize,
-            "max_length": self.max_length,
-            "dtype": self.reward.dtype,
+            **super().identity,
         }
 
     def encode(self, prompt: Any, response: Any) -> dict[str, Any]:
         """Token ids, cut at the end, and where the response starts: as TRL's DPO has them."""
-        alone, whole = self.prompt_and_whole(prompt, response)
-        start = max(1, common_prefix(alone, whole))
+        bos = self.checkpoint.tokenizer.bos_token_id
+        written: list[Ids] = [{"input_ids": ids} for ids in self._as_written(prompt, response)]
+        alone, whole = (one_bos(ids, bos)["input_ids"] for ids in written)
+        start = max(1, beginning(np.array(alone), np.array(whole)))
         most = self.max_length
         if start >= len(whole) or (most is not None and start >= most):
             raise ValueError(
@@ -244,59 +223,28 @@ class ImplicitSource(Sharing):
             )
         return {"input_ids": whole[:most], "start": start, "tokens": len(whole)}
 
-    def encode_all(self, prompts: Sequence[Any], responses: Sequence[Any]) -> list[dict[str, Any]]:
-        """:meth:`encode` for many."""
-        return list(map(self.encode, prompts, responses))
-
-    def prompt_and_whole(self, prompt: Text, response: Text) -> tuple[list[int], list[int]]:
-        """Token ids of the prompt alone, as generation would see it, and of all."""
-        bos = self.policy.tokenizer.bos_token_id
-        alone, whole = self._as_written(prompt, response)
-        ids: list[Ids] = [one_bos({"input_ids": each}, bos) for each in (alone, whole)]
-        return ids[0]["input_ids"], ids[1]["input_ids"]
-
     def _as_written(self, prompt: Text, response: Text) -> tuple[list[int], list[int]]:
-        tokenizer = self.policy.tokenizer
+        """Token ids of the prompt alone, as generation would see it, and of all."""
         if isinstance(prompt, str) and isinstance(response, str):
-            return followed(tokenizer, prompt, response, self.reward.sanitize)
-        chat = self._chat
+            return followed(self.checkpoint.tokenizer, prompt, response, self.reward.sanitize)
         whole = messages(prompt, response)
         count = 1 if isinstance(prompt, str) else len(prompt)
-        parts = [
-            chat(whole[:count], add_generation_prompt=True)["input_ids"],
-            chat(whole)["input_ids"],
-        ]
-        return parts[0], parts[1]
+        alone = self._chat(whole[:count], add_generation_prompt=True)
+        return alone["input_ids"], self._chat(whole)["input_ids"]
 
-    def check_texts(self, responses: Responses) -> dict[str, Any]:
-        """Look for what goes wrong between texts and tokens, before the models are loaded."""
-        tokenizer, found = self.policy.tokenizer, dict[str, Any]()
-        if any(not isinstance(text, str) for text in (*responses.prompts, *responses.texts)):
-            _ = self._chat  # which says where there is no template
-            held = date_is_held(tokenizer)
-            found["date"] = check_date(
-                is_dated(tokenizer), held=held, owner="ImplicitReward", name=self.name
-            )
-            found["system_prompt"] = check_system(
-                partial(render, tokenizer),
-                responses,
-                owner="ImplicitReward",
-                name=self.name,
-            )
-        openings, kinds = [], []
-        for i in sample(responses):
-            prompt, text = responses.prompts[i], responses.texts[i]
-            try:
-                alone, whole = self._as_written(prompt, text)
-            except Exception:  # the run names the row of what a template refuses
-                continue
-            openings.append(whole)
-            if alone[-1:] == [tokenizer.eos_token_id]:
-                alone = alone[:-1]  # some tokenizers end every text with EOS
-            kinds.append(boundary(alone, whole, text_goes_on=self._goes_on(prompt, text)))
-        found["bos"] = check_bos(tokenizer, openings, owner="ImplicitReward")
-        found["boundary"] = check_boundary(kinds, owner="ImplicitReward", all_matter=True)
-        return found
+    def in_chats(self, responses: Responses) -> bool:
+        """Whether some are conversations; refuses a tokenizer without a template for them."""
+        if all(isinstance(text, str) for text in (*responses.prompts, *responses.texts)):
+            return False
+        _ = self._chat  # which says where there is no template
+        return True
+
+    def written(self, prompt: Any, response: Any) -> tuple[list[int], str | None]:
+        """Token ids before what repeats was dropped, and how those of the prompt stand to them."""
+        alone, whole = self._as_written(prompt, response)
+        if alone[-1:] == [self.checkpoint.tokenizer.eos_token_id]:
+            alone = alone[:-1]  # some tokenizers end every text with EOS
+        return whole, boundary(alone, whole, text_goes_on=self._goes_on(prompt, response))
 
     def _goes_on(self, prompt: Text, response: Text) -> bool:
         """Whether the whole begins, as text, with the prompt as generation would see it."""
@@ -304,20 +252,20 @@ class ImplicitSource(Sharing):
             return True
         chat = messages(prompt, response)
         count = 1 if isinstance(prompt, str) else len(prompt)
-        tokenizer = self.policy.tokenizer
+        tokenizer = self.checkpoint.tokenizer
         start = render(tokenizer, chat[:count], add_generation_prompt=True)
         return render(tokenizer, chat).startswith(start)
 
     def load(self) -> Any:
         """Load policy and reference."""
-        loaded = [_load(part, self.reward) for part in (self.policy, self.reference)]
+        loaded = [self.weights(part) for part in (self.checkpoint, self.reference)]
         self.set_back = [part for _, parts, _ in loaded for part in parts]
         self.unused = [name for _, _, names in loaded for name in names]
         return tuple(model for model, _, _ in loaded)
 
     def forward(self, model: Any, items: Sequence[dict[str, Any]]) -> np.ndarray:
         """Log-ratio of each response in nats, summed over its tokens, shape (item, 1)."""
-        torch = self.policy.torch
+        torch = self.checkpoint.torch
         inputs = padded(torch, items, self.pad_token_id, self.device)
         starts = torch.tensor([item["start"] for item in items], device=self.device)
         width = inputs["input_ids"].shape[1]
@@ -339,7 +287,7 @@ class ImplicitSource(Sharing):
 
     def forward_shared(self, model: Any, rows: Sequence[Shared]) -> np.ndarray:
         """Log-ratios of responses to prompts that begin alike, row after row, shape (item, 1)."""
-        torch = self.policy.torch
+        torch = self.checkpoint.torch
         items = [item for _, items in rows for item in items]
         # the token at a place is predicted at the place before it
         places = [range(item["start"] - 1, len(item["input_ids"]) - 1) for item in items]
@@ -366,40 +314,6 @@ def _log_probability(model: Any, hidden: Any, label: Any) -> Any:
     """Log probability of the tokens that follow hidden states, shape (token,)."""
     logits = model.get_output_embeddings()(hidden).float()
     return logits.gather(-1, label[:, None])[:, 0] - logits.logsumexp(dim=-1)
-
-
-def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
-    """Tokens that two texts begin with alike.
-
-    Examples
-    --------
-    >>> common_prefix([1, 5, 6], [1, 5, 7, 8])
-    2
-    """
-    pairs = zip(one, other, strict=False)
-    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
-
-
-def _checkpoint(owner: str, reward: Any, name_or_path: Any, revision: str | None) -> Checkpoint:
-    return Checkpoint(
-        name_or_path,
-        owner=owner,
-        what="a causal language model",
-        revision=revision,
-        device=reward.device,
-        dtype=reward.dtype,
-        trust_remote_code=reward.trust_remote_code,
-    )
-
-
-def _load(checkpoint: Checkpoint, reward: Any) -> tuple[Any, list[str], list[str]]:
-    """Load a language model; parts set back to evaluation; weights left unused."""
-    kind = checkpoint.transformers.AutoModelForCausalLM
-    model, unused = checkpoint.weights(kind, besides=("v_head.",))
-    if reward.dtype != "float32":
-        output_in_float32(checkpoint.torch, model, checkpoint.name)
-    made = ready(checkpoint.torch, model, checkpoint.device, checkpoint.name, reward.compile)
-    return *made, unused
 
 
 def _logits(model: Any, inputs: dict[str, Any], places: Any) -> Any:

@@ -11,6 +11,7 @@ from prefstrength._shared.words import listed, warn
 from prefstrength.errors import InputError
 from prefstrength.rewards.engine.cache import folder_fingerprint
 from prefstrength.rewards.engine.team import local_rank
+from prefstrength.rewards.model_reward import ModelReward
 
 MODEL_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.py")
 
@@ -20,32 +21,28 @@ class Checkpoint:
 
     Parameters
     ----------
+    reward : ModelReward
+        Whose settings count, and which sentences name.
     name_or_path : str or path
         Name on the hub, or a folder.
-    owner : str
-        The reward that asks, as its sentences call it.
+    revision : str, optional
+        Branch, tag or commit on the hub.
     what : str
         What it should be, such as "a sequence-classification model".
-    revision, device, dtype, trust_remote_code
-        As of :class:`~prefstrength.rewards.HFReward`.
     """
 
     def __init__(
         self,
+        reward: ModelReward,
         name_or_path: str | os.PathLike[str],
-        *,
-        owner: str,
-        what: str,
         revision: str | None,
-        device: str | None,
-        dtype: str,
-        trust_remote_code: bool,
+        what: str,
     ) -> None:
         self.name = os.path.expanduser(os.fspath(name_or_path))
-        self.owner, self.what = owner, what
+        self.what, self.owner = what, (owner := type(reward).__name__)
         self.torch, self.transformers = _import(owner)
         self._where = {"revision": revision or "main"}
-        self._code = {"trust_remote_code": trust_remote_code}
+        self._code = {"trust_remote_code": reward.trust_remote_code}
         folder = Path(self.name)
         self.local = folder.is_dir()
         if not self.local and _looks_local(self.name):
@@ -61,8 +58,8 @@ class Checkpoint:
             )
         self.config = self._load("config", self.transformers.AutoConfig.from_pretrained)
         self.tokenizer = self._load("tokenizer", self.transformers.AutoTokenizer.from_pretrained)
-        self.dtype = getattr(self.torch, dtype)
-        self.device = self._device(device)
+        self.dtype = getattr(self.torch, reward.dtype)
+        self.device = self._device(reward.device)
         self.fingerprint = (
             folder_fingerprint(folder, MODEL_FILES)
             if self.local
@@ -138,7 +135,7 @@ class Checkpoint:
                 f"{self.owner} expects trained weights for every part of {self.name!r}; got none "
                 f"for {', '.join(names[:3])}. "
                 + (
-                    "It has the value head of a causal language model. Use head='value'."
+                    "It has the value head of a causal language model. Use `head='value'`."
                     if value
                     else "It may be a language model without a reward head, "
                     "whose scores would be random numbers. Give a reward model."
@@ -153,7 +150,7 @@ class Checkpoint:
                 f"{self.owner}: {self.name!r} brings code of its own for {self.what}, which did "
                 f"not run: {type(model).__name__} of transformers took its place. Scores may be "
                 "others than its makers'. Compare one with the model's documentation, or read "
-                "that code, and if you trust it, say so: trust_remote_code=True."
+                "that code, and if you trust it, say so: `trust_remote_code=True`."
             )
         unused = [name for name in unused if not name.startswith(besides)]
         if unused:
@@ -169,13 +166,11 @@ class Checkpoint:
         return InputError(
             f"{self.owner} expects a model that runs without code of its own; got one at "
             f"{self.name!r} that brings some and {why}. That code may do anything on this "
-            "computer. Read it, and if you trust it, say so: trust_remote_code=True."
+            "computer. Read it, and if you trust it, say so: `trust_remote_code=True`."
         )
 
     def tensors(self, names: tuple[str, ...]) -> dict[str, Any]:
         """Read single tensors from the safetensors files; what is not there is left out."""
-        import json
-
         from safetensors import safe_open
 
         cached = self.transformers.utils.cached_file
@@ -228,7 +223,7 @@ class Checkpoint:
         except Exception as error:  # AssertionError, RuntimeError or more, by kind of device
             raise InputError(
                 f"{self.owner} expects a device that this computer has; got {name!r}. "
-                "Use device='cpu', or leave it out."
+                "Use `device='cpu'`, or leave it out."
             ) from error
         return device
 

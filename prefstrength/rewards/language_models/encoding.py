@@ -92,7 +92,7 @@ class Reader:
         return found
 
     def boundary(self, prompt: Any, response: Any) -> str | None:
-        """Say how the tokens of the prompt go over into the whole, as of ``_guards.boundary``."""
+        """Say how the tokens of the prompt go over into the whole, as of ``guards.boundary``."""
         if self.template == "pair":
             return None  # two texts, which cannot merge
         tokenizer = self.tokenizer
@@ -139,8 +139,8 @@ class Reader:
             sanitize=self.sanitize,
             owner=self._owner,
             name=self._name,
-            otherwise="Say how to join prompt and response: template='plain', or template='pair' "
-            "for a cross-encoder"
+            otherwise="Say how to join prompt and response: `template='plain'`, or "
+            "`template='pair'` for a cross-encoder"
             if self.template == "chat"
             else "Give its tokenizer the template that training used, or plain texts",
         )
@@ -201,9 +201,9 @@ def chat_ids(
     known = inspect.signature(tokenizer.apply_chat_template).parameters
     if sanitize and "sanitize_control_tokens" not in known:
         raise InputError(
-            f"{owner}(sanitize=True) expects a transformers whose chat templates can "
+            f"{owner} with `sanitize=True` expects a transformers whose chat templates can "
             "sanitize control tokens; got an older one. Upgrade transformers, or use "
-            "sanitize=False for texts that you trust."
+            "`sanitize=False` for texts that you trust."
         )
     options: dict[str, Any] = {"sanitize_control_tokens": True} if sanitize else {}
     options |= _the_date(tokenizer)

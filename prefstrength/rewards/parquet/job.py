@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 from pathlib import Path
@@ -16,12 +16,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
-from prefstrength._shared.files import atomic_write_text
-from prefstrength._shared.words import Rows, listed
-from prefstrength.data.columns import column
+from prefstrength._shared.files import write_json
+from prefstrength._shared.folder import Folder
+from prefstrength._shared.records import read_json
+from prefstrength.data.columns import tied
 from prefstrength.errors import InputError
 from prefstrength.rewards.engine.cache import delete_stale, keep_provenance
-from prefstrength.rewards.engine.responses import TEXT_COLUMNS, read_texts
+from prefstrength.rewards.engine.responses import refuse_blank, texts_of
 from prefstrength.rewards.engine.team import Team
 from prefstrength.rewards.parquet.pairs import Pairs, Reader
 from prefstrength.rewards.score import (
@@ -31,7 +32,6 @@ from prefstrength.rewards.score import (
     about_reward,
     mean_of,
     reward_columns,
-    ties,
 )
 from prefstrength.rewards.text import TextReward
 
@@ -65,19 +65,17 @@ def _identity(reward: Any) -> dict[str, Any]:
     return identity
 
 
-def _foreign(out: Path, force: bool) -> list[str]:
-    """What lies in the folder and would be in the way.
+def _in_the_way(name: str) -> bool:
+    """What would be taken for scored pairs, or has a name of ours."""
+    return name in ("raw", _ABOUT) or name.endswith(".parquet")
 
-    Without force anything but hidden files; with force Parquet files, which would be taken for
-    scored pairs, and what has a name of ours.
-    """
-    if not out.exists():
-        return []
-    if not out.is_dir():
-        return [out.name]
-    names = sorted(path.name for path in out.iterdir() if path.name[0] != ".")
-    ours = ("raw", _ABOUT)
-    return [name for name in names if not force or name in ours or name.endswith(".parquet")]
+
+def _compared(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What counts: copied files and another version's parts are the same work."""
+    return {
+        "files": [file["fingerprint"] for file in settings["files"]],
+        "reward": {str(i): each for i, each in enumerate(settings["reward"], 1)},
+    }
 
 
 # -- the work ------------------------------------------------------------------------------------
@@ -111,32 +109,12 @@ class Job:
             "parts": parts,
         }
         make = partial(cls, pairs, out.resolve(), tuple(members))
-        # looked at before the settings, which another process may be about to write
-        foreign = _foreign(out, force)
-        path = out / _SETTINGS
-        if path.is_file():
-            before = _read_json(path)
-            # copied files and another version's parts are the same work
-            same = {
-                "files": tuple(f["fingerprint"] for f in before["files"]) == pairs.fingerprints,
-                "reward": before["reward"] == identities,
-            }
-            if all(same.values()):
-                return make(before["parts"], before, begun=True)
-            if not force:
-                raise InputError(
-                    f"Expected a new folder, or the files and the reward that {str(out)!r} was "
-                    f"begun with; got other {' and '.join(k for k, ok in same.items() if not ok)}. "
-                    "Choose another folder, or replace what is there with force=True."
-                )
-            return make(parts, now, begun=False, replaces=True)
-        if foreign:
-            raise InputError(
-                "Expected a new folder for the scored pairs, or one of an earlier run; got "
-                f"{str(out)!r}, which holds something else ({listed(foreign, 3)}). Choose another "
-                + ("folder." if force else "folder, or write into this one with force=True.")
-            )
-        return make(parts, now, begun=False)
+        folder = _folder(out, force)
+        found = folder.found_for(now, _compared, never=_in_the_way)
+        if found == "same":
+            before = folder.read()
+            return make(before["parts"], before, begun=True)
+        return make(parts, now, begun=False, replaces=found == "other")
 
     def begin(self) -> None:
         """Take away what other work has left, and write what the folder is begun with."""
@@ -150,8 +128,7 @@ class Job:
             for path in (self.folder / "raw").glob("*.parquet"):
                 path.unlink()
             shutil.rmtree(self.folder / "raw", ignore_errors=True)
-        text = json.dumps(self.settings, indent=2, ensure_ascii=False) + "\n"
-        atomic_write_text(self.folder / _SETTINGS, text)
+        _folder(self.folder).write(self.settings)
 
     def bounds(self, part: int) -> tuple[int, int]:
         """First row of a part, and of the next."""
@@ -174,7 +151,7 @@ class Job:
             and path.is_file()
             and all(self.shard(part).is_file() for part in range(self.parts))
         )
-        return _read_json(path) if there else None
+        return read_json(path, "record of scored pairs") if there else None
 
     def look(self, us: Team, progress: bool) -> None:
         """Find what is wrong with a row before days are spent on those before it."""
@@ -188,10 +165,9 @@ class Job:
         reader = Reader(self.pairs)
         for part in tqdm(left, desc="checking", unit="part", disable=not progress, leave=None):
             frame = reader.frame(*self.bounds(part))
-            ties(frame)
-            for name in TEXT_COLUMNS if texts else ():
-                if name in frame.columns:  # else the reward says what it needs
-                    read_texts(column(frame, name, "text"), Rows(frame.index), name)
+            tied(frame)
+            if texts and (found := texts_of(frame)) is not None:
+                refuse_blank(found)
 
     def found(self, part: int) -> tuple[list[Scores], np.ndarray, list[list[str]]]:
         """Raw rewards of a part, which of its pairs are decided, and warnings by member."""
@@ -253,8 +229,7 @@ class Job:
                 last, _, _ = self.found(self.parts - 1)
                 keep_provenance(cache, [scores.provenance for scores in last])
             self._tidy()
-            text = json.dumps(about, indent=2, ensure_ascii=False) + "\n"
-            atomic_write_text(self.folder / _ABOUT, text)
+            write_json(self.folder / _ABOUT, about)
         return about
 
     def _tidy(self) -> None:
@@ -331,12 +306,5 @@ def _read_raw(path: Path) -> tuple[Scores, np.ndarray, list[str]]:
         ) from error
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(
-            f"Expected JSON in {str(path)!r}; got something else: {error}. It may have been "
-            "edited. Delete the folder, or choose another."
-        ) from error
-    return found
+def _folder(out: Path, force: bool | None = None) -> Folder:
+    return Folder(out, "scored pairs", _SETTINGS, force)

@@ -26,7 +26,7 @@ from tqdm.auto import tqdm
 from prefstrength._shared.files import atomic_write_bytes
 from prefstrength._shared.ray import Cluster, cluster
 from prefstrength._shared.words import warn
-from prefstrength.data.columns import option
+from prefstrength.data.columns import option, tied
 from prefstrength.errors import DataWarning, InputError
 from prefstrength.rewards.engine.cache import load_provenance
 from prefstrength.rewards.engine.opened import kept_open, opened
@@ -43,7 +43,6 @@ from prefstrength.rewards.score import (
     mean_of,
     members_of,
     reward_columns,
-    ties,
 )
 
 
@@ -154,20 +153,20 @@ def _check_how(backend: str | None, workers: int | None, divide: bool, force: bo
         option(backend, ("ray",), "backend")
         if divide:
             raise InputError(
-                "Parts are divided by a launcher or by Ray; got divide=True and backend='ray'. "
+                "Parts are divided by a launcher or by Ray; got `divide=True` and `backend='ray'`. "
                 "Leave one out."
             )
     if divide and force:
         raise InputError(
             "Processes that divide the work begin at different times, and each would take away "
-            "what the others have done; got divide=True and force=True. Leave one out: delete the "
-            "folder first, or choose another."
+            "what the others have done; got `divide=True` and `force=True`. Leave one out: delete "
+            "the folder first, or choose another."
         )
     if workers is not None and (backend is None or workers < 1):
         raise InputError(
-            f"Expected workers, one or more, with backend='ray'; got workers={workers} and "
-            f"backend={backend!r}. Several processes without Ray are started by a launcher: "
-            "divide=True."
+            f"Expected workers, one or more, with `backend='ray'`; got `workers={workers}` and "
+            f"`backend={backend!r}`. Several processes without Ray are started by a launcher: "
+            "`divide=True`."
         )
 
 
@@ -261,7 +260,7 @@ class _Scorer:
         about = scores.provenance
         if self.cache is None and "kept_in" in about:
             about = {**about, "kept_in": None}  # only for the time of the part
-        _write_raw(path, scores, ~ties(frame), {"provenance": about, "warnings": said})
+        _write_raw(path, scores, ~tied(frame), {"provenance": about, "warnings": said})
         shutil.rmtree(own, ignore_errors=True)
         return said
 

@@ -1,4 +1,4 @@
-"""The observed pairs of a fit (or of choices), as the figures need them."""
+"""Observed pairs of a fit (or of choices), as the figures need them."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What all figures share: size, type, colours that survive print and colour blindness, labels.
+"""Style of the figures: size, type, colours that survive print and colour blindness, labels.
 
 Nothing here changes Matplotlib's global settings: every figure is drawn inside :func:`style`.
 """
@@ -25,6 +25,7 @@ __all__ = [
     "PRIOR",
     "SINGLE",
     "TRUTH",
+    "TRUTH_LINE",
     "attribute_unit",
     "detached",
     "difference_label",
@@ -51,6 +52,8 @@ _LINES: tuple[Any, ...] = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 POSTERIOR, LEARNED, PRIOR, TRUTH, DATA = "#0072B2", "#D55E00", "#8C8C8C", "#000000", "#333333"
+#: How a known truth is drawn over what was estimated.
+TRUTH_LINE: dict[str, Any] = {"color": TRUTH, "linestyle": (0, (4, 2)), "linewidth": 1.0}
 GREY = "#767676"  # 4.5:1 on white, so that small type in it is legible
 
 _RC: dict[str, Any] = {
@@ -163,11 +166,11 @@ def grid_of_panels(number: int, axes: Any = None, **options: Any) -> np.ndarray:
 def shared_labels(drawn: np.ndarray, x: str, y: str, own_figure: bool, legend: bool = True) -> None:
     """Axis labels and one legend for all panels of a small multiple.
 
-    Of a figure made here they belong to the figure; the caller's figure is left alone, so there
-    every panel gets its labels and the first one the legend.
+    Of several panels of a figure made here they belong to the figure; the caller's figure is left
+    alone, so there every panel gets its labels and the first one the legend.
     """
     handles, labels = drawn[0].get_legend_handles_labels()
-    if own_figure:
+    if own_figure and len(drawn) > 1:
         figure = drawn[0].figure
         if x:
             figure.supxlabel(x, fontsize=8.5)
