@@ -2,8 +2,8 @@ r"""Choosers' own strengths given their choices: exact conditionals, averaged ov
 
 Given a draw of the population level a chooser's strength has a distribution on nodes of the mixing
 distribution, by likelihood; averaged over draws it is the chooser's posterior. What is kept of it
-are its quantiles at equally spaced probabilities, so that means, sds and intervals carry no error of
-sampling.
+are its quantiles at equally spaced probabilities, so that means, sds and intervals carry no error
+of sampling.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-r"""Coordinates of parameters: one in which posteriors are round, one in which likelihoods are smooth.
+r"""Coordinates of parameters: one where posteriors are round, one where likelihoods are smooth.
 
 A spread, a share or a width may be 0, and data that do not rule that out leave it a density that is
 flat there: in its logarithm a long tail on one side. In :math:`v = \log(p + c)` the density ends

@@ -68,7 +68,7 @@ def kinds_of(mixing: Mixing) -> Kinds:
         inner = kinds_of(mixing.mixing)
         return Kinds(inner.families, inner.zero, True)
     if isinstance(mixing, FiniteMixture):
-        inner = [kinds_of(part) for part in mixing.components]
-        families = tuple(family for part in inner for family in part.families)
-        return Kinds(families, any(part.zero for part in inner), any(part.lapse for part in inner))
+        parts = [kinds_of(part) for part in mixing.components]
+        families = tuple(family for part in parts for family in part.families)
+        return Kinds(families, any(part.zero for part in parts), any(part.lapse for part in parts))
     return Kinds((type(mixing),))

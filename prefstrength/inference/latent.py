@@ -9,7 +9,7 @@ import numpy as np
 
 from prefstrength.choice.kernel import log_probability
 from prefstrength.choice.mixing.normal import Normal
-from prefstrength.choice.responses.base import PairResponse
+from prefstrength.choice.responses.base import PairResponse, SetResponse
 from prefstrength.inference.mode import Mode
 from prefstrength.inference.nuts import nuts_sample
 from prefstrength.inference.population import Level, Population
@@ -134,7 +134,7 @@ class LatentChoosers:
         if self.measured is not None:
             return self.measured(coefficients[0])
         response = self.reading.response
-        if not isinstance(response, PairResponse):
+        if isinstance(response, SetResponse):
             utility = sum(
                 (b[:, None] * self.values[:, :, a] for a, b in enumerate(coefficients)),
                 jnp.zeros(self.values.shape[:2]),
@@ -147,6 +147,7 @@ class LatentChoosers:
         v = offset + coefficients[0] * jnp.sign(x[:, 0]) * bent
         for a, b in enumerate(coefficients[1:], 1):
             v = v + b * x[:, a]
+        assert isinstance(response, PairResponse)
         found = response.log_probabilities(JAX, v, shared)
         out = found[0]
         for answer in range(1, len(found)):

@@ -21,6 +21,7 @@ from functools import cached_property
 import numpy as np
 from scipy import special
 
+from prefstrength.choice.mixing.base import Mixing
 from prefstrength.inference.coordinates import Coordinate
 from prefstrength.inference.locate import locate
 from prefstrength.inference.population import Population
@@ -84,7 +85,7 @@ class Levels:
         return factor
 
     @property
-    def _family(self) -> type:
+    def _family(self) -> type[Mixing]:
         (family,) = self.population.kinds[self._name].families
         return family
 

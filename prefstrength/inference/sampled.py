@@ -73,7 +73,7 @@ def holds(pareto_k: float, effective: float) -> bool:
 
 
 def weights_said(method: str, pareto_k: float, effective: float, parameters: int) -> str:
-    """Say what the weights of importance sampling are like; warn of bad ones that were asked for."""
+    """Say what the weights of importance sampling are like; warn of bad ones asked for."""
     verdict = f"Pareto k {pareto_k:.2f}, {effective:.0f} effective draws"
     if method == "importance" and not holds(pareto_k, effective):
         warn(

@@ -37,7 +37,7 @@ def sample(
     chains: int,
     progress: bool,
 ) -> Sampled:
-    """Draw from the posterior of the population level; see :func:`prefstrength.models.fitting.fit`."""
+    """Draw from the posterior of the population level; see ``models.fitting.fit``."""
     if method not in METHODS:
         raise InputError(f"Expected method to be one of {list(METHODS)}; got {method!r}.")
     for name, value, least in (("draws", draws, 50), ("warmup", warmup, 50), ("chains", chains, 1)):

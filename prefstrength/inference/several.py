@@ -52,8 +52,8 @@ def prepare_several(
             problem.likelihood, error = finer, finer_error
     if error > TOLERANCE and refuse:
         raise NotIntegrableError(
-            f"The likelihood expects an error below {TOLERANCE} nats; got {error:.2g} with the most "
-            f'nodes ({problem.likelihood.how}). Use method="latent".'
+            f"The likelihood expects an error below {TOLERANCE} nats; got {error:.2g} with the "
+            f"most nodes ({problem.likelihood.how}). Use `method='latent'`."
         )
     return problem, mode, error
 

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from prefstrength.choice.arrays import NUMPY
+from prefstrength.choice.mixing.base import Mixing
 from prefstrength.inference.named_draws import laws_of_draws
 from prefstrength.inference.population import Population
 from prefstrength.likelihood.cells import CellLaws
@@ -19,6 +20,7 @@ from prefstrength.likelihood.direct import DirectLikelihood
 __all__ = ["chooser_strengths", "log_likelihoods"]
 
 Draws = Mapping[str, np.ndarray]
+Families = tuple[type[Mixing], ...]
 
 
 def log_likelihoods(
@@ -68,7 +70,7 @@ def chooser_strengths(
     return xr.Dataset(out)
 
 
-def _arrays(population: Population, draws: Draws) -> tuple[tuple[type, ...], list[Any]]:
+def _arrays(population: Population, draws: Draws) -> tuple[tuple[type[Mixing], ...], list[Any]]:
     families = tuple(kinds.families[0] for kinds in population.kinds.values())
     arrays = []
     for name in population.kinds:
@@ -78,14 +80,14 @@ def _arrays(population: Population, draws: Draws) -> tuple[tuple[type, ...], lis
     return families, arrays
 
 
-def _laws(families: tuple[type, ...], one: list[Any]) -> tuple[CellLaws, ...]:
+def _laws(families: Families, one: list[Any]) -> tuple[CellLaws, ...]:
     return tuple(CellLaws(f, a, d) for f, (a, d) in zip(families, one, strict=True))
 
 
-def _by_node(families: tuple[type, ...], one: list[Any], likelihood: DirectLikelihood) -> Any:
+def _by_node(families: Families, one: list[Any], likelihood: DirectLikelihood) -> Any:
     return likelihood.by_node(_laws(families, one))[0]
 
 
 @partial(jax.jit, static_argnums=0)
-def _by_unit(families: tuple[type, ...], arrays: list[Any], likelihood: DirectLikelihood) -> Any:
+def _by_unit(families: Families, arrays: list[Any], likelihood: DirectLikelihood) -> Any:
     return jax.lax.map(lambda one: likelihood.by_unit(_laws(families, one)), arrays)

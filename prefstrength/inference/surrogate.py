@@ -73,10 +73,10 @@ def _basis(u: np.ndarray, degree: int) -> np.ndarray:
         powers[1] = t
     for k in range(2, degree + 1):
         powers[k] = 2 * t * powers[k - 1] - powers[k - 2]
-    out = 1.0
+    out = np.ones(u.shape[:1])
     for column, exponent in enumerate(_exponents(u.shape[1], degree).T):
         out = out * powers[exponent, :, column]
-    return np.asarray(out).T
+    return out.T
 
 
 @dataclass(frozen=True)

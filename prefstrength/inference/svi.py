@@ -1,6 +1,7 @@
 """Stochastic variational inference by mini-batches of choosers: many random attributes."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -244,7 +245,7 @@ def _drawn(
     """Draws of the fitted Gaussian, and for some of them one draw for every chooser."""
     key, other = jax.random.split(jax.random.PRNGKey(seed + 1))
     found = dict(guide.sample_posterior(key, params, sample_shape=(chains * draws,)))
-    found.update(Predictive(population.sample, posterior_samples=found)(key))
+    found.update(Predictive(partial(sample, population), posterior_samples=found)(key))
     centre, width = params["chooser_centre"], params["chooser_width"]
     points = _Points.of(*_FEW, centre.shape[-1])
 

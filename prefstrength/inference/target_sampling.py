@@ -1,6 +1,7 @@
 r"""Draws from a target by importance sampling on a surrogate that was certified where they lie."""
 
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from scipy import special
@@ -225,10 +226,9 @@ def _pareto(x: np.ndarray) -> tuple[float, float]:
     k = np.log1p(-b[:, None] * x).mean(axis=1)
     score = n * (np.log(-b / k) - k - 1)
     weight = 1 / np.exp(score - score[:, None]).sum(axis=1)
-    b = float((b * weight).sum() / weight.sum())
-    k = float(np.log1p(-b * x).mean())
-    sigma = -k / b
-    return (k * n + 0.5 * 10) / (n + 10), sigma
+    best = float((b * weight).sum() / weight.sum())
+    shape = float(np.log1p(-best * x).mean())
+    return (shape * n + 0.5 * 10) / (n + 10), -shape / best
 
 
 @dataclass(frozen=True)
@@ -238,20 +238,20 @@ class _Student:
     factor: np.ndarray
 
     @classmethod
-    def of(cls, centre, covariance):
+    def of(cls, centre: np.ndarray, covariance: np.ndarray) -> Self:
         return cls(centre, covariance, np.linalg.cholesky(covariance))
 
-    def sample(self, rng, size):
+    def sample(self, rng: np.random.Generator, size: int) -> np.ndarray:
         radius = np.sqrt(_FREEDOM / rng.chisquare(_FREEDOM, size))
         radius[: int(_WIDE_SHARE * size)] *= _WIDE
         normal = rng.standard_normal((size, len(self.centre)))
         return self.centre + normal * radius[:, None] @ self.factor.T
 
-    def log_density(self, at):
+    def log_density(self, at: np.ndarray) -> np.ndarray:
         size = len(self.centre)
         squared = (np.linalg.solve(self.factor, (at - self.centre).T) ** 2).sum(0)
 
-        def tail(width):
+        def tail(width: float) -> np.ndarray:
             return -(_FREEDOM + size) / 2 * np.log1p(
                 squared / (_FREEDOM * width**2)
             ) - size * np.log(width)

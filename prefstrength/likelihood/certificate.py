@@ -1,4 +1,4 @@
-r"""The certificate: tables against every choice by itself, for units that would show an error first.
+r"""The certificate: tables against every choice by itself, for units that would show errors.
 
 Direct evaluation knows neither lattice nor grid. A unit's choices are evaluated one by one at
 strengths of fine, equally spaced standard normal draws, as far out as its integrand reaches.

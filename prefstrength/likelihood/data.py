@@ -153,7 +153,7 @@ class LikelihoodData:
         return np.unique(np.stack([self.unit, self.cell]), axis=1, return_counts=True)
 
     def shares_of_cells(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Unit and cell of all that occur together, and the cell's share of the unit's situations."""
+        """Unit and cell that occur together, and the cell's share of the unit's situations."""
         (unit, cell), counts = self.cells_of_units()
         return unit, cell, counts / np.bincount(unit, counts, minlength=self.units)[unit]
 

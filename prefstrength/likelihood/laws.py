@@ -44,10 +44,6 @@ class Laws:
         spread = None if self.dispersion is None else self.dispersion[which]
         return type(self)(self.family, self.location[which], spread)
 
-    def _spread(self) -> np.ndarray:
-        assert self.dispersion is not None
-        return np.maximum(self.dispersion, _LEAST)[:, None]
-
     def at(self, z: np.ndarray) -> np.ndarray:
         """Strengths at standard normal draws, (law, draw)."""
         return self.at_own(np.broadcast_to(z, (self.size, len(z))))

@@ -105,11 +105,11 @@ def _simple(tables: Tables, laws: Laws, rows: np.ndarray | None) -> np.ndarray:
         chosen = np.flatnonzero(place[part.rows] >= 0)
         if not len(chosen):
             continue
-        chosen = slice(None) if len(chosen) == len(part.rows) else chosen
-        own = part.rows[chosen]
+        some = slice(None) if len(chosen) == len(part.rows) else chosen
+        own = part.rows[some]
         wide = laws.spread_in(part.grid) >= _NARROW * part.grid.step
         if wide.any():
-            out[np.ix_(wide, place[own])] = _wide(tables, part, chosen, laws.take(wide))
+            out[np.ix_(wide, place[own])] = _wide(tables, part, some, laws.take(wide))
         if not wide.all():
             out[np.ix_(~wide, place[own])] = _narrow(tables, own, laws.take(~wide))
     return out

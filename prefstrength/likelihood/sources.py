@@ -1,4 +1,4 @@
-r"""Sources of tables: the log-likelihood of every chooser at any strength, from counts or situations.
+r"""Sources of tables: log-likelihoods of choosers at any strength, from counts or situations.
 
 Everything that all choosers share enters here: the response with its cut points, the bend of the
 utility, answers at random, who stood first, the coefficients of further attributes, errors in the
@@ -8,13 +8,13 @@ rewards. What comes out is a function of strength alone.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from scipy import sparse
 
 from prefstrength.choice.arrays import NUMPY, Array, Library, number
-from prefstrength.choice.responses.base import PairResponse, Response, Shared
+from prefstrength.choice.responses.base import PairResponse, Response, SetResponse, Shared
 from prefstrength.choice.utility import Linear, Utility
 from prefstrength.likelihood.counts import Counts
 from prefstrength.likelihood.true_differences import TrueDifferences
@@ -75,6 +75,19 @@ def with_lapse(lib: Library, log_probability: Array, lapse: Any, answers: int) -
     return xp.logaddexp(
         xp.log(lapse / answers) + 0.0 * log_probability, xp.log1p(-lapse) + log_probability
     )
+
+
+class Source(Protocol):
+    """Log-likelihoods of rows, choosers in cells, at strengths."""
+
+    @property
+    def reading(self) -> Reading:
+        """How answers are read."""
+
+    def __call__(
+        self, strength: np.ndarray, shared: Mapping[str, Any], rows: np.ndarray | None
+    ) -> np.ndarray:
+        """Log-likelihood of some rows, or all, at strengths; shape (row, strength)."""
 
 
 @dataclass(frozen=True)
@@ -207,6 +220,7 @@ class SituationSource:
     ) -> Array:
         """Log probability of every answer at strengths (strength, situation)."""
         response, xp = self.reading.response, lib.xp
+        assert isinstance(response, PairResponse | SetResponse)
         others = self.others[used]
         offset = lib.constant(np.zeros(others.shape[:2]), strength)
         for column, each in enumerate(self.reading.fixed):

@@ -19,7 +19,7 @@ from prefstrength.likelihood.grid import BASE, Grid
 from prefstrength.likelihood.lattice import interpolation
 from prefstrength.likelihood.laws import Blend, Laws
 from prefstrength.likelihood.marginal import log_marginals
-from prefstrength.likelihood.sources import PairSource, Reading, SituationSource
+from prefstrength.likelihood.sources import PairSource, Reading, SituationSource, Source
 from prefstrength.likelihood.tables import Tables, informations, steps_of
 
 __all__ = ["StrengthLikelihood", "bend_of", "runs"]
@@ -37,7 +37,7 @@ class StrengthLikelihood:
 
     Parameters
     ----------
-    source : PairSource or SituationSource
+    source : Source
     grid : Grid
     unit, cell : numpy.ndarray of int, shape (row,)
         Unit (chooser, or node of pairs) and cell of every row of the tables.
@@ -49,7 +49,7 @@ class StrengthLikelihood:
         Whether units are choosers.
     """
 
-    source: PairSource | SituationSource
+    source: Source
     grid: Grid
     unit: np.ndarray
     cell: np.ndarray
@@ -143,6 +143,7 @@ class StrengthLikelihood:
         found = self.by_unit(blends, shared)
         if isinstance(self.source, SituationSource):
             return found * data.weight
+        assert isinstance(self.source, PairSource)
         counts = self.source.counts
         own = Counts.of(replace(data.pair_observations(), panel=True), data.truth is not None)
         place = np.full((self.cells, counts.matrix.shape[1]), 0)

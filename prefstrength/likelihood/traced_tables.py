@@ -18,7 +18,7 @@ from jax.experimental import sparse as jax_sparse
 from prefstrength.likelihood.cells import CellLaws
 from prefstrength.likelihood.grid import BEND, Grid
 from prefstrength.likelihood.mixed import JAX
-from prefstrength.likelihood.sources import PairSource, SituationSource
+from prefstrength.likelihood.sources import PairSource, SituationSource, Source
 from prefstrength.likelihood.strength import StrengthLikelihood
 
 __all__ = ["TracedTables"]
@@ -160,7 +160,7 @@ def _lagrange(place: jax.Array) -> jax.Array:
 class _Static:
     """What a table is made of, as compiled code holds it."""
 
-    source: PairSource | SituationSource
+    source: Source
     grid: Grid
     shared: bool
     fixed: tuple[str, ...]
@@ -175,11 +175,13 @@ class _Static:
         if isinstance(self.source, PairSource):
             both = self.source.log(JAX, strength, shared, sum_up)
         else:
+            assert isinstance(self.source, SituationSource)  # sums leave nothing to share
             both = sum_up(self.source.log_probability(JAX, strength, shared).T)
         return both[:, 0], both[:, 1:]
 
 
-def _matrix(source: PairSource | SituationSource) -> Any:
+def _matrix(source: Source) -> Any:
+    assert isinstance(source, PairSource | SituationSource)  # sums leave nothing to share
     matrix = source.counts.matrix if isinstance(source, PairSource) else source.sum
     if np.prod(matrix.shape) <= _DENSE:
         return jnp.asarray(matrix.toarray())

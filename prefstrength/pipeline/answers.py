@@ -51,6 +51,7 @@ def score_rankings(frame: pd.DataFrame, reading: Reading, reward: Any) -> tuple[
         )
     raw = column(frame, "reward", "reward")
     choices = reading.choices(frame)
+    assert choices.ranks is not None
     value, there = choices.values[:, :, 0], choices.available
     first, second = np.triu_indices(choices.n_alternatives, 1)
     both = there[:, first] & there[:, second]

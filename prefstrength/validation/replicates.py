@@ -372,16 +372,17 @@ def _design(choices: Choices) -> Choices:
     if (times == 0).any():
         choices = choices.subset(times > 0)
     rows = np.repeat(np.arange(choices.n_situations), np.asarray(choices.weights).astype(int))
-    whole = {"answer": choices.answer, "ranks": choices.ranks, "pair": choices.pair}
-    whole["shown_first"] = choices.shown_first
+    whole: dict[str, Any] = {
+        name: None if (own := getattr(choices, name)) is None else own[rows]
+        for name in ("answer", "ranks", "pair", "shown_first", "chooser")
+    }
     design = replace(
         choices,
-        **{name: None if own is None else own[rows] for name, own in whole.items()},
+        **whole,
         values=choices.values[rows],
         chosen=choices.chosen[rows],
         available=choices.available[rows],
         weights=np.ones(len(rows)),
-        chooser=None if choices.chooser is None else choices.chooser[rows],
         groups={n: Factor(n, f.codes[rows], f.levels) for n, f in choices.groups.items()},
         situations=None,
         dropped=(),
