@@ -15,7 +15,7 @@ __all__ = ["PARETO_K", "TOLERANCE", "TargetDraws", "laplace_target", "sample_tar
 #: Largest Pareto k at which the weights may be trusted.
 PARETO_K = 0.7
 #: Error of a surrogate, in nats, at which it stands for the likelihood; and beyond hope.
-TOLERANCE, _HOPELESS = 0.02, 1.0
+TOLERANCE, _HOPELESS = 0.005, 1.0
 _AT_EDGE = 2e-3
 # Degree of the polynomial by the number of parameters.
 _DEGREES = {1: 14, 2: 11, 3: 9, 4: 7, 5: 6}
