@@ -53,12 +53,14 @@ class Laws:
         return np.asarray(self.family.coefficient(NUMPY, z, self.location[:, None], self._spread()))
 
     def spread_in(self, grid: Grid) -> np.ndarray:
-        """How wide they are in the grid's coordinate."""
+        """How wide they are in the grid's coordinate, where they are narrowest."""
         if self.dispersion is None:
             return np.zeros(self.size)
         if grid.positive:
             return self.dispersion
-        return self.dispersion / grid.slope_at(grid.t[0] + grid.step * grid.position(self.location))
+        # The coordinate is ever denser away from 0: two sds out they are narrower than in the middle.
+        far = np.abs(self.location) + 2 * self.dispersion
+        return self.dispersion / grid.slope_at(grid.t[0] + grid.step * grid.position(far))
 
     def density(self, strength: np.ndarray) -> np.ndarray:
         """Density at strengths, (law, strength)."""
