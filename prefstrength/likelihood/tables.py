@@ -19,8 +19,8 @@ __all__ = ["Part", "Source", "Tables", "informations", "steps_of"]
 #: ``source(strength, shared, rows)``: log-likelihood of some rows at strengths, (row, strength).
 Source = Callable[[np.ndarray, Mapping[str, Any], np.ndarray | None], np.ndarray]
 
-# The widest step of a rule over the grid, in steps of it; narrower where strengths have either sign,
-# as mixing distributions have sides there that are narrower than their middle.
+# The widest step of a rule over the grid, in steps of it; less where strengths have either sign, as
+# mixing distributions have sides there that are narrower than their middle.
 _WIDEST, _WIDEST_SIGNED = 2.0, 0.5
 # Information that a mixing distribution adds to a chooser's own, of which a rule must know.
 _SPARE = 2.0
