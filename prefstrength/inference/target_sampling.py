@@ -248,7 +248,7 @@ def _pareto(x: np.ndarray) -> tuple[float, float]:
     b = b / (3 * x[int(n / 4 + 0.5) - 1]) + 1 / x[-1]
     k = np.log1p(-b[:, None] * x).mean(axis=1)
     score = n * (np.log(-b / k) - k - 1)
-    weight = 1 / np.exp(score - score[:, None]).sum(axis=1)
+    weight = special.softmax(score)
     best = float((b * weight).sum() / weight.sum())
     shape = float(np.log1p(-best * x).mean())
     return (shape * n + 0.5 * 10) / (n + 10), -shape / best

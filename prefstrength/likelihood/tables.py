@@ -19,8 +19,9 @@ __all__ = ["Part", "Source", "Tables", "informations", "steps_of"]
 #: ``source(strength, shared, rows)``: log-likelihood of some rows at strengths, (row, strength).
 Source = Callable[[np.ndarray, Mapping[str, Any], np.ndarray | None], np.ndarray]
 
-# The widest step of a rule over the grid, in steps of it.
-_WIDEST = 2
+# The widest step of a rule over the grid, in steps of it; less where strengths have either sign, as
+# mixing distributions have sides there that are narrower than their middle.
+_WIDEST, _WIDEST_SIGNED = 2.0, 0.5
 # Information that a mixing distribution adds to a chooser's own, of which a rule must know.
 _SPARE = 2.0
 _FINEST = 2.0**-12
@@ -88,7 +89,7 @@ class Tables:
         both = source(np.r_[0.0, grid.strength], shared, None)
         at_zero, log = both[:, 0], both[:, 1:]
         if steps is None:
-            steps = steps_of(log)
+            steps = steps_of(log, grid.positive)
         parts = []
         for step in np.unique(steps):
             rows = np.flatnonzero(steps == step)
@@ -110,10 +111,11 @@ def informations(log: np.ndarray) -> np.ndarray:
     return np.maximum(np.where(possible, curvature, 0.0).max(axis=1), 0.0)
 
 
-def steps_of(log: np.ndarray) -> np.ndarray:
+def steps_of(log: np.ndarray, positive: bool) -> np.ndarray:
     """Distance of the nodes that each row needs, in steps of the base grid; a power of two.
 
     The trapezoid rule is exact to 1e-9 where its step is the sd of what is summed.
     """
     wanted = 0.9 / np.sqrt(informations(log) + _SPARE) / BASE
-    return np.clip(2.0 ** np.floor(np.log2(wanted)), _FINEST / BASE, _WIDEST)
+    widest = _WIDEST if positive else _WIDEST_SIGNED
+    return np.clip(2.0 ** np.floor(np.log2(wanted)), _FINEST / BASE, widest)
