@@ -136,7 +136,8 @@ class _Unit:
 
         def log_integrand(z: np.ndarray) -> np.ndarray:
             strength = np.stack([law.at(z) for law in laws if law is not None])
-            return self._log(np.clip(strength, -_LARGEST, _LARGEST), shared) - z**2 / 2
+            log = self._log(np.clip(strength, -_LARGEST, _LARGEST), shared)
+            return np.maximum(log, -_LARGEST) - z**2 / 2
 
         values = log_integrand(_COARSE)
         there = (values > values.max(axis=1, keepdims=True) - _REACHES).any(axis=0)

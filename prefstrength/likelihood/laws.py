@@ -17,7 +17,7 @@ __all__ = ["Blend", "Laws"]
 
 # A dispersion of less than this is taken for this: strengths that are all alike.
 _LEAST = 1e-7
-# Draws between which it is seen how wide they are; the log of a strength that is next to nothing.
+# Draws between which it is seen how wide they are; log of a strength that is next to nothing.
 _LOOK, _NOTHING = np.arange(-2.5, 3.0), -3.0
 
 

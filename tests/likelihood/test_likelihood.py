@@ -1,4 +1,4 @@
-"""Tables of pairs and panels against sums that define them, and what they must not depend on."""
+"""Tables of pairs and panels against the sums that define them, and what must not matter."""
 
 import dataclasses
 import math
