@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from prefstrength.data.measurement_error import RewardError
     from prefstrength.posterior.fit import Fit
 
-__all__ = ["MixedLogit"]
+__all__ = ["POSITIONS", "MixedLogit"]
+
+#: Ways in which being shown first may count.
+POSITIONS = ("shared", "chooser")
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,7 @@ class MixedLogit:
                 raise InputError(
                     f"MixedLogit infers {', '.join(MIXINGS)} and what is made of them; got "
                     f"{mixing!r} for {name!r}. A family of your own is registered first: "
-                    "families.register."
+                    "prefstrength.choice.mixing.families.register."
                 )
             if mixing.known:
                 raise InputError(
@@ -144,7 +147,7 @@ class MixedLogit:
     def _check_kinds(self) -> None:
         """Refuse what cannot be told, or asked, of several random coefficients."""
         utility_of(self.utility)
-        if self.position not in (None, "shared", "chooser"):
+        if self.position not in (None, *POSITIONS):
             raise InputError(
                 f"Expected position to be None, 'shared' or 'chooser'; got {self.position!r}."
             )
