@@ -9,11 +9,11 @@ import numpy as np
 from prefstrength.choice.mixing.base import Mixing
 from prefstrength.choice.mixing.compound import FiniteMixture, Lapse, ZeroMass
 from prefstrength.choice.mixing.families import MIXINGS
+from prefstrength.choice.mixing.kinds import kinds_of
 from prefstrength.choice.responses.base import PairResponse
 from prefstrength.choice.responses.pair import Pair
 from prefstrength.choice.utility import Linear, utility_of
 from prefstrength.errors import InputError
-from prefstrength.inference.kinds import kinds_of
 from prefstrength.inference.population import Population, cell_codes
 from prefstrength.inference.priors import Prior, prior_of
 from prefstrength.likelihood.sources import Reading
@@ -154,6 +154,12 @@ class MixedLogit:
         kinds = {name: kinds_of(mixing) for name, mixing in self.coefficients.items()}
         several = [name for name, each in kinds.items() if not each.simple or each.lapse]
         random = [name for name, each in kinds.items() if each.random]
+        mixed = [name for name, each in kinds.items() if len(set(each.families)) > 1]
+        if mixed and self.groups:
+            raise InputError(
+                "Groups shift kinds of choosers of one family; got different ones for "
+                f"{', '.join(mixed)}. Make them of one family, or leave groups out."
+            )
         if several and len(random) > 1:
             raise InputError(
                 "Several kinds of choosers, or lapses, expect that one coefficient at most differs "

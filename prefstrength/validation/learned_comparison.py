@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from prefstrength.choice.learned_strength import LearnedStrength
-from prefstrength.choice.mixing.families import family_named
 from prefstrength.errors import InputError
 from prefstrength.posterior.fit import Fit
 from prefstrength.posterior.laws import mixture_draws
@@ -169,7 +168,7 @@ def compare_strength(
     tail = (1 - prob) / 2
 
     rows = []
-    own = family_named(fit.family()).spread
+    own = fit.mixing().spread
     indices = [("cv", law.cv()), ("sd_log", law.sd_log())]
     # First the index that a strength prior of this family carries.
     for name, value in sorted(indices, key=lambda each: each[0] != own):

@@ -18,11 +18,11 @@ from scipy import special
 from scipy.interpolate import PchipInterpolator
 
 from prefstrength.choice.mixing.base import Mixing
-from prefstrength.choice.mixing.families import family_named
+from prefstrength.choice.mixing.families import MIXINGS, family_named
+from prefstrength.choice.mixing.kinds import Kinds
 from prefstrength.choice.mixing.log_normal import LogNormal
 from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.errors import InputError
-from prefstrength.inference.kinds import Kinds
 from prefstrength.inference.population import Population
 from prefstrength.inference.priors import Prior, prior_of
 from prefstrength.likelihood.cells import law
@@ -426,6 +426,11 @@ def _assumed(assumed: Any, spread: float, priors: Mapping[str, Any] | None) -> l
             raise InputError(
                 f"Expected a fit without groups; got groups {assumed.groups}. "
                 "Give the law of the group that you plan for, such as `LogNormal(mu=0, sigma=0.7)`."
+            )
+        if assumed.family() not in MIXINGS:
+            raise InputError(
+                f"Expected a fit of one of {', '.join(MIXINGS)}; got {assumed.family()}. Give the "
+                "law that you plan for, such as `LogNormal(mu=0, sigma=0.7)`."
             )
         family = family_named(assumed.family())
         medians = [
