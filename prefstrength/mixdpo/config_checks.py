@@ -135,9 +135,9 @@ def _check_shifts(args: Any, prior: StrengthPrior | None) -> None:
         raise InputError(
             f"Expected a strength that is learned, or a prior with groups of {column!r}, along "
             "with strength_group_column; got a frozen one"
-            f"{' with groups ' + shown(known) if known else ''}. All groups would have one "
-            "law. Leave strength_group_column out, give a family or a prior and learn it, or "
-            f"fit the analysis with `groups=[{column!r}]`."
+            f"{' with groups ' + shown(known) if known else ''}. All groups would have "
+            "one mixing distribution. Leave strength_group_column out, give a family or a prior "
+            f"and learn it, or fit the analysis with `groups=[{column!r}]`."
         )
 
 

@@ -83,7 +83,7 @@ def shift_priors(
     if 0 < len(lacking) < len(levels):
         warn(
             f"The strength prior knows nothing of {len(lacking)} of {len(levels)} levels of "
-            f"{column} ({shown(lacking)}); they start at the common law.",
+            f"{column} ({shown(lacking)}); they start at the common one.",
         )
     return out
 

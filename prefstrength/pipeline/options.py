@@ -142,7 +142,9 @@ class Specification:
     panel: ClassVar[str] = "Model"
 
     family: str = option(
-        "Law of the strength over choosers.", default="lognormal", choices=tuple(FAMILIES)
+        "Mixing distribution of strength over choosers.",
+        default="lognormal",
+        choices=tuple(FAMILIES),
     )
     mean_strength: float = option(
         "Mean strength in the prior for training. It plays the part of DPO's beta: the data "

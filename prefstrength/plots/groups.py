@@ -58,7 +58,7 @@ def plot_groups(
     axes : sequence of two Axes, optional
         Where to draw; a new figure by default.
     truth : Mixing, dict or DataFrame, optional
-        Laws that simulated strengths came from; drawn as open diamonds.
+        Mixing distributions that simulated strengths came from; drawn as open diamonds.
 
     Returns
     -------

@@ -59,7 +59,7 @@ def plot_strength(
     axes : Axes or sequence of Axes, optional
         Where to draw, one for each panel; a new figure by default.
     truth : Mixing, dict or DataFrame, optional
-        Laws that simulated strengths came from; drawn dashed in black.
+        Mixing distributions that simulated strengths came from; drawn dashed in black.
 
     Returns
     -------

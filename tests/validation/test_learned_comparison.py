@@ -117,7 +117,7 @@ def test_groups_that_one_of_the_two_does_not_know():
         ),
         (by_region({"east": 0.2, "north": 1.0}), "region=north", "one of .*'region=west'"),
         (by_region({"old": 1.0}, "age"), "region=west", "as 'age=<level>'; got 'region=west'"),
-        (learned(0.7), "region=west", "no group, because training learned one law for all"),
+        (learned(0.7), "region=west", "no group, because training learned one strength for all"),
     ):
         with pytest.raises(ps.InputError, match=text):
             ps.compare_strength(fit, record, group=group)
