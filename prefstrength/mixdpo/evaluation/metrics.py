@@ -114,7 +114,7 @@ def preference_metrics(
     """
     values, codes = _checked(delta, groups, prob, draws)
     cluster = _clusters(clusters, len(values))
-    strength = _plain(strength)
+    strength = _without_gradients(strength)
     for name, value in strength.parameters.items():
         if np.shape(value) not in ((), values.shape):
             raise InputError(
@@ -201,7 +201,7 @@ def _clusters(clusters: Sequence[Any] | None, size: int) -> np.ndarray:
     return pd.factorize(column)[0]
 
 
-def _plain(strength: Mixing) -> Mixing:
+def _without_gradients(strength: Mixing) -> Mixing:
     """The law without gradients, as it is while it is learned."""
     held = {k: v for k, v in strength.parameters.items() if isinstance(v, torch.Tensor)}
     if not held:
