@@ -16,7 +16,6 @@ from prefstrength.choice.mixing.compound import FiniteMixture, ZeroMass
 from prefstrength.choice.mixing.expressions import expression, mixing_of
 from prefstrength.choice.mixing.families import MIXINGS
 from prefstrength.choice.mixing.log_normal import LogNormal
-from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.choice.utility import UTILITIES
 from prefstrength.data.reading import choices_of
 from prefstrength.data.texts import Texts
@@ -29,7 +28,7 @@ from prefstrength.rewards.named import kinds_explained, read_settings, settings_
 __all__ = ["FAMILIES", "Reading", "Rewarding", "Sampler", "Specification", "Training", "option"]
 
 #: Mixing distributions whose strength varies, as the command line names them.
-FAMILIES = {name.lower(): name for name, law in MIXINGS.items() if law is not PointMass} | {
+FAMILIES = {name.lower(): name for name, law in MIXINGS.items() if law.varies} | {
     "zeromass": expression(ZeroMass(LogNormal())),
     "mixture": expression(FiniteMixture([LogNormal(), LogNormal()])),
 }
@@ -233,7 +232,7 @@ class Specification:
     panel: ClassVar[str] = "Model"
 
     family: str = option(
-        "Mixing distribution of the strength over choosers. zeromass: some choosers are "
+        "Mixing distribution of strength over choosers. zeromass: some choosers are "
         "indifferent, the others LogNormal; mixture: two kinds of choosers, each LogNormal.",
         default="lognormal",
         choices=tuple(FAMILIES),
