@@ -169,5 +169,5 @@ def test_training_says_that_it_would_overlook_answers(frame, tmp_path):
         "--model", "someone/model",
     )  # fmt: skip
     assert refused.exit_code == 2
-    assert "which one was chosen; got --grade, which it would overlook" in refused.output
+    assert "which one was chosen; got 'grade', which it would overlook" in refused.output
     assert not (tmp_path / "out").exists()
