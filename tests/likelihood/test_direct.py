@@ -272,9 +272,7 @@ def test_the_certificate_finds_a_product_rule_with_too_few_nodes(planted):
 def test_refinement_lowers_the_error():
     data, laws = many_alternatives(situations=90, choosers=2), two_attributes()
     error = [
-        direct_error(
-            direct_likelihood(data, (LogNormal, Normal), (0.3, 0.3), refine), data, [laws]
-        )
+        direct_error(direct_likelihood(data, (LogNormal, Normal), (0.3, 0.3), refine), data, [laws])
         for refine in (0, 1)
     ]
     assert error[0] > PROMISED
