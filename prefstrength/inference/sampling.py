@@ -58,7 +58,7 @@ def sample(
     else:
         error = certified_error(likelihood, data, reading, blends, shared)
     total = found.error + error
-    if total > TOLERANCE:
+    if not total <= TOLERANCE:  # nor where it is no number
         warn(
             f"The likelihood expects an error below {TOLERANCE} nats; got {total:.2g} "
             f"({found.how}). Look for reward differences that are far larger than the rest, or use "

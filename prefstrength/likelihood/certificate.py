@@ -19,7 +19,8 @@ from prefstrength.likelihood.strength import Shared, StrengthLikelihood
 
 __all__ = ["certified_error", "exact_units", "telling_units"]
 
-_COARSE = np.arange(-40.0, 40.25, 0.25)
+# Farther out the probability of a draw is no number, and a quantile of Gamma infinite.
+_COARSE = np.arange(-37.0, 37.25, 0.25)
 _REACHES = 40.0
 # Quantiles that far out may be infinite; probabilities of choices change no more before.
 _LARGEST = 1e100

@@ -122,7 +122,8 @@ def _simple(tables: Tables, laws: Laws, rows: np.ndarray | None) -> np.ndarray:
         if wide.any():
             out[np.ix_(wide, place[own])] = _wide(tables, part, some, laws.take(wide))
         if not wide.all():
-            out[np.ix_(~wide, place[own])] = _narrow(tables, own, laws.take(~wide))
+            finer = part.grid if part.grid.step < tables.grid.step else tables.grid
+            out[np.ix_(~wide, place[own])] = _narrow(finer, part.log[some], laws.take(~wide))
     return out
 
 
@@ -144,18 +145,17 @@ def _wide(tables: Tables, part: Part, chosen: np.ndarray | slice, laws: Laws) ->
     return out
 
 
-def _narrow(tables: Tables, rows: np.ndarray, laws: Laws, reach: int = 0) -> np.ndarray:
+def _narrow(grid: Grid, log: np.ndarray, laws: Laws, reach: int = 0) -> np.ndarray:
     z = np.arange(-_REACHES[reach], _REACHES[reach] + _STEP / 2, _STEP)
     log_weight = -(z**2) / 2 + np.log(_STEP / np.sqrt(2 * np.pi))
-    position = tables.grid.position(laws.at(z))  # (law, z)
-    log = tables.log[rows]
-    out = np.empty((len(position), len(rows)))
-    short = np.zeros(len(rows), bool)
-    block = max(1, _BLOCK // (len(rows) * len(z)))
+    position = grid.position(laws.at(z))  # (law, z)
+    out = np.empty((len(position), len(log)))
+    short = np.zeros(len(log), bool)
+    block = max(1, _BLOCK // (len(log) * len(z)))
     for start in range(0, len(position), block):
         part = position[start : start + block]
         there = log @ interpolation(part.ravel(), log.shape[1], _POINTS)
-        there = there.reshape(len(rows), len(part), len(z)) + log_weight
+        there = there.reshape(len(log), len(part), len(z)) + log_weight
         top = there.max(axis=2)
         total = np.exp(there - top[:, :, None])
         ends = total[:, :, 0] + total[:, :, -1]
@@ -163,5 +163,5 @@ def _narrow(tables: Tables, rows: np.ndarray, laws: Laws, reach: int = 0) -> np.
         out[start : start + block] = (np.log(total) + top).T
         short |= (ends > _AT_ENDS * total).any(axis=1)
     if short.any() and reach + 1 < len(_REACHES):
-        out[:, short] = _narrow(tables, rows[short], laws, reach + 1)
+        out[:, short] = _narrow(grid, log[short], laws, reach + 1)
     return out

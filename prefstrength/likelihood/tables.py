@@ -39,12 +39,15 @@ class Part:
         Divided by its largest.
     top : numpy.ndarray, shape (row,)
         Log of that.
+    log : numpy.ndarray, shape (row, node of the grid on which rows may be interpolated)
+        The base grid's or, where that is too coarse for these rows, their own.
     """
 
     rows: np.ndarray
     grid: Grid
     likelihood: np.ndarray
     top: np.ndarray
+    log: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -94,12 +97,13 @@ class Tables:
         for step in np.unique(steps):
             rows = np.flatnonzero(steps == step)
             if step >= 1:
-                own, values = grid.finer(1 / step), log[rows][:, :: int(step)]
+                between = log[rows]
+                own, values = grid.finer(1 / step), between[:, :: int(step)]
             else:
                 own = grid.finer(1 / step)
-                values = source(own.strength, shared, rows)
+                between = values = source(own.strength, shared, rows)
             top = values.max(axis=1)
-            parts.append(Part(rows, own, np.exp(values - top[:, None]), top))
+            parts.append(Part(rows, own, np.exp(values - top[:, None]), top, between))
         return cls(grid, log, at_zero, tuple(parts))
 
 
