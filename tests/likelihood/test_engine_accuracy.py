@@ -2,18 +2,15 @@
 
 import re
 
-import jax
 import numpy as np
 import pytest
 
 import prefstrength as ps
 from prefstrength.data.choices import Choices
-from prefstrength.errors import InputError
-from prefstrength.inference.population_program import sample as population_level
 from prefstrength.inference.sampling import scalar_likelihood
 from prefstrength.inference.single import Single
-from prefstrength.models.fitting import Work, traced_likelihood
-from tests.helpers.by_definition import log_marginal, log_marginal_mp
+from prefstrength.models.fitting import Work
+from tests.helpers.by_definition import log_marginal
 
 #: Error of one chooser's log-likelihood, in nats, or of its size where it is more than 1.
 BOUND = 1e-8
