@@ -194,12 +194,12 @@ class MixedLogit:
         if self.position and getattr(choices, "shown_first", None) is None:
             raise InputError(
                 f"position={self.position!r} expects choices that know which response was shown "
-                "first; got none that do. Name the column: Choices.from_pairs(frame, first=...)."
+                "first; got none that do. Name the column: `Choices.from_pairs(frame, first=...)`."
             )
         if self.pair_effects and getattr(choices, "pair", None) is None:
             raise InputError(
                 "pair_effects expects choices that know which pair was judged; got none that do. "
-                "Name the column: Choices.from_pairs(frame, pair=...)."
+                "Name the column: `Choices.from_pairs(frame, pair=...)`."
             )
         others = [name for name in self._in_order() if name != self._in_order()[0]]
         fixed = tuple(others) if not self.groups and self._one_random() else ()
@@ -223,7 +223,7 @@ class MixedLogit:
             (name, *_) = self.coefficients
             raise TypeError(
                 "Expected errors by the name of their attribute; got "
-                f"{type(self.errors).__name__}. Write errors={{{name!r}: error}}."
+                f"{type(self.errors).__name__}. Write `errors={{{name!r}: error}}`."
             )
         if len(self.coefficients) > 1 or set(self.errors) != set(self.coefficients):
             raise InputError(
@@ -251,20 +251,21 @@ class MixedLogit:
         if not isinstance(choices, Choices | CompressedChoices):
             raise TypeError(
                 f"Expected Choices or CompressedChoices; got {type(choices).__name__}. "
-                "Make them of a table with Choices.from_pairs(frame, chooser=...)."
+                "Make them of a table with `Choices.from_pairs(frame, chooser=...)`."
             )
         missing = [name for name in self.coefficients if name not in choices.attributes]
         if missing:
             raise InputError(
                 f"Expected attributes among {list(choices.attributes)}; got {missing}. "
                 "Name them when the choices are made: "
-                f"Choices.from_pairs(frame, attributes={missing})."
+                f"`Choices.from_pairs(frame, attributes={missing})`."
             )
         absent = [name for name in self.groups if name not in choices.groups]
         if absent:
             raise InputError(
                 f"Expected groups among {list(choices.groups)}; got {absent}. "
-                f"Name them when the choices are made: Choices.from_pairs(frame, groups={absent})."
+                "Name them when the choices are made: "
+                f"`Choices.from_pairs(frame, groups={absent})`."
             )
         slashed = [name for name in (*self.coefficients, *self.groups) if "/" in name]
         if slashed:
