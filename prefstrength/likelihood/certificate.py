@@ -14,7 +14,7 @@ from scipy import special
 from prefstrength.choice.arrays import NUMPY
 from prefstrength.likelihood.data import LikelihoodData
 from prefstrength.likelihood.laws import Blend, Laws
-from prefstrength.likelihood.sources import Reading, SituationSource
+from prefstrength.likelihood.sources import PairSource, Reading, SituationSource
 from prefstrength.likelihood.strength import Shared, StrengthLikelihood
 
 __all__ = ["certified_error", "exact_units", "telling_units"]
@@ -83,9 +83,10 @@ def _found(
     # Pairs are summed up by size: their own are laid on the same nodes.
     from prefstrength.likelihood.build_strength import strength_likelihood
 
-    own = data.take(chosen)
+    assert isinstance(likelihood.source, PairSource)
+    own, truth = data.take(chosen), likelihood.source.truth
     alone = strength_likelihood(
-        replace(own, panel=True, weight=np.ones(len(own.weight))),
+        replace(own, panel=True, weight=np.ones(len(own.weight)), truth=truth),
         likelihood.reading,
         likelihood.grid.positive,
         likelihood.at,
