@@ -185,7 +185,9 @@ def log_given(kind, answers, strength, shared):
     with np.errstate(divide="ignore"):
         for x, answer, weight in answers:
             wide = [None if one is None else LONG(one) for one in x]
-            total = total + weight * np.log(answer_probability(kind, wide, answer, strength, shared))
+            total = total + weight * np.log(
+                answer_probability(kind, wide, answer, strength, shared)
+            )
     return total
 
 
@@ -206,9 +208,7 @@ def _of_family(kind, answers, family, location, dispersion, shared):
         one = np.array([0 if family is None else location], LONG)
         return log_given(kind, answers, one, shared)[0]
     ends, at, log_density = density_in(family, location, dispersion)
-    return log_integral(
-        lambda t: log_density(t) + log_given(kind, answers, at(t), shared), *ends
-    )
+    return log_integral(lambda t: log_density(t) + log_given(kind, answers, at(t), shared), *ends)
 
 
 def log_marginal_mp(kind, answers, parts, shared, digits=30):
