@@ -65,37 +65,37 @@ def configurations() -> dict[str, tuple[ps.MixedLogit, Choices]]:
     return out
 
 
-def main() -> None:
-    known = configurations()
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def run(known: dict[str, tuple[ps.MixedLogit, Choices]], name: str, doc: str) -> None:
+    """Calibrate what the command line asks for, and write and print the results under a name."""
+    parser = argparse.ArgumentParser(description=doc.split("\n")[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--simulations", type=int, default=500)
     parser.add_argument("--cores", type=int, default=None)
     parser.add_argument("--only", nargs="+", choices=list(known), default=list(known))
     options = parser.parse_args()
     tables, seconds = [], {}
-    for name in options.only:
-        model, choices = known[name]
+    for configuration in options.only:
+        model, choices = known[configuration]
         start = time.perf_counter()
         done = ps.calibrate(
             model,
             choices,
             options.simulations,
-            directory=options.out / name,
+            directory=options.out / configuration,
             cores=options.cores,
         )
-        seconds[name] = round(time.perf_counter() - start, 1)
+        seconds[configuration] = round(time.perf_counter() - start, 1)
         table = done.table
         worst = table.nsmallest(1, "p_adjusted").iloc[0]
         covered = table["coverage_90"]
         print(
-            f"{name:22s} {'uniform' if done.passed() else 'NOT UNIFORM':12s} "
+            f"{configuration:22s} {'uniform' if done.passed() else 'NOT UNIFORM':12s} "
             f"smallest p {worst['p_adjusted']:.3f} ({worst['variable']}); 90% intervals cover "
-            f"{covered.min():.1%} to {covered.max():.1%}; {seconds[name]:.0f} s",
+            f"{covered.min():.1%} to {covered.max():.1%}; {seconds[configuration]:.0f} s",
             flush=True,
         )
-        tables.append(table.assign(configuration=name, simulations=done.simulations))
-    pd.concat(tables).to_csv(options.out / "calibration.csv", index=False)
+        tables.append(table.assign(configuration=configuration, simulations=done.simulations))
+    pd.concat(tables).to_csv(options.out / f"{name}.csv", index=False)
     told = {
         "simulations": options.simulations,
         "seconds": seconds,  # of this run: kept simulations cost nothing
@@ -103,8 +103,8 @@ def main() -> None:
         "machine": platform.machine(),
         "versions": {n: version(n) for n in ("prefstrength", "jax", "numpyro", "numpy")},
     }
-    (options.out / "calibration.json").write_text(json.dumps(told, indent=2), encoding="utf-8")
+    (options.out / f"{name}.json").write_text(json.dumps(told, indent=2), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    run(configurations(), "calibration", __doc__)

@@ -93,6 +93,20 @@ def _values(
 
 
 @partial(jax.jit, static_argnums=0)
+def _log_likelihoods(
+    structure: Structure, flat: jax.Array, numbers: dict[str, Any], likelihood: Likelihood
+) -> jax.Array:
+    population = structure.population(numbers)
+
+    def at(one: jax.Array) -> jax.Array:
+        values = constrain_fn(sample, (population,), {}, _unravel(structure, numbers, one))
+        with handlers.block(), handlers.substitute(data=values):
+            return likelihood.total(sample(population))
+
+    return jax.lax.map(at, flat)
+
+
+@partial(jax.jit, static_argnums=0)
 def _gradients(
     structure: Structure, flat: jax.Array, numbers: dict[str, Any], likelihood: Likelihood
 ) -> jax.Array:
@@ -245,6 +259,12 @@ class Problem:
     def values(self, flat: np.ndarray) -> np.ndarray:
         """Potential at each of many points (point, parameter)."""
         return np.asarray(_values(self.structure, jnp.asarray(flat), self.numbers, self.likelihood))
+
+    def log_likelihoods(self, flat: np.ndarray) -> np.ndarray:
+        """Log-likelihood of all data at each of many points (point, parameter)."""
+        return np.asarray(
+            _log_likelihoods(self.structure, jnp.asarray(flat), self.numbers, self.likelihood)
+        )
 
     def gradients(self, flat: np.ndarray) -> np.ndarray:
         """Gradient at each of many points (point, parameter)."""

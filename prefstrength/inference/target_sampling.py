@@ -15,7 +15,7 @@ __all__ = ["PARETO_K", "TOLERANCE", "TargetDraws", "laplace_target", "sample_tar
 #: Largest Pareto k at which the weights may be trusted.
 PARETO_K = 0.7
 #: Error of a surrogate, in nats, at which it stands for the likelihood; and beyond hope.
-TOLERANCE, _HOPELESS = 0.02, 1.0
+TOLERANCE, _HOPELESS = 0.005, 1.0
 _AT_EDGE = 2e-3
 # Degree of the polynomial by the number of parameters.
 _DEGREES = {1: 14, 2: 11, 3: 9, 4: 7, 5: 6}
@@ -28,6 +28,8 @@ _CHECKED = 24
 # Weights of at most so many times their mean have no tail worth smoothing.
 _BOUNDED = 10.0
 _MOST_BALLS = 4
+# Draws of a surrogate at which the likelihood itself is evaluated where it is not quite that.
+_CORRECTED = 2000
 
 
 @dataclass(frozen=True)
@@ -76,11 +78,27 @@ def sample_target(target: Target, draws: int, seed: int) -> TargetDraws:
         edge = float(((ball.of(w) ** 2).sum(axis=1) > (0.95 * RADIUS) ** 2).mean())
         if error < TOLERANCE and edge < _AT_EDGE:
             return replace(draw, error=error, surrogate=surrogate, points=points)
-        if error > _HOPELESS or (error > TOLERANCE and target.slow == 0):
-            break  # and the likelihood itself costs little where no tables change
-        degree += 2 * (error > TOLERANCE)
+        if error > _HOPELESS:
+            break
+        if error > TOLERANCE and edge < _AT_EDGE:
+            draw = _corrected(target, surrogate, draw, rng)
+            if draw.pareto_k < PARETO_K and draw.effective > _CORRECTED / 2:
+                return draw
         ball = _around(ball, w)
     return importance_sample(target, ball, None, draws, rng)
+
+
+def _corrected(
+    target: Target, surrogate: Surrogate, draw: TargetDraws, rng: np.random.Generator
+) -> TargetDraws:
+    """Draws of a surrogate that is nearly the likelihood, weighted by what it misses."""
+    some = draw.v[rng.permutation(len(draw.v))[:_CORRECTED]]
+    values = target.values(some)
+    missed = target.log_likelihood(values) - surrogate(target.smooth(values))
+    weight, pareto_k = smoothed(missed)
+    index = _resampled(weight, len(draw.v), rng)
+    effective = min(draw.effective, float(1 / (weight**2).sum()))
+    return TargetDraws(some[index], max(pareto_k, draw.pareto_k), effective, 0.0, None, some[:0])
 
 
 def _around(ball: Ball, w: np.ndarray) -> Ball:
@@ -160,10 +178,15 @@ def importance_sample(
         trust = effective / (effective + 10 * target.size)
         covariance = trust * spread.T @ spread + (1 - trust) * proposal.covariance
         proposal = _Student.of(trust * centre + (1 - trust) * proposal.centre, covariance)
+    index = _resampled(weight, draws, rng)
+    return TargetDraws(at[index], pareto_k, effective, 0.0, None, np.empty((0, target.size)))
+
+
+def _resampled(weight: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """Which to take so that all count alike, in random order."""
     positions = (np.arange(draws) + rng.random(draws)) / draws
     index = np.searchsorted(np.cumsum(weight) / weight.sum(), positions, side="right")
-    index = rng.permutation(np.minimum(index, len(weight) - 1))
-    return TargetDraws(at[index], pareto_k, effective, 0.0, None, np.empty((0, target.size)))
+    return rng.permutation(np.minimum(index, len(weight) - 1))
 
 
 def _log_density(target: Target, surrogate: Surrogate | None, v: np.ndarray) -> np.ndarray:
@@ -225,7 +248,7 @@ def _pareto(x: np.ndarray) -> tuple[float, float]:
     b = b / (3 * x[int(n / 4 + 0.5) - 1]) + 1 / x[-1]
     k = np.log1p(-b[:, None] * x).mean(axis=1)
     score = n * (np.log(-b / k) - k - 1)
-    weight = 1 / np.exp(score - score[:, None]).sum(axis=1)
+    weight = special.softmax(score)
     best = float((b * weight).sum() / weight.sum())
     shape = float(np.log1p(-best * x).mean())
     return (shape * n + 0.5 * 10) / (n + 10), -shape / best

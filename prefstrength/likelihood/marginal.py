@@ -27,8 +27,10 @@ _NARROW = 1.15
 _STEP, _REACHES = 0.75, (7.5, 15.0, 30.0, 60.0)
 # Share of a row's mass at the outermost nodes above which they must reach farther.
 _AT_ENDS = 1e-9
-# What is below the grid: nodes there, in steps.
+# What is below the grid: nodes there, in units of t.
 _BELOW = 20.0
+# Nats by which strength 0 may be better than all of the grid before logarithms are summed.
+_FAR = 600.0
 _POINTS = 12
 # Numbers in the largest temporary array.
 _BLOCK = 4_000_000
@@ -57,17 +59,26 @@ def weights(grid: Grid, laws: Laws) -> tuple[np.ndarray, np.ndarray]:
     density = laws.density(strength) * grid.slope_at(t) * grid.step
     on_grid = density[:, len(below) :].copy()
     at_zero = np.zeros(len(density))
+    least = laws.cdf(np.array([grid.strength_at(t[0] - grid.step / 2)]))[:, 0]
+    least = np.maximum(least - _slope(density[:, :3]), 0.0)
+    most = 1 - laws.cdf(np.array([grid.strength_at(t[-1] + grid.step / 2)]))[:, 0]
+    on_grid[:, -1] += np.maximum(most - _slope(density[:, :-4:-1]), 0.0)
     if grid.positive:
         nearer = np.exp(t[: len(below)] - grid.t[0])  # a likelihood is linear in strength here
         tail = density[:, : len(below)]
         on_grid[:, 0] += tail @ nearer
-        least = grid.strength_at(t[0] - grid.step / 2)
-        at_zero = tail @ (1 - nearer) + laws.cdf(np.array([least]))[:, 0]
-    most = grid.strength_at(grid.t[-1] + grid.step / 2)
-    on_grid[:, -1] += 1 - laws.cdf(np.array([most]))[:, 0]
-    if not grid.positive:
-        on_grid[:, 0] += laws.cdf(np.array([-most]))[:, 0]
+        at_zero = tail @ (1 - nearer) + least
+    else:
+        on_grid[:, 0] += least
     return at_zero, on_grid
+
+
+def _slope(outermost: np.ndarray) -> np.ndarray:
+    """By how much nodes that end half a step beyond the first are more than what they stand for.
+
+    Euler and Maclaurin's first term, of densities (law, node) from the end inwards.
+    """
+    return (3 * outermost[:, 1] - 2 * outermost[:, 0] - outermost[:, 2]) / 24
 
 
 def log_marginals(tables: Tables, blend: Blend, rows: np.ndarray | None = None) -> np.ndarray:
@@ -107,11 +118,12 @@ def _simple(tables: Tables, laws: Laws, rows: np.ndarray | None) -> np.ndarray:
             continue
         some = slice(None) if len(chosen) == len(part.rows) else chosen
         own = part.rows[some]
-        wide = laws.spread_in(part.grid) >= _NARROW * part.grid.step
+        wide = laws.narrowest_in(part.grid) >= _NARROW * part.grid.step
         if wide.any():
             out[np.ix_(wide, place[own])] = _wide(tables, part, some, laws.take(wide))
         if not wide.all():
-            out[np.ix_(~wide, place[own])] = _narrow(tables, own, laws.take(~wide))
+            finer = part.grid if part.grid.step < tables.grid.step else tables.grid
+            out[np.ix_(~wide, place[own])] = _narrow(finer, part.log[some], laws.take(~wide))
     return out
 
 
@@ -119,8 +131,10 @@ def _wide(tables: Tables, part: Part, chosen: np.ndarray | slice, laws: Laws) ->
     at_zero, on_grid = weights(part.grid, laws)
     rows, top = part.rows[chosen], part.top[chosen]
     total = on_grid @ part.likelihood[chosen].T
-    total += at_zero[:, None] * np.exp(tables.at_zero[rows] - top)
-    far = total < 1e-200  # unusual choosers, of whom nothing is left
+    better = tables.at_zero[rows] - top
+    total += at_zero[:, None] * np.exp(np.minimum(better, _FAR))
+    # Unusual choosers, of whom nothing is left on the grid.
+    far = (total < 1e-200) | (better > _FAR)
     with np.errstate(divide="ignore"):
         out = np.log(total) + top
         if far.any():
@@ -131,18 +145,17 @@ def _wide(tables: Tables, part: Part, chosen: np.ndarray | slice, laws: Laws) ->
     return out
 
 
-def _narrow(tables: Tables, rows: np.ndarray, laws: Laws, reach: int = 0) -> np.ndarray:
+def _narrow(grid: Grid, log: np.ndarray, laws: Laws, reach: int = 0) -> np.ndarray:
     z = np.arange(-_REACHES[reach], _REACHES[reach] + _STEP / 2, _STEP)
     log_weight = -(z**2) / 2 + np.log(_STEP / np.sqrt(2 * np.pi))
-    position = tables.grid.position(laws.at(z))  # (law, z)
-    log = tables.log[rows]
-    out = np.empty((len(position), len(rows)))
-    short = np.zeros(len(rows), bool)
-    block = max(1, _BLOCK // (len(rows) * len(z)))
+    position = grid.position(laws.at(z))  # (law, z)
+    out = np.empty((len(position), len(log)))
+    short = np.zeros(len(log), bool)
+    block = max(1, _BLOCK // (len(log) * len(z)))
     for start in range(0, len(position), block):
         part = position[start : start + block]
         there = log @ interpolation(part.ravel(), log.shape[1], _POINTS)
-        there = there.reshape(len(rows), len(part), len(z)) + log_weight
+        there = there.reshape(len(log), len(part), len(z)) + log_weight
         top = there.max(axis=2)
         total = np.exp(there - top[:, :, None])
         ends = total[:, :, 0] + total[:, :, -1]
@@ -150,5 +163,5 @@ def _narrow(tables: Tables, rows: np.ndarray, laws: Laws, reach: int = 0) -> np.
         out[start : start + block] = (np.log(total) + top).T
         short |= (ends > _AT_ENDS * total).any(axis=1)
     if short.any() and reach + 1 < len(_REACHES):
-        out[:, short] = _narrow(tables, rows[short], laws, reach + 1)
+        out[:, short] = _narrow(grid, log[short], laws, reach + 1)
     return out

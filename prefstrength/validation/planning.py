@@ -8,7 +8,7 @@ any spread of the reward differences.
 
 import html
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -474,18 +474,20 @@ def _prior(
     family: type[Mixing], spread: float, priors: Mapping[str, Any] | None
 ) -> dict[str, Prior]:
     """Priors of a model with one coefficient on differences of the given spread."""
-    table = Population(
+    plain = Population(
         kinds={"reward": Kinds((family,))},
         scales={"reward": spread},
         factors={},
         cells=np.zeros((1, 0), dtype=np.int64),
         centring={},
-        priors={name: prior_of(given) for name, given in (priors or {}).items()},
-    ).prior()
-    unknown = set(table) - {"reward_location", "reward_dispersion"}
+    )
+    given = priors or {}
+    unknown = sorted(
+        {plain.alias(name) for name in given} - {"reward_location", "reward_dispersion"}
+    )
     if unknown:
         raise InputError(
             "Expected priors for reward_location and reward_dispersion (reward_mu and "
-            f"reward_sigma); got {sorted(unknown)}. Correct the names."
+            f"reward_sigma); got {unknown}. Correct the names."
         )
-    return table
+    return replace(plain, priors={name: prior_of(each) for name, each in given.items()}).prior()

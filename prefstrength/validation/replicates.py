@@ -388,6 +388,7 @@ def _design(choices: Choices) -> Choices:
         dropped=(),
         notes=(),
     )
-    if design.n_alternatives == 2 and bool(design.available.all()):
+    plain = design.response.answers_in == "chosen"
+    if plain and design.n_alternatives == 2 and bool(design.available.all()):
         return design.as_pairs()
     return design
