@@ -64,7 +64,7 @@ class Answers:
             raise InputError(
                 "Expected a strength prior of grades or ties along with answer_column, for their "
                 f"cut points; got {found}. Fit the analysis on such answers, or give "
-                "StrengthPrior(..., response={'name': 'Ties', 'shared': {'tie': 0.5}})."
+                "`StrengthPrior(response={'name': 'Ties', 'shared': {'tie': 0.5}})` with the rest."
             )
         return cls(column, known)
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from prefstrength._shared.words import Rows, listed
+from prefstrength._shared.words import Rows
 from prefstrength.data.answer_columns import read_grades, read_ties
 from prefstrength.data.answers import tied
 from prefstrength.data.columns import column, flags
@@ -21,9 +21,9 @@ def refuse_answers(reading: Reading) -> None:
     """Refuse to train on answers of which training would hear a part, or the opposite."""
     if reading.rank is not None:
         raise InputError(
-            "Training should get pairs, plain, graded or tied; got rankings "
-            f"({listed(reading.answers)}), which the trainer does not take. Leave `model=...` out; "
-            "`mixdpo.ranking_loss` is the loss for a loop of your own."
+            "Training should get pairs, plain, graded or tied; got rankings, `rank=...`, which "
+            "the trainer does not take. Leave `model=...` out; `mixdpo.ranking_loss` is the loss "
+            "for a loop of your own."
         )
 
 

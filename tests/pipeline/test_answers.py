@@ -207,5 +207,5 @@ def test_training_says_that_it_does_not_take_rankings(rankings, tmp_path):
     pytest.importorskip("trl")
     refused = call("run", rankings, "--out", tmp_path / "out", *LAYOUT, "--model", "someone/model")
     assert refused.exit_code == 2
-    assert "got rankings (--rank), which the trainer does not take" in refused.output
+    assert "got rankings, --rank, which the trainer does not take" in refused.output
     assert not (tmp_path / "out").exists()
