@@ -144,7 +144,8 @@ class _Unit:
         there = (values > values.max(axis=1, keepdims=True) - _REACHES).any(axis=0)
         ends = _COARSE[there][[0, -1]]
         # The second difference where the integrand lies says how narrow it is.
-        curved = -np.diff(values, 2, axis=1) / 0.25**2
+        with np.errstate(invalid="ignore"):  # far out there may be nothing left
+            curved = -np.diff(values, 2, axis=1) / 0.25**2
         near = (values > values.max(axis=1, keepdims=True) - 10.0)[:, 1:-1]
         most = float(np.where(near, curved, 0.0).max(initial=1.0))
         step = min(0.1, 0.4 / np.sqrt(most))

@@ -255,10 +255,7 @@ class SituationSource:
         bent = self.scale * self.reading.utility.bent(lib, sizes, shared)
         fixed = offset[:, 0] - offset[:, 1] + shared.get("position", 0.0) * self.shown_first[used]
         v = strength[:, None] * (lib.constant(np.sign(x), strength) * bent) + fixed
-        found = response.log_probabilities(lib, v, shared)
-        out = found[0]
-        for answer in range(1, len(found)):
-            out = xp.where(self.answers[used] == answer, found[answer], out)
+        out = response.log_likelihood(lib, v, self.answers[used], shared)
         if "lapse" not in shared:
             return out
         return with_lapse(lib, out, shared["lapse"], len(response.answers))

@@ -255,7 +255,11 @@ def _spec(
         "priors": {name: str(prior) for name, prior in population.prior().items()},
         "scales": population.scales,
         "shared": {each.name: each.meaning for each in population.shared},
-        "response": {"name": data.response.name, "answers": list(data.response.answers)},
+        "response": {
+            "name": data.response.name,
+            "answers": list(data.response.answers),
+            "settings": data.response.settings,
+        },
         **_errors(model, data),
         "method": found.method,
         "reason": found.reason,

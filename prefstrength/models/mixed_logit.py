@@ -193,7 +193,7 @@ class MixedLogit:
             )
         if self.position and getattr(choices, "shown_first", None) is None:
             raise InputError(
-                f"position={self.position!r} expects choices that know which response was shown "
+                f"`position={self.position!r}` expects choices that know which response was shown "
                 "first; got none that do. Name the column: `Choices.from_pairs(frame, first=...)`."
             )
         if self.pair_effects and getattr(choices, "pair", None) is None:
@@ -235,7 +235,7 @@ class MixedLogit:
             if not isinstance(error, RewardError):
                 raise TypeError(
                     f"Expected a RewardError for {name!r}, such as measurement_error gives or "
-                    f"RewardError(sd=0.5); got {error!r}."
+                    f"`RewardError(sd=0.5)`; got {error!r}."
                 )
 
     @property

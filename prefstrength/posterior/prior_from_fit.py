@@ -8,6 +8,7 @@ from prefstrength.choice.mixing.families import MIXINGS
 from prefstrength.choice.mixing.kinds import kinds_of
 from prefstrength.choice.mixing.log_normal import LogNormal
 from prefstrength.choice.mixing.normal import Normal
+from prefstrength.choice.responses.named import RESPONSES, KnownResponse
 from prefstrength.errors import InputError
 from prefstrength.posterior.interface import Fitted
 from prefstrength.posterior.laws import (
@@ -95,4 +96,20 @@ def strength_prior_summary(
             "versions": fit.spec["versions"],
         },
         "groups": groups,
+        **_response(fit),
     }
+
+
+def _response(fit: Fitted) -> dict[str, Any]:
+    """Kind of the answers, where they were more than choices, with posterior means of the shared.
+
+    Means of a distance or a weight, which are positive, on the scale on which they are known.
+    """
+    about = fit.spec.get("response", {})
+    if "settings" not in about:  # of a fit from before answers were anything but choices
+        return {}
+    response = RESPONSES[about["name"]](**about["settings"])
+    if response.answers_in == "chosen":
+        return {}
+    shared = {each.name: float(fit.posterior[each.name].mean()) for each in response.shared}
+    return {"response": KnownResponse(response, shared).to_dict()}

@@ -41,8 +41,10 @@ from prefstrength.choice.arrays import (
     as_number,
     library_of,
     log_one_minus_exp,
+    logsumexp,
     number,
     plain,
+    trapezoid,
 )
 from prefstrength.errors import InputError
 
@@ -51,6 +53,9 @@ __all__ = ["SPREADS", "Mixing", "both_tails", "where_positive"]
 #: Spreads that are free of the scale of the rewards, in words.
 SPREADS = {"sd_log": "sd of log strength", "cv": "sd/mean"}
 _TITLES = {"sd_log": "sd of log β", "cv": "sd/mean of β"}
+# Nodes of an average over strength: their step, how often it may be halved, and how far they reach.
+# Differences of utility over one sd of strength that the widest step is enough for.
+_STEP, _FINEST, _REACH, _SMOOTH = 1 / 32, 16, 16.0, 24.0
 # Range in which the log spread of a given coefficient of variation is looked for.
 _LOG_SPREADS = (-12.0, 2.0)
 
@@ -172,6 +177,34 @@ class Mixing(ABC):
         ahead, behind = self.log_tails(lib, x)
         return ahead - behind
 
+    def log_average(
+        self, lib: Library, log_of: Callable[[Array], Array], size: Array, at_random: Array
+    ) -> Array:
+        r"""Log of :math:`E[e^{\ell(\beta)}]` for the log-likelihood of any answer.
+
+        By the trapezoid rule in the standard normal draw that strength is a function of. The
+        integrand is as smooth as the answer's probability, whose poles lie beside the cut points:
+        steps are halved where strength, or utility, goes from one to the next too fast for that.
+
+        Parameters
+        ----------
+        lib : Library
+        log_of : callable
+            Log-likelihood at strengths (..., node), of that shape.
+        size : Array, shape (...)
+            How far apart the alternatives are in what strength multiplies.
+        at_random : Array, shape (...)
+            Log probability of the answer where it is given at random.
+        """
+        location, dispersion = self.location_dispersion()
+        across = lib.largest(dispersion) if self.positive else lib.largest(dispersion * size)
+        needed = 1.0 if across is None else across**2 if self.positive else across / _SMOOTH
+        finer = min(2 ** math.ceil(math.log2(max(needed, 1.0))), _FINEST)
+        z = trapezoid(-_REACH, _REACH, _STEP / finer)
+        strength = self.at_nodes(lib, z, location[..., None], dispersion[..., None])
+        log_weight = -(z**2) / 2 + math.log(_STEP / finer / math.sqrt(2 * math.pi))
+        return logsumexp(lib, log_of(strength) + lib.constant(log_weight, strength))
+
     # -- two numbers that mean the same in every family -------------------------------------------
 
     @classmethod
@@ -272,6 +305,11 @@ class Mixing(ABC):
         """
         value = location + cls.standard(lib, z, dispersion)
         return lib.xp.exp(value) if cls.positive else value
+
+    @classmethod
+    def at_nodes(cls, lib: Library, z: np.ndarray, location: Array, dispersion: Array) -> Array:
+        """The same at nodes, which are NumPy's in any library."""
+        return cls.coefficient(lib, lib.constant(z, dispersion), location, dispersion)
 
     def at(self, lib: Library, z: Array) -> Array:
         """Strength at standard normal draws z, which broadcast against the parameters."""

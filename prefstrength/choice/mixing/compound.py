@@ -19,7 +19,7 @@ two numbers cannot say, location and dispersion, they do not have; quantiles are
 import math
 import numbers
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -180,6 +180,12 @@ class FiniteMixture(Compound):
         p, q = _mixed_tails(lib, law.weights, parts)
         return lib.like(p, x), lib.like(q, x)
 
+    def log_average(
+        self, lib: Library, log_of: Callable[[Array], Array], size: Array, at_random: Array
+    ) -> Array:
+        parts = [part.log_average(lib, log_of, size, at_random) for part in self.components]
+        return _log_share_sum(lib, self.weights, parts)
+
     def log_density(self, lib: Library, strength: Array) -> Array:
         if not self.has_density:
             raise TypeError("A FiniteMixture with a PointMass has no density.")
@@ -263,6 +269,17 @@ class WithShare(Compound):
         share = f", share={as_text(self.share)}" if self.known else ""
         return f"{self.family}({self.mixing!r}{share})"
 
+    def log_average(
+        self, lib: Library, log_of: Callable[[Array], Array], size: Array, at_random: Array
+    ) -> Array:
+        others = self.mixing.log_average(lib, log_of, size, at_random)
+        alone = self.alone(log_of, at_random) + 0.0 * others
+        return _log_share_sum(lib, [self.share, 1 - self.share], [alone, others])
+
+    @abstractmethod
+    def alone(self, log_of: Callable[[Array], Array], at_random: Array) -> Array:
+        """Log-likelihood of an answer of the share."""
+
     def log_tails(self, lib: Library, x: Array) -> tuple[Array, Array]:
         coin = 0.0 * x - math.log(2)
         shares = [self.share, 1 - self.share]
@@ -297,6 +314,9 @@ class ZeroMass(WithShare):
     has_density: ClassVar[bool] = False
     share_name: ClassVar[str] = "zero_share"
     allowed: ClassVar[tuple[type[Mixing], ...]] = (FiniteMixture,)
+
+    def alone(self, log_of: Callable[[Array], Array], at_random: Array) -> Array:
+        return log_of(0.0 * at_random[..., None])[..., 0]
 
     def log_density(self, lib: Library, strength: Array) -> Array:
         raise TypeError("ZeroMass has no density: a share of the strengths is exactly 0.")
@@ -366,6 +386,9 @@ class Lapse(WithShare):
     @property
     def lapse_share(self) -> Any:
         return self.share
+
+    def alone(self, log_of: Callable[[Array], Array], at_random: Array) -> Array:
+        return at_random
 
     def log_density(self, lib: Library, strength: Array) -> Array:
         return self.mixing.log_density(lib, strength)
