@@ -18,8 +18,8 @@ from numpyro import handlers
 from numpyro.distributions import biject_to, constraints
 from numpyro.infer.util import constrain_fn, potential_energy
 
+from prefstrength.choice.mixing.kinds import Kinds
 from prefstrength.choice.responses.base import Shared
-from prefstrength.inference.kinds import Kinds
 from prefstrength.inference.population import Population
 from prefstrength.inference.population_program import sample
 from prefstrength.inference.priors import Prior
@@ -89,6 +89,20 @@ def _values(
     # A table is a product for each point as it is; surfaces are too small to go one by one.
     if isinstance(likelihood, CellSurfaces):
         return jax.vmap(at)(flat)
+    return jax.lax.map(at, flat)
+
+
+@partial(jax.jit, static_argnums=0)
+def _log_likelihoods(
+    structure: Structure, flat: jax.Array, numbers: dict[str, Any], likelihood: Likelihood
+) -> jax.Array:
+    population = structure.population(numbers)
+
+    def at(one: jax.Array) -> jax.Array:
+        values = constrain_fn(sample, (population,), {}, _unravel(structure, numbers, one))
+        with handlers.block(), handlers.substitute(data=values):
+            return likelihood.total(sample(population))
+
     return jax.lax.map(at, flat)
 
 
@@ -245,6 +259,12 @@ class Problem:
     def values(self, flat: np.ndarray) -> np.ndarray:
         """Potential at each of many points (point, parameter)."""
         return np.asarray(_values(self.structure, jnp.asarray(flat), self.numbers, self.likelihood))
+
+    def log_likelihoods(self, flat: np.ndarray) -> np.ndarray:
+        """Log-likelihood of all data at each of many points (point, parameter)."""
+        return np.asarray(
+            _log_likelihoods(self.structure, jnp.asarray(flat), self.numbers, self.likelihood)
+        )
 
     def gradients(self, flat: np.ndarray) -> np.ndarray:
         """Gradient at each of many points (point, parameter)."""

@@ -78,7 +78,7 @@ def weights_said(method: str, pareto_k: float, effective: float, parameters: int
     if method == "importance" and not holds(pareto_k, effective):
         warn(
             f"Importance sampling expects Pareto k < {PARETO_K} and {_EFFECTIVE} effective "
-            f'draws; got {verdict}. Use method="nuts".',
+            f"draws; got {verdict}. Use `method='nuts'`.",
             SamplingWarning,
         )
     return f"{parameters} population-level parameters; {verdict}"

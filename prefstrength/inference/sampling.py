@@ -62,7 +62,7 @@ def sample(
         warn(
             f"The likelihood expects an error below {TOLERANCE} nats; got {total:.2g} "
             f"({found.how}). Look for reward differences that are far larger than the rest, or use "
-            'method="latent".',
+            "`method='latent'`.",
             SamplingWarning,
         )
     return replace(found, error=total)
@@ -195,7 +195,7 @@ def _with_choosers(
     method = options.method
     if isinstance(data, CompressedData):
         raise InputError(
-            f'method="{method}" needs the choices themselves; got compressed choices, of which '
+            f"`method={method!r}` needs the choices themselves; got compressed choices, of which "
             "sums are left. Use another method, or fit Choices."
         )
     if method == "auto":
@@ -203,8 +203,8 @@ def _with_choosers(
         method = "latent" if most else "svi"
     if method == "svi" and (data.truth is not None or reading.shared):
         raise InputError(
-            'method="svi" expects plain choices without errors; got a model with '
+            "`method='svi'` expects plain choices without errors; got a model with "
             f"{'errors' if data.truth is not None else 'shared numbers'}. "
-            'Use "auto", "nuts" or "latent".'
+            "Use `method='auto'`, `method='nuts'` or `method='latent'`."
         )
     return sample_choosers(population, data, reading, likelihood, method, reason, options)

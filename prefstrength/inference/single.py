@@ -7,8 +7,9 @@ from functools import cached_property
 
 import numpy as np
 
+from prefstrength.choice.mixing.kinds import Kinds
 from prefstrength.inference.coordinates import Coordinate
-from prefstrength.inference.kinds import Kinds
+from prefstrength.inference.locate import locate
 from prefstrength.inference.population import Population
 from prefstrength.inference.priors import Prior
 from prefstrength.inference.target import Parameter, Target
@@ -25,6 +26,7 @@ _SPREAD, _APART = 0.5, 0.7
 _KINDS = {"HalfNormal": "positive", "LogNormal": "positive", "Beta": "share", "Normal": "real"}
 # Size of a positive shared number that data tell from 0.
 _SMALL = 0.05
+_FAR = 6.0
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,15 @@ class Single:
         places = np.stack([values[f"location {k}"] for k in range(many)])
         rising = (np.diff(places, axis=0) > 0).all(axis=0)
         return np.where(rising, math.lgamma(many + 1), -np.inf)
+
+    def widest(self) -> float:
+        """How wide mixing distributions are at most, six sds from the mode, on the grid."""
+        ball = locate(self.target)
+        sd = np.linalg.norm(ball.factor, axis=1)
+        values = self.target.values_of_smooth((ball.centre + _FAR * sd)[None])
+        grid = self.likelihood.grid
+        parts = [part for part in self.blend(values).parts if part is not None]
+        return max(float(part.spread_in(grid)[0]) for part in parts)
 
     # -- values ------------------------------------------------------------------------------------
 

@@ -11,11 +11,13 @@ from prefstrength.inference.groups import prepare_groups, surface_error
 from prefstrength.inference.importance import importance_sample, laplace_sample
 from prefstrength.inference.latent import latent_sample
 from prefstrength.inference.mode import Mode, find_mode
+from prefstrength.inference.named_draws import blends_of, shared_of
 from prefstrength.inference.nuts import nuts_sample
 from prefstrength.inference.population import Population
 from prefstrength.inference.problem import Problem
 from prefstrength.inference.sampled import TOLERANCE, Options, Sampled, holds, weights_said
 from prefstrength.inference.several import prepare_several
+from prefstrength.inference.single import Single
 from prefstrength.inference.svi import svi_sample
 from prefstrength.likelihood.data import LikelihoodData
 from prefstrength.likelihood.sources import Reading
@@ -29,6 +31,7 @@ _IMPORTANCE_PARAMETERS = 24
 # Dispersion, in units of the prior, that tables must follow before the posterior is known.
 _WIDEST = 3.0
 _ON_SURFACES = 0.998
+_COMPARED = 12
 
 
 def sample_traced(
@@ -46,10 +49,30 @@ def sample_traced(
             inside, error = surface_error(problem, likelihood, flat)
             if inside > _ON_SURFACES and error < TOLERANCE / 2:
                 return _sampled(problem, fields, flat, options, likelihood, error)
-        widest = _WIDEST if population.kinds[population.first].varies else 0.0
-        problem = Problem(population, TracedTables.of(likelihood, widest))
-        fields, flat = _drawn(problem, find_mode(problem), options)
-        return _sampled(problem, fields, flat, options, likelihood, 0.0)
+        for widest in (_widest(population, likelihood), _WIDEST):
+            problem = Problem(population, TracedTables.of(likelihood, widest))
+            fields, flat = _drawn(problem, find_mode(problem), options)
+            error = _tables_error(problem, likelihood, flat)
+            if error < TOLERANCE / 2:
+                break  # else draws lie where distributions are wider than was foreseen
+        return _sampled(problem, fields, flat, options, likelihood, error)
+
+
+def _widest(population: Population, likelihood: StrengthLikelihood) -> float:
+    """Dispersion of strength that tables must follow, in the coordinate of their grid."""
+    if population.factors:
+        return _WIDEST
+    single = Single(population, likelihood)
+    return min(_WIDEST, single.widest())
+
+
+def _tables_error(problem: Problem, likelihood: StrengthLikelihood, flat: np.ndarray) -> float:
+    """Error of tables in JAX against the likelihood that they were made of, at some draws."""
+    some = flat[np.linspace(0, len(flat) - 1, min(_COMPARED, len(flat))).astype(int)]
+    population, draws = problem.population, problem.constrain(some)
+    blends = blends_of(population, population.first, draws)
+    exact = likelihood.totals(blends, shared_of(population, draws))
+    return float(np.max(np.abs(problem.log_likelihoods(some) - exact)))
 
 
 def sample_several(population: Population, data: LikelihoodData, options: Options) -> Sampled:
@@ -67,7 +90,7 @@ def sample_several(population: Population, data: LikelihoodData, options: Option
             warn(
                 f"The likelihood expects an error below {TOLERANCE} nats; got {error:.2g} with "
                 f"the most nodes ({problem.likelihood.how}). Look for attributes that are far "
-                'larger than the rest, or use method="latent".',
+                "larger than the rest, or use `method='latent'`.",
                 SamplingWarning,
             )
         return _sampled(problem, fields, flat, options, problem.likelihood, error)

@@ -22,6 +22,8 @@ __all__ = ["certified_error", "exact_units", "telling_units"]
 # Farther out the probability of a draw is no number, and a quantile of Gamma infinite.
 _COARSE = np.arange(-37.0, 37.25, 0.25)
 _REACHES = 40.0
+# Quantiles that far out may be infinite; probabilities of choices change no more before.
+_LARGEST = 1e100
 # Evaluations of a choice that a certificate may cost, and the fewest units it looks at.
 _BUDGET, _FEWEST = 3e6, 8
 _SPECIAL = 3
@@ -134,7 +136,8 @@ class _Unit:
 
         def log_integrand(z: np.ndarray) -> np.ndarray:
             strength = np.stack([law.at(z) for law in laws if law is not None])
-            return self._log(strength, shared) - z**2 / 2
+            log = self._log(np.clip(strength, -_LARGEST, _LARGEST), shared)
+            return np.maximum(log, -_LARGEST) - z**2 / 2
 
         values = log_integrand(_COARSE)
         there = (values > values.max(axis=1, keepdims=True) - _REACHES).any(axis=0)

@@ -17,6 +17,8 @@ __all__ = ["Blend", "Laws"]
 
 # A dispersion of less than this is taken for this: strengths that are all alike.
 _LEAST = 1e-7
+# Draws between which it is seen how wide they are; log of a strength that is next to nothing.
+_LOOK, _NOTHING = np.arange(-2.5, 3.0), -3.0
 
 
 @dataclass(frozen=True)
@@ -53,12 +55,26 @@ class Laws:
         return np.asarray(self.family.coefficient(NUMPY, z, self.location[:, None], self._spread()))
 
     def spread_in(self, grid: Grid) -> np.ndarray:
-        """How wide they are in the grid's coordinate."""
+        """How wide they are in the grid's coordinate: the most by which it changes with z."""
+        if self.dispersion is None:
+            return np.zeros(self.size)
+        if grid.positive and self.family.linear:
+            return self.dispersion
+        t = grid.t[0] + grid.step * grid.position(self.at(_LOOK))
+        # Where a strength is next to nothing a likelihood does not change with its log.
+        seen = t[:, 1:] > (_NOTHING if grid.positive else -np.inf)
+        least = self.dispersion if grid.positive else 0.0
+        return np.maximum(np.where(seen, np.diff(t, axis=1), 0.0).max(axis=1), least)
+
+    def narrowest_in(self, grid: Grid) -> np.ndarray:
+        """How wide they are in the grid's coordinate where they are narrowest."""
         if self.dispersion is None:
             return np.zeros(self.size)
         if grid.positive:
             return self.dispersion
-        return self.dispersion / grid.slope_at(grid.t[0] + grid.step * grid.position(self.location))
+        # The coordinate is ever denser away from 0.
+        far = np.abs(self.location) + 2 * self.dispersion
+        return self.dispersion / grid.slope_at(grid.t[0] + grid.step * grid.position(far))
 
     def density(self, strength: np.ndarray) -> np.ndarray:
         """Density at strengths, (law, strength)."""

@@ -27,8 +27,10 @@ _NARROW = 1.15
 _STEP, _REACHES = 0.75, (7.5, 15.0, 30.0, 60.0)
 # Share of a row's mass at the outermost nodes above which they must reach farther.
 _AT_ENDS = 1e-9
-# What is below the grid: nodes there, in steps.
+# What is below the grid: nodes there, in units of t.
 _BELOW = 20.0
+# Nats by which strength 0 may be better than all of the grid before logarithms are summed.
+_FAR = 600.0
 _POINTS = 12
 # Numbers in the largest temporary array.
 _BLOCK = 4_000_000
@@ -105,11 +107,12 @@ def _simple(tables: Tables, laws: Laws, rows: np.ndarray | None) -> np.ndarray:
             continue
         some = slice(None) if len(chosen) == len(part.rows) else chosen
         own = part.rows[some]
-        wide = laws.spread_in(part.grid) >= _NARROW * part.grid.step
+        wide = laws.narrowest_in(part.grid) >= _NARROW * part.grid.step
         if wide.any():
             out[np.ix_(wide, place[own])] = _wide(tables, part, some, laws.take(wide))
         if not wide.all():
-            out[np.ix_(~wide, place[own])] = _narrow(tables, own, laws.take(~wide))
+            finer = part.grid if part.grid.step < tables.grid.step else tables.grid
+            out[np.ix_(~wide, place[own])] = _narrow(finer, part.log[some], laws.take(~wide))
     return out
 
 
@@ -117,8 +120,10 @@ def _wide(tables: Tables, part: Part, chosen: np.ndarray | slice, laws: Laws) ->
     at_zero, on_grid = weights(part.grid, laws)
     rows, top = part.rows[chosen], part.top[chosen]
     total = on_grid @ part.likelihood[chosen].T
-    total += at_zero[:, None] * np.exp(tables.at_zero[rows] - top)
-    far = total < 1e-200  # unusual choosers, of whom nothing is left
+    better = tables.at_zero[rows] - top
+    total += at_zero[:, None] * np.exp(np.minimum(better, _FAR))
+    # Unusual choosers, of whom nothing is left on the grid.
+    far = (total < 1e-200) | (better > _FAR)
     with np.errstate(divide="ignore"):
         out = np.log(total) + top
         if far.any():
@@ -129,18 +134,17 @@ def _wide(tables: Tables, part: Part, chosen: np.ndarray | slice, laws: Laws) ->
     return out
 
 
-def _narrow(tables: Tables, rows: np.ndarray, laws: Laws, reach: int = 0) -> np.ndarray:
+def _narrow(grid: Grid, log: np.ndarray, laws: Laws, reach: int = 0) -> np.ndarray:
     z = np.arange(-_REACHES[reach], _REACHES[reach] + _STEP / 2, _STEP)
     log_weight = -(z**2) / 2 + np.log(_STEP / np.sqrt(2 * np.pi))
-    position = tables.grid.position(laws.at(z))  # (law, z)
-    log = tables.log[rows]
-    out = np.empty((len(position), len(rows)))
-    short = np.zeros(len(rows), bool)
-    block = max(1, _BLOCK // (len(rows) * len(z)))
+    position = grid.position(laws.at(z))  # (law, z)
+    out = np.empty((len(position), len(log)))
+    short = np.zeros(len(log), bool)
+    block = max(1, _BLOCK // (len(log) * len(z)))
     for start in range(0, len(position), block):
         part = position[start : start + block]
         there = log @ interpolation(part.ravel(), log.shape[1], _POINTS)
-        there = there.reshape(len(rows), len(part), len(z)) + log_weight
+        there = there.reshape(len(log), len(part), len(z)) + log_weight
         top = there.max(axis=2)
         total = np.exp(there - top[:, :, None])
         ends = total[:, :, 0] + total[:, :, -1]
@@ -148,5 +152,5 @@ def _narrow(tables: Tables, rows: np.ndarray, laws: Laws, reach: int = 0) -> np.
         out[start : start + block] = (np.log(total) + top).T
         short |= (ends > _AT_ENDS * total).any(axis=1)
     if short.any() and reach + 1 < len(_REACHES):
-        out[:, short] = _narrow(tables, rows[short], laws, reach + 1)
+        out[:, short] = _narrow(grid, log[short], laws, reach + 1)
     return out

@@ -89,7 +89,7 @@ class StrengthLikelihood:
     @cached_property
     def _steps(self) -> np.ndarray:
         first = self.source(self.grid.strength, self.at, None)
-        return steps_of(first)
+        return steps_of(first, self.grid.positive)
 
     @cached_property
     def information(self) -> np.ndarray:

@@ -19,8 +19,9 @@ __all__ = ["Part", "Source", "Tables", "informations", "steps_of"]
 #: ``source(strength, shared, rows)``: log-likelihood of some rows at strengths, (row, strength).
 Source = Callable[[np.ndarray, Mapping[str, Any], np.ndarray | None], np.ndarray]
 
-# The widest step of a rule over the grid, in steps of it.
-_WIDEST = 2
+# The widest step of a rule over the grid, in steps of it; less where strengths have either sign, as
+# mixing distributions have sides there that are narrower than their middle.
+_WIDEST, _WIDEST_SIGNED = 2.0, 0.5
 # Information that a mixing distribution adds to a chooser's own, of which a rule must know.
 _SPARE = 2.0
 _FINEST = 2.0**-12
@@ -38,12 +39,15 @@ class Part:
         Divided by its largest.
     top : numpy.ndarray, shape (row,)
         Log of that.
+    log : numpy.ndarray, shape (row, node of the grid on which rows may be interpolated)
+        The base grid's or, where that is too coarse for these rows, their own.
     """
 
     rows: np.ndarray
     grid: Grid
     likelihood: np.ndarray
     top: np.ndarray
+    log: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -88,17 +92,18 @@ class Tables:
         both = source(np.r_[0.0, grid.strength], shared, None)
         at_zero, log = both[:, 0], both[:, 1:]
         if steps is None:
-            steps = steps_of(log)
+            steps = steps_of(log, grid.positive)
         parts = []
         for step in np.unique(steps):
             rows = np.flatnonzero(steps == step)
             if step >= 1:
-                own, values = grid.finer(1 / step), log[rows][:, :: int(step)]
+                between = log[rows]
+                own, values = grid.finer(1 / step), between[:, :: int(step)]
             else:
                 own = grid.finer(1 / step)
-                values = source(own.strength, shared, rows)
+                between = values = source(own.strength, shared, rows)
             top = values.max(axis=1)
-            parts.append(Part(rows, own, np.exp(values - top[:, None]), top))
+            parts.append(Part(rows, own, np.exp(values - top[:, None]), top, between))
         return cls(grid, log, at_zero, tuple(parts))
 
 
@@ -110,10 +115,11 @@ def informations(log: np.ndarray) -> np.ndarray:
     return np.maximum(np.where(possible, curvature, 0.0).max(axis=1), 0.0)
 
 
-def steps_of(log: np.ndarray) -> np.ndarray:
+def steps_of(log: np.ndarray, positive: bool) -> np.ndarray:
     """Distance of the nodes that each row needs, in steps of the base grid; a power of two.
 
     The trapezoid rule is exact to 1e-9 where its step is the sd of what is summed.
     """
     wanted = 0.9 / np.sqrt(informations(log) + _SPARE) / BASE
-    return np.clip(2.0 ** np.floor(np.log2(wanted)), _FINEST / BASE, _WIDEST)
+    widest = _WIDEST if positive else _WIDEST_SIGNED
+    return np.clip(2.0 ** np.floor(np.log2(wanted)), _FINEST / BASE, widest)

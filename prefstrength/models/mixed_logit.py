@@ -9,11 +9,11 @@ import numpy as np
 from prefstrength.choice.mixing.base import Mixing
 from prefstrength.choice.mixing.compound import FiniteMixture, Lapse, ZeroMass
 from prefstrength.choice.mixing.families import MIXINGS
+from prefstrength.choice.mixing.kinds import kinds_of
 from prefstrength.choice.responses.base import PairResponse
 from prefstrength.choice.responses.pair import Pair
 from prefstrength.choice.utility import Linear, utility_of
 from prefstrength.errors import InputError
-from prefstrength.inference.kinds import kinds_of
 from prefstrength.inference.population import Population, cell_codes
 from prefstrength.inference.priors import Prior, prior_of
 from prefstrength.likelihood.sources import Reading
@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from prefstrength.data.measurement_error import RewardError
     from prefstrength.posterior.fit import Fit
 
-__all__ = ["MixedLogit"]
+__all__ = ["POSITIONS", "MixedLogit"]
+
+#: Ways in which being shown first may count.
+POSITIONS = ("shared", "chooser")
 
 
 @dataclass(frozen=True)
@@ -128,12 +131,12 @@ class MixedLogit:
                 raise InputError(
                     f"MixedLogit infers {', '.join(MIXINGS)} and what is made of them; got "
                     f"{mixing!r} for {name!r}. A family of your own is registered first: "
-                    "families.register."
+                    "prefstrength.choice.mixing.families.register."
                 )
             if mixing.known:
                 raise InputError(
                     f"Expected a mixing distribution to be inferred for {name!r}; got "
-                    f"{mixing!r}, a known law. Leave its parameters out."
+                    f"{mixing!r}, which is known. Leave its parameters out."
                 )
         if len(set(self.groups)) != len(self.groups):
             raise InputError(f"Expected each group once; got {list(self.groups)}.")
@@ -144,13 +147,19 @@ class MixedLogit:
     def _check_kinds(self) -> None:
         """Refuse what cannot be told, or asked, of several random coefficients."""
         utility_of(self.utility)
-        if self.position not in (None, "shared", "chooser"):
+        if self.position not in (None, *POSITIONS):
             raise InputError(
                 f"Expected position to be None, 'shared' or 'chooser'; got {self.position!r}."
             )
         kinds = {name: kinds_of(mixing) for name, mixing in self.coefficients.items()}
         several = [name for name, each in kinds.items() if not each.simple or each.lapse]
         random = [name for name, each in kinds.items() if each.random]
+        mixed = [name for name, each in kinds.items() if len(set(each.families)) > 1]
+        if mixed and self.groups:
+            raise InputError(
+                "Groups shift kinds of choosers of one family; got different ones for "
+                f"{', '.join(mixed)}. Make them of one family, or leave groups out."
+            )
         if several and len(random) > 1:
             raise InputError(
                 "Several kinds of choosers, or lapses, expect that one coefficient at most differs "

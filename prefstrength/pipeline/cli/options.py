@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import Field, fields, replace
 from functools import wraps
 from pathlib import Path
+from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
@@ -81,6 +82,8 @@ def _parameter(options: Any, field: Field[Any]) -> inspect.Parameter:
         kind = Literal[(default, *(each for each in choices if each != default))]
     elif get_origin(kind) in (tuple, Mapping):
         kind, default = list[str] | None, None
+    elif isinstance(kind, UnionType) and len(set(get_args(kind)) - {NoneType}) > 1:
+        kind = str | None  # of which the field makes one of its kinds
     said = {"help": field.metadata["meaning"], "rich_help_panel": options.panel}
     annotation = Annotated[kind, typer.Option(flag, **said, **typed)]
     return inspect.Parameter(field.name, _KIND, default=default, annotation=annotation)
