@@ -112,9 +112,9 @@ class MixDPOTrainer(DPOTrainer):
     strength is not touched. With ``group_columns``, evaluations hold ``eval_accuracy``,
     ``eval_margin``, ``eval_negative_log_likelihood`` and ``eval_calibration_error`` of all pairs
     beside those of the groups (:data:`~prefstrength.mixdpo.METRICS`; each pair counts once, where
-    TRL's rewards are means of batches). With ``answer_column`` these and TRL's accuracies and margins
-    are of the pairs that have a better response, in its favour. The logs of an objective's own numbers begin with
-    ``objective/``.
+    TRL's rewards are means of batches). With ``answer_column`` these, and TRL's accuracies and
+    margins, are of the pairs that have a better response, in its favour. The logs of an objective's
+    own numbers begin with ``objective/``.
 
     References
     ----------
