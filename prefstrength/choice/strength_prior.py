@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from prefstrength._shared.files import atomic_write_text
-from prefstrength._shared.records import build_record, check_number, plain, read_json, to_json
+from prefstrength._shared.records import as_json, build_record, check_number, read_json, to_json
 from prefstrength.choice.mixing.base import Mixing
 from prefstrength.choice.mixing.families import family_named
 from prefstrength.choice.responses.named import KnownResponse
@@ -112,7 +112,7 @@ class StrengthPrior:
         check_number("mean_strength", mean, positive=True)
         object.__setattr__(self, "mean_strength", float(mean))
         for name in ("source", "groups", "response"):
-            object.__setattr__(self, name, plain(name, getattr(self, name)))
+            object.__setattr__(self, name, as_json(name, getattr(self, name)))
         self.answers()
         for label, group in self.groups.items():
             for name, value in group.items():

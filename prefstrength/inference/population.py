@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from prefstrength.choice.mixing.kinds import Kinds
 from prefstrength.choice.responses.base import Shared
-from prefstrength.inference.kinds import Kinds
 from prefstrength.inference.priors import Prior
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from numpyro import handlers
 from numpyro.distributions import biject_to, constraints
 from numpyro.infer.util import constrain_fn, potential_energy
 
+from prefstrength.choice.mixing.kinds import Kinds
 from prefstrength.choice.responses.base import Shared
-from prefstrength.inference.kinds import Kinds
 from prefstrength.inference.population import Population
 from prefstrength.inference.population_program import sample
 from prefstrength.inference.priors import Prior

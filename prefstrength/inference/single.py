@@ -7,8 +7,8 @@ from functools import cached_property
 
 import numpy as np
 
+from prefstrength.choice.mixing.kinds import Kinds
 from prefstrength.inference.coordinates import Coordinate
-from prefstrength.inference.kinds import Kinds
 from prefstrength.inference.locate import locate
 from prefstrength.inference.population import Population
 from prefstrength.inference.priors import Prior

@@ -14,7 +14,7 @@ from scipy import special
 from prefstrength.choice.arrays import NUMPY
 from prefstrength.likelihood.data import LikelihoodData
 from prefstrength.likelihood.laws import Blend, Laws
-from prefstrength.likelihood.sources import Reading, SituationSource
+from prefstrength.likelihood.sources import PairSource, Reading, SituationSource
 from prefstrength.likelihood.strength import Shared, StrengthLikelihood
 
 __all__ = ["certified_error", "exact_units", "telling_units"]
@@ -83,9 +83,10 @@ def _found(
     # Pairs are summed up by size: their own are laid on the same nodes.
     from prefstrength.likelihood.build_strength import strength_likelihood
 
-    own = data.take(chosen)
+    assert isinstance(likelihood.source, PairSource)
+    own, truth = data.take(chosen), likelihood.source.truth
     alone = strength_likelihood(
-        replace(own, panel=True, weight=np.ones(len(own.weight))),
+        replace(own, panel=True, weight=np.ones(len(own.weight)), truth=truth),
         likelihood.reading,
         likelihood.grid.positive,
         likelihood.at,
@@ -143,7 +144,8 @@ class _Unit:
         there = (values > values.max(axis=1, keepdims=True) - _REACHES).any(axis=0)
         ends = _COARSE[there][[0, -1]]
         # The second difference where the integrand lies says how narrow it is.
-        curved = -np.diff(values, 2, axis=1) / 0.25**2
+        with np.errstate(invalid="ignore"):  # far out there may be nothing left
+            curved = -np.diff(values, 2, axis=1) / 0.25**2
         near = (values > values.max(axis=1, keepdims=True) - 10.0)[:, 1:-1]
         most = float(np.where(near, curved, 0.0).max(initial=1.0))
         step = min(0.1, 0.4 / np.sqrt(most))

@@ -49,36 +49,25 @@ def weights(grid: Grid, laws: Laws) -> tuple[np.ndarray, np.ndarray]:
     at_zero : numpy.ndarray, shape (law,)
     on_grid : numpy.ndarray, shape (law, node)
     """
-    below = (
-        grid.t[0] - grid.step * np.arange(1, 1 + int(_BELOW / grid.step))
-        if grid.positive
-        else grid.t[:0]
-    )
-    t = np.r_[below[::-1], grid.t]
-    strength = grid.strength_at(t)
-    density = laws.density(strength) * grid.slope_at(t) * grid.step
-    on_grid = density[:, len(below) :].copy()
-    at_zero = np.zeros(len(density))
-    least = laws.cdf(np.array([grid.strength_at(t[0] - grid.step / 2)]))[:, 0]
-    least = np.maximum(least - _slope(density[:, :3]), 0.0)
-    most = 1 - laws.cdf(np.array([grid.strength_at(t[-1] + grid.step / 2)]))[:, 0]
-    on_grid[:, -1] += np.maximum(most - _slope(density[:, :-4:-1]), 0.0)
-    if grid.positive:
-        nearer = np.exp(t[: len(below)] - grid.t[0])  # a likelihood is linear in strength here
-        tail = density[:, : len(below)]
-        on_grid[:, 0] += tail @ nearer
-        at_zero = tail @ (1 - nearer) + least
-    else:
-        on_grid[:, 0] += least
+    many = 1 + int(_BELOW / grid.step) if grid.positive else 1
+    below = grid.t[0] - grid.step * np.arange(many, 0, -1)
+    t = np.r_[below, grid.t, grid.t[-1] + grid.step]
+    density = laws.density(grid.strength_at(t)) * grid.slope_at(t) * grid.step
+    on_grid = density[:, many:-1].copy()
+    # What the nodes beyond both ends would hold: the mass there and the rule's first correction.
+    low, high = t[0] + grid.step / 2, t[-1] - grid.step / 2
+    on_grid[:, -1] += 1 - laws.cdf(grid.strength_at(np.array([high])))[:, 0]
+    on_grid[:, -1] += (density[:, -1] - density[:, -2]) / 24
+    rest = laws.cdf(grid.strength_at(np.array([low])))[:, 0]
+    rest = rest + (density[:, 0] - density[:, 1]) / 24
+    if not grid.positive:
+        on_grid[:, 0] += rest
+        return np.zeros(len(density)), on_grid
+    nearer = np.exp(below[1:] - grid.t[0])  # a likelihood is linear in strength here
+    tail = density[:, 1:many]
+    on_grid[:, 0] += tail @ nearer
+    at_zero = tail @ (1 - nearer) + rest
     return at_zero, on_grid
-
-
-def _slope(outermost: np.ndarray) -> np.ndarray:
-    """By how much nodes that end half a step beyond the first are more than what they stand for.
-
-    Euler and Maclaurin's first term, of densities (law, node) from the end inwards.
-    """
-    return (3 * outermost[:, 1] - 2 * outermost[:, 0] - outermost[:, 2]) / 24
 
 
 def log_marginals(tables: Tables, blend: Blend, rows: np.ndarray | None = None) -> np.ndarray:

@@ -9,11 +9,11 @@ import numpy as np
 from prefstrength.choice.mixing.base import Mixing
 from prefstrength.choice.mixing.compound import FiniteMixture, Lapse, ZeroMass
 from prefstrength.choice.mixing.families import MIXINGS
+from prefstrength.choice.mixing.kinds import kinds_of
 from prefstrength.choice.responses.base import PairResponse
 from prefstrength.choice.responses.pair import Pair
 from prefstrength.choice.utility import Linear, utility_of
 from prefstrength.errors import InputError
-from prefstrength.inference.kinds import kinds_of
 from prefstrength.inference.population import Population, cell_codes
 from prefstrength.inference.priors import Prior, prior_of
 from prefstrength.likelihood.sources import Reading
@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from prefstrength.data.measurement_error import RewardError
     from prefstrength.posterior.fit import Fit
 
-__all__ = ["MixedLogit"]
+__all__ = ["POSITIONS", "MixedLogit"]
+
+#: Ways in which being shown first may count.
+POSITIONS = ("shared", "chooser")
 
 
 @dataclass(frozen=True)
@@ -128,12 +131,12 @@ class MixedLogit:
                 raise InputError(
                     f"MixedLogit infers {', '.join(MIXINGS)} and what is made of them; got "
                     f"{mixing!r} for {name!r}. A family of your own is registered first: "
-                    "families.register."
+                    "prefstrength.choice.mixing.families.register."
                 )
             if mixing.known:
                 raise InputError(
                     f"Expected a mixing distribution to be inferred for {name!r}; got "
-                    f"{mixing!r}, a known law. Leave its parameters out."
+                    f"{mixing!r}, which is known. Leave its parameters out."
                 )
         if len(set(self.groups)) != len(self.groups):
             raise InputError(f"Expected each group once; got {list(self.groups)}.")
@@ -144,13 +147,19 @@ class MixedLogit:
     def _check_kinds(self) -> None:
         """Refuse what cannot be told, or asked, of several random coefficients."""
         utility_of(self.utility)
-        if self.position not in (None, "shared", "chooser"):
+        if self.position not in (None, *POSITIONS):
             raise InputError(
                 f"Expected position to be None, 'shared' or 'chooser'; got {self.position!r}."
             )
         kinds = {name: kinds_of(mixing) for name, mixing in self.coefficients.items()}
         several = [name for name, each in kinds.items() if not each.simple or each.lapse]
         random = [name for name, each in kinds.items() if each.random]
+        mixed = [name for name, each in kinds.items() if len(set(each.families)) > 1]
+        if mixed and self.groups:
+            raise InputError(
+                "Groups shift kinds of choosers of one family; got different ones for "
+                f"{', '.join(mixed)}. Make them of one family, or leave groups out."
+            )
         if several and len(random) > 1:
             raise InputError(
                 "Several kinds of choosers, or lapses, expect that one coefficient at most differs "
@@ -184,13 +193,13 @@ class MixedLogit:
             )
         if self.position and getattr(choices, "shown_first", None) is None:
             raise InputError(
-                f"position={self.position!r} expects choices that know which response was shown "
-                "first; got none that do. Name the column: Choices.from_pairs(frame, first=...)."
+                f"`position={self.position!r}` expects choices that know which response was shown "
+                "first; got none that do. Name the column: `Choices.from_pairs(frame, first=...)`."
             )
         if self.pair_effects and getattr(choices, "pair", None) is None:
             raise InputError(
                 "pair_effects expects choices that know which pair was judged; got none that do. "
-                "Name the column: Choices.from_pairs(frame, pair=...)."
+                "Name the column: `Choices.from_pairs(frame, pair=...)`."
             )
         others = [name for name in self._in_order() if name != self._in_order()[0]]
         fixed = tuple(others) if not self.groups and self._one_random() else ()
@@ -214,7 +223,7 @@ class MixedLogit:
             (name, *_) = self.coefficients
             raise TypeError(
                 "Expected errors by the name of their attribute; got "
-                f"{type(self.errors).__name__}. Write errors={{{name!r}: error}}."
+                f"{type(self.errors).__name__}. Write `errors={{{name!r}: error}}`."
             )
         if len(self.coefficients) > 1 or set(self.errors) != set(self.coefficients):
             raise InputError(
@@ -226,7 +235,7 @@ class MixedLogit:
             if not isinstance(error, RewardError):
                 raise TypeError(
                     f"Expected a RewardError for {name!r}, such as measurement_error gives or "
-                    f"RewardError(sd=0.5); got {error!r}."
+                    f"`RewardError(sd=0.5)`; got {error!r}."
                 )
 
     @property
@@ -242,20 +251,21 @@ class MixedLogit:
         if not isinstance(choices, Choices | CompressedChoices):
             raise TypeError(
                 f"Expected Choices or CompressedChoices; got {type(choices).__name__}. "
-                "Make them of a table with Choices.from_pairs(frame, chooser=...)."
+                "Make them of a table with `Choices.from_pairs(frame, chooser=...)`."
             )
         missing = [name for name in self.coefficients if name not in choices.attributes]
         if missing:
             raise InputError(
                 f"Expected attributes among {list(choices.attributes)}; got {missing}. "
                 "Name them when the choices are made: "
-                f"Choices.from_pairs(frame, attributes={missing})."
+                f"`Choices.from_pairs(frame, attributes={missing})`."
             )
         absent = [name for name in self.groups if name not in choices.groups]
         if absent:
             raise InputError(
                 f"Expected groups among {list(choices.groups)}; got {absent}. "
-                f"Name them when the choices are made: Choices.from_pairs(frame, groups={absent})."
+                "Name them when the choices are made: "
+                f"`Choices.from_pairs(frame, groups={absent})`."
             )
         slashed = [name for name in (*self.coefficients, *self.groups) if "/" in name]
         if slashed:

@@ -1,6 +1,6 @@
 """Answers that say more than which of two was chosen, on their way through the stages."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -8,6 +8,7 @@ import pandas as pd
 from prefstrength._shared.words import Rows
 from prefstrength.data.answer_columns import read_grades, read_ties
 from prefstrength.data.answers import tied
+from prefstrength.data.choices import Choices
 from prefstrength.data.columns import column, flags
 from prefstrength.errors import InputError
 from prefstrength.pipeline.options import Reading
@@ -41,14 +42,16 @@ def answers_of(frame: pd.DataFrame, reading: Reading) -> tuple[str, list[str]] |
     return None
 
 
-def agreement_of_answers(choices: Any) -> float | None:
+def agreement_of_answers(choices: Choices) -> float | None:
     """How often the reward is higher for the better one of two; None where all tie."""
     better = np.where(choices.chosen == 0, 1, -1) * choices.differences("reward")
     better = better[~tied(choices)]
     return float(np.mean((better > 0) + 0.5 * (better == 0))) if len(better) else None
 
 
-def score_rankings(frame: pd.DataFrame, reading: Reading, reward: Any) -> tuple[pd.DataFrame, Any]:
+def score_rankings(
+    frame: pd.DataFrame, reading: Reading, reward: str | Sequence[str]
+) -> tuple[pd.DataFrame, Choices]:
     """Bring the rewards of ranked responses to differences of sd 1; what was ranked, too.
 
     Returns

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -12,6 +13,7 @@ import prefstrength as ps
 from prefstrength._shared.files import write_csv
 from prefstrength._shared.words import warn
 from prefstrength.choice.mixing.base import Mixing
+from prefstrength.choice.mixing.expressions import expression
 from prefstrength.errors import InputError
 from prefstrength.pipeline.options import Reading, Sampler, Specification
 from prefstrength.pipeline.reading import choices, reading_of, scored_in
@@ -52,12 +54,13 @@ def fit(
     out = Path(out)
     specification, sampler = specification or Specification(), sampler or Sampler()
     settings = {
-        "family": specification.mixing.__name__,
+        "family": expression(specification.mixing),
         "mean_strength": specification.mean_strength,
         "seed": seed,
         **asdict(sampler),
         # The settings of fits without it stay what they were.
         **({"measurement_error": True} if specification.measurement_error else {}),
+        **specification.bends(),
     }
     packed = out / "compressed"
     compressed = packed.is_dir() and not (out / "pairs.parquet").exists()
@@ -71,18 +74,18 @@ def fit(
         )
 
     def work(clear: Callable[[], None]) -> "ps.Fit":
-        law, error = specification.mixing, None
+        law, error, bends = specification.mixing, None, specification.bends()
         if compressed:
             sums = ps.load_compressed(packed)
-            fitted = partial(_fitted, sums, tuple(sums.levels), (), sampler, seed, progress)
+            fitted = partial(_fitted, sums, tuple(sums.levels), (), bends, sampler, seed, progress)
         else:
             reading, scored = reading_of(out), scored_in(out)
             error = _error(reading, scored, specification, sampler, seed, tell)
             data, others = reading.choices(scored), reading.attributes
-            fitted = partial(_fitted, data, reading.groups, others, sampler, seed, progress)
-        fits = {"MixDPO": fitted(law(), error), "DPO": fitted(ps.PointMass(), error)}
+            fitted = partial(_fitted, data, reading.groups, others, bends, sampler, seed, progress)
+        fits = {"MixDPO": fitted(law, error), "DPO": fitted(ps.PointMass(), error)}
         heterogeneity = ps.heterogeneity(fits["MixDPO"])
-        attenuation = ps.attenuation(fitted(law(), None), fits["MixDPO"]) if error else None
+        attenuation = ps.attenuation(fitted(law, None), fits["MixDPO"]) if error else None
         clear()
         write_csv(out / "heterogeneity.csv", heterogeneity)
         _write(out, fits, attenuation, specification.mean_strength)
@@ -115,6 +118,7 @@ def _fitted(
     data: "ps.Choices | ps.CompressedChoices",
     groups: Sequence[str],
     others: Sequence[str],
+    bends: Mapping[str, Any],
     sampler: Sampler,
     seed: int,
     progress: bool,
@@ -124,7 +128,7 @@ def _fitted(
     """Fit of a model of the reward, the coefficients of other attributes shared by all."""
     coefficients = {"reward": strength, **{name: ps.PointMass() for name in others}}
     errors = None if error is None else {"reward": error}
-    model = ps.MixedLogit(coefficients, groups=list(groups), errors=errors)
+    model = ps.MixedLogit(coefficients, groups=list(groups), errors=errors, **bends)
     return model.fit(data, **asdict(sampler), seed=seed, progress=progress)
 
 
@@ -177,12 +181,13 @@ def calibrate(
     out = Path(out)
     data = choices(out)
     reading = reading_of(out)
+    specification = specification or Specification()
     coefficients = {
-        "reward": (specification or Specification()).mixing(),
+        "reward": specification.mixing,
         **{name: ps.PointMass() for name in reading.attributes},
     }
     return ps.calibrate(
-        ps.MixedLogit(coefficients, groups=list(reading.groups)),
+        ps.MixedLogit(coefficients, groups=list(reading.groups), **specification.bends()),
         data,
         simulations,
         seed,

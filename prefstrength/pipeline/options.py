@@ -9,21 +9,29 @@ import numpy as np
 import pandas as pd
 
 import prefstrength as ps
+from prefstrength._shared.words import listed
 from prefstrength.choice.learned_parts import MODES
 from prefstrength.choice.mixing.base import Mixing
+from prefstrength.choice.mixing.compound import FiniteMixture, ZeroMass
+from prefstrength.choice.mixing.expressions import expression, mixing_of
 from prefstrength.choice.mixing.families import MIXINGS
-from prefstrength.choice.mixing.point_mass import PointMass
+from prefstrength.choice.mixing.log_normal import LogNormal
+from prefstrength.choice.utility import UTILITIES
 from prefstrength.data.reading import choices_of
 from prefstrength.data.texts import Texts
 from prefstrength.errors import InputError
 from prefstrength.inference.methods import METHODS
+from prefstrength.models.mixed_logit import POSITIONS
 from prefstrength.rewards import HFReward
 from prefstrength.rewards.named import kinds_explained, read_settings, settings_types
 
 __all__ = ["FAMILIES", "Reading", "Rewarding", "Sampler", "Specification", "Training", "option"]
 
-#: Families whose strength varies, as the command line names them.
-FAMILIES = {name.lower(): name for name, law in MIXINGS.items() if law is not PointMass}
+#: Mixing distributions whose strength varies, as the command line names them.
+FAMILIES = {name.lower(): name for name, law in MIXINGS.items() if law.varies} | {
+    "zeromass": expression(ZeroMass(LogNormal())),
+    "mixture": expression(FiniteMixture([LogNormal(), LogNormal()])),
+}
 
 
 def option(meaning: str, **typed: Any) -> Any:
@@ -54,11 +62,14 @@ def options[C](cls: type[C]) -> type[C]:
     return made
 
 
+#: Grades in order, how many there are, or either as text.
+Scale = tuple[Any, ...] | list[Any] | int | str | None
+
 _LATER = ("grade", "grades", "tie", "first", "pair", "chooser_weights", "rank", "situation",
           "alternative")  # fmt: skip
 
 
-def read_scale(grades: Any) -> Any:
+def read_scale(grades: Scale) -> Scale:
     """Grades as they were typed: a number, numbers or words in order.
 
     Examples
@@ -121,7 +132,7 @@ class Reading:
         default=None,
         metavar="COLUMN",
     )
-    grades: tuple[Any, ...] | int | str | None = option(
+    grades: Scale = option(
         "All grades in order, the least in favour of the chosen response first, separated by "
         "commas; a number L alone stands for 1 to L.",
         default=None,
@@ -221,7 +232,10 @@ class Specification:
     panel: ClassVar[str] = "Model"
 
     family: str = option(
-        "Law of the strength over choosers.", default="lognormal", choices=tuple(FAMILIES)
+        "Mixing distribution of strength over choosers. zeromass: some choosers are "
+        "indifferent, the others LogNormal; mixture: two kinds of choosers, each LogNormal.",
+        default="lognormal",
+        choices=tuple(FAMILIES),
     )
     mean_strength: float = option(
         "Mean strength in the prior for training. It plays the part of DPO's beta: the data "
@@ -232,6 +246,25 @@ class Specification:
         "Rewards are estimates. With several rewards: take how far they disagree for the error "
         "of their mean, and integrate the true differences out (errors in variables). "
         "attenuation.csv says what ignoring the error does.",
+        default=False,
+    )
+    lapse: bool = option(
+        "A share of everybody's answers is given at random, whatever the rewards.", default=False
+    )
+    utility: str = option(
+        "How utility grows with the size of a difference in reward, alike for all choosers.",
+        default="linear",
+        choices=tuple(UTILITIES),
+    )
+    position: str | None = option(
+        "Whether the response that was shown first (--first) is preferred for that: by all alike, "
+        "or by each chooser's own preference.",
+        default=None,
+        choices=POSITIONS,
+    )
+    pair_effects: bool = option(
+        "The same pair, judged by several choosers (--pair), differs by more than its rewards say. "
+        "Samples choosers and pairs, which takes minutes.",
         default=False,
     )
 
@@ -247,10 +280,23 @@ class Specification:
                 "It plays the part of DPO's beta; 0.1 is the usual value."
             )
 
+        bends = self.bends()
+        if self.measurement_error and bends:
+            raise InputError(
+                f"Errors in the rewards are accounted for without {listed(bends)}; got both. "
+                "Leave one of the two out."
+            )
+
     @property
-    def mixing(self) -> type[Mixing]:
-        """Family of the mixing distribution of strength."""
-        return MIXINGS[FAMILIES[self.family.lower()]]
+    def mixing(self) -> Mixing:
+        """Mixing distribution of strength, to be inferred."""
+        return mixing_of(FAMILIES[self.family.lower()])
+
+    def bends(self) -> dict[str, Any]:
+        """Return what is asked for beside strength, as arguments of ``MixedLogit``."""
+        plain = {each.name: each.default for each in fields(type(self))}
+        asked = ("lapse", "utility", "position", "pair_effects")
+        return {name: getattr(self, name) for name in asked if getattr(self, name) != plain[name]}
 
 
 @options

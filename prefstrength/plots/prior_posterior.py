@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from prefstrength.choice.mixing.families import family_named
-from prefstrength.plots._truth import Truth
+from prefstrength.choice.mixing.kinds import kinds_of
 from prefstrength.plots.observed import cell_weights, check_factor
 from prefstrength.plots.style import (
     GREY,
@@ -19,9 +18,13 @@ from prefstrength.plots.style import (
     short,
     style,
 )
+from prefstrength.plots.truth import Truth
 from prefstrength.posterior.fit import Fit
 
 __all__ = ["plot_prior_posterior"]
+
+#: A variable, and the kind of choosers where there are several.
+Shown = tuple[str, int | None]
 
 
 def plot_prior_posterior(
@@ -82,25 +85,34 @@ def plot_prior_posterior(
     true = {} if truth is None or fit.groups else _true(fit, attribute, truth)
     with style():
         drawn = grid_of_panels(len(titles), axes)
-        for ax, (name, title) in zip(drawn, titles.items(), strict=True):
-            _panel(ax, fit, name, prob)
-            if name in true:
-                ax.axvline(true[name], color=TRUTH, linewidth=1.0, linestyle=(0, (4, 2)))
+        for ax, (shown, title) in zip(drawn, titles.items(), strict=True):
+            _panel(ax, fit, shown, prob)
+            if shown[0] in true:
+                ax.axvline(true[shown[0]], color=TRUTH, linewidth=1.0, linestyle=(0, (4, 2)))
             ax.set_title(title, fontsize=8, fontweight="normal")
         shared_labels(drawn, "", "", own_figure=axes is None)
     return drawn
 
 
-def _variables(fit: Fit, attribute: str, factors: list[str]) -> dict[str, str]:
-    family = family_named(fit.family(attribute))
-    found = {f"{attribute}_location": family.location_title}
-    if family.varies:
-        found[f"{attribute}_dispersion"] = family.dispersion_title()
+def _variables(fit: Fit, attribute: str, factors: list[str]) -> dict[Shown, str]:
+    families = kinds_of(fit.mixing(attribute)).families
+    found: dict[Shown, str] = {}
+    for place, family in enumerate(families, 1):
+        kind, which = (None, "") if len(families) == 1 else (place, f",\nkind {place}")
+        found[f"{attribute}_location", kind] = f"{family.location_title}{which}"
+        if family.varies:
+            found[f"{attribute}_dispersion", kind] = f"{family.dispersion_title()}{which}"
+        found[f"{attribute}_share", kind] = f"share of kind {place}"
+    found[f"{attribute}_zero_share", None] = "share of strength 0"
     for factor in factors:
         name = short(factor, 16)
-        found[f"{attribute}_location_sd_{factor}"] = f"location between\nlevels of {name}"
-        found[f"{attribute}_dispersion_sd_{factor}"] = f"log dispersion between\nlevels of {name}"
-    return {name: title for name, title in found.items() if name in fit.posterior}
+        found[f"{attribute}_location_sd_{factor}", None] = f"location between\nlevels of {name}"
+        found[f"{attribute}_dispersion_sd_{factor}", None] = (
+            f"log dispersion between\nlevels of {name}"
+        )
+    shared = fit.spec.get("shared", {})
+    found |= {(name, None): meaning for name, meaning in shared.items()}
+    return {shown: title for shown, title in found.items() if shown[0] in fit.posterior}
 
 
 def _true(fit: Fit, attribute: str, truth: Any) -> dict[str, float]:
@@ -111,9 +123,11 @@ def _true(fit: Fit, attribute: str, truth: Any) -> dict[str, float]:
     return dict(zip(names[: 1 + law.varies], law.location_dispersion(), strict=False))
 
 
-def _panel(ax: Axes, fit: Fit, name: str, prob: float) -> None:
-    prior = np.asarray(fit.tree["prior"][name], float).ravel()
-    posterior = np.asarray(fit.posterior[name], float).ravel()
+def _panel(ax: Axes, fit: Fit, shown: Shown, prob: float) -> None:
+    name, kind = shown
+    both = (fit.tree[group][name] for group in ("prior", "posterior"))
+    one = (values if kind is None else values.sel(component=kind) for values in both)
+    prior, posterior = (np.asarray(values, float).ravel() for values in one)
     positive = bool(prior.min() >= 0 and posterior.min() >= 0)
     low, high = _range(prior, posterior, positive)
     x = np.linspace(low, high, 400)

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from prefstrength.choice.mixing.compound import ZeroMass
 from prefstrength.errors import InputError
 from prefstrength.posterior.fit import Fit
 from prefstrength.posterior.laws import (
@@ -30,6 +31,8 @@ def strength_density(
     prob: float = 0.9,
 ) -> pd.DataFrame:
     """Density of strength with a posterior band, overall or for every level of a factor.
+
+    Where a share of choosers has strength 0, the rest is what the density holds.
 
     Parameters
     ----------
@@ -63,10 +66,13 @@ def strength_density(
     attribute = fit.attribute(attribute)
     check_probability(prob)
     laws = draws_of(fit, attribute)
+    cares = 1.0  # the share of choosers who are spread at all
+    if isinstance(laws, ZeroMass):
+        cares, laws = 1.0 - laws.share[:, 0], laws.mixing
     if not laws.has_density:
         raise InputError(
-            f"Expected a mixing distribution with a density; got {laws.family}, one strength "
-            "shared by all. Fit LogNormal(), Gamma(), InverseGaussian() or Normal()."
+            f"Expected a mixing distribution with a density; got {fit.family(attribute)}: choosers "
+            "of a kind share one strength. Fit LogNormal(), Gamma(), InverseGaussian() or Normal()."
         )
     if grid is None:
         low, high = (np.median(laws.quantile(q), axis=0) for q in (0.002, 0.99))
@@ -76,7 +82,7 @@ def strength_density(
     parts = []
     for selection in selected(fit, by):
         law = mixture(in_cells(laws, selection.cells), selection.share)
-        density = np.asarray(law.pdf(grid[:, None])).T
+        density = np.asarray(cares * law.pdf(grid[:, None])).T
         parts.append(_band(selection, "strength", grid, "density", density, prob))
     return pd.concat(parts, ignore_index=True)
 

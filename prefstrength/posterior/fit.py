@@ -10,6 +10,8 @@ import xarray as xr
 
 from prefstrength._shared.files import atomic_directory, write_json
 from prefstrength._shared.records import read_saved
+from prefstrength.choice.mixing.base import Mixing
+from prefstrength.choice.mixing.expressions import mixing_of
 from prefstrength.errors import InputError
 
 if TYPE_CHECKING:
@@ -76,6 +78,10 @@ class Fit:
     def family(self, attribute: str | None = None) -> str:
         """Family of an attribute's mixing distribution, by name."""
         return str(self.spec["coefficients"][self.attribute(attribute)])
+
+    def mixing(self, attribute: str | None = None) -> Mixing:
+        """Mixing distribution of an attribute's coefficient, as the model was given it."""
+        return mixing_of(self.family(attribute))
 
     def attribute(self, attribute: str | None = None) -> str:
         """The given attribute, checked, or the first."""

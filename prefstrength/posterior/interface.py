@@ -4,6 +4,8 @@ from typing import Any, Protocol
 
 import xarray as xr
 
+from prefstrength.choice.mixing.base import Mixing
+
 __all__ = ["Fitted"]
 
 
@@ -33,6 +35,9 @@ class Fitted(Protocol):
     @property
     def attributes(self) -> list[str]:
         """Attributes that have a coefficient; the first is the one strength is about."""
+
+    def mixing(self, attribute: str | None = None) -> Mixing:
+        """Mixing distribution of an attribute's coefficient, as the model was given it."""
 
     @property
     def groups(self) -> list[str]:

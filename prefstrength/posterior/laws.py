@@ -10,7 +10,7 @@ from scipy import special
 from prefstrength.choice.arrays import NUMPY
 from prefstrength.choice.mixing.base import Mixing
 from prefstrength.choice.mixing.compound import FiniteMixture, Lapse
-from prefstrength.choice.mixing.expressions import mixing_of
+from prefstrength.choice.mixing.kinds import kinds_of
 from prefstrength.errors import InputError
 from prefstrength.posterior.interface import Fitted
 
@@ -26,15 +26,22 @@ def draws_of(fit: Fitted, attribute: str, group: str = "posterior") -> Mixing:
     node = fit.tree[group]
 
     def draws(name: str) -> np.ndarray:
-        values = node[f"{attribute}_{name}"] if f"{attribute}_{name}" in node else None
-        if values is None:  # a number of one of several kinds of choosers
-            parameter, kind = name.rsplit("_", 1)
-            values = node[f"{attribute}_{parameter}"].sel(component=int(kind))
-        flat = np.asarray(values).reshape(values.shape[0] * values.shape[1], -1)
-        stride = max(1, len(flat) // _MOST_DRAWS)
-        return flat[::stride]
+        if f"{attribute}_{name}" in node:
+            return by_draw(node[f"{attribute}_{name}"])
+        parameter, kind = name.rsplit("_", 1)  # of one of several kinds of choosers
+        if f"{attribute}_{parameter}" in node:
+            return by_draw(node[f"{attribute}_{parameter}"].sel(component=int(kind)))
+        found = (f"{attribute}_{what}" for what in ("location", "dispersion"))
+        both = [by_draw(node[what].sel(component=int(kind))) for what in found if what in node]
+        family = kinds_of(mixing).families[int(kind) - 1]
+        own = both if family.varies else [both[0], None]
+        return np.asarray(family.from_location_dispersion(*own).parameters[parameter])
 
-    mixing = mixing_of(fit.family(attribute))
+    def by_draw(values: Any) -> np.ndarray:
+        flat = np.asarray(values).reshape(values.shape[0] * values.shape[1], -1)
+        return flat[:: max(1, len(flat) // _MOST_DRAWS)]
+
+    mixing = fit.mixing(attribute)
     if isinstance(mixing, Lapse):
         mixing = mixing.mixing  # the share of answers at random is not one of strengths
     return mixing.with_parameters({name: draws(name) for name in mixing.parameters})

@@ -4,6 +4,10 @@ from typing import Any
 
 import numpy as np
 
+from prefstrength.choice.mixing.families import MIXINGS
+from prefstrength.choice.mixing.kinds import kinds_of
+from prefstrength.choice.mixing.log_normal import LogNormal
+from prefstrength.choice.mixing.normal import Normal
 from prefstrength.choice.responses.named import RESPONSES, KnownResponse
 from prefstrength.errors import InputError
 from prefstrength.posterior.interface import Fitted
@@ -25,10 +29,15 @@ def strength_prior_summary(
     """Fields of a :class:`~prefstrength.StrengthPrior`: shape from the data, scale given.
 
     The mixture over cells is summarised by one law of the fitted family with the same spread: the
-    sd of log strength (LogNormal) or the coefficient of variation (the others).
+    sd of log strength (LogNormal) or the coefficient of variation (the others). Of several kinds of
+    choosers it is a LogNormal, or a Normal where strengths may be negative, with the same
+    coefficient of variation; ``source`` says so.
     """
     attribute = fit.attributes[0]
     laws = draws_of(fit, attribute)
+    family = type(laws)
+    if family not in MIXINGS.values():
+        family = LogNormal if kinds_of(fit.mixing(attribute)).positive else Normal
     if not (np.isfinite(mean_strength) and mean_strength > 0):
         raise InputError(
             f"Expected mean_strength > 0, such as DPO's beta 0.1; got {mean_strength}."
@@ -41,7 +50,11 @@ def strength_prior_summary(
     def shape(selection: Selection) -> dict[str, float | None]:
         if not laws.varies:
             return {"dispersion": None, "dispersion_sd": None}
-        value = np.log(indices(in_cells(laws, selection.cells), selection.share)[laws.spread])
+        found = indices(in_cells(laws, selection.cells), selection.share)
+        if family is LogNormal and family is not type(laws):
+            value = np.log(np.log1p(found["cv"] ** 2)) / 2
+        else:
+            value = np.log(found[family.spread])
         return {"dispersion": float(value.mean()), "dispersion_sd": float(value.std())}
 
     mean = means[:, chosen.cells] @ chosen.share
@@ -61,13 +74,14 @@ def strength_prior_summary(
             "relative_mean": float(np.mean(own / overall_mean)),
         }
     return {
-        "family": laws.family,
+        "family": family.__name__,
         "location": float(np.log(mean_strength)),
         "location_sd": float(np.log(mean).std()),
         **shape(chosen),
         "mean_strength": float(mean_strength),
         "source": {
             "attribute": attribute,
+            **({"summary_of": fit.family(attribute)} if family is not type(laws) else {}),
             "group": "overall" if group is None else group,
             "fitted_mean": float(mean.mean()),
             "method": fit.method,

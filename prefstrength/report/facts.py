@@ -8,11 +8,10 @@ import pandas as pd
 from scipy.special import expit
 
 from prefstrength.choice.learned_strength import LearnedStrength
-from prefstrength.choice.mixing.families import family_named
 from prefstrength.choice.strength_prior import StrengthPrior
 from prefstrength.errors import InputError
-from prefstrength.plots._truth import Truth
 from prefstrength.plots.observed import cell_weights
+from prefstrength.plots.truth import Truth
 from prefstrength.posterior.choosers import chooser_strengths
 from prefstrength.posterior.fit import Fit
 from prefstrength.posterior.heterogeneity import heterogeneity
@@ -113,7 +112,7 @@ class Facts:
     @property
     def varies(self) -> bool:
         """Whether the model lets strength vary."""
-        return family_named(self.fit.family(self.attribute)).varies
+        return self.fit.mixing(self.attribute).varies
 
 
 def collect(
@@ -135,7 +134,7 @@ def collect(
 
     attribute = fit.attribute()
     table = heterogeneity(fit, attribute=attribute, rope=rope, prob=prob)
-    varies = family_named(fit.family(attribute)).varies
+    varies = fit.mixing(attribute).varies
     no_prior = ""
     if prior is None and learned is not None:
         prior = learned.prior

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from prefstrength.choice.mixing.families import family_named
 from prefstrength.plots.style import percent
 from prefstrength.posterior.laws import situations_of_choosers
 from prefstrength.report.facts import Facts
@@ -174,7 +173,7 @@ def _training(facts: Facts) -> list[Limit]:
     if learned.mode == "frozen":
         text += " Here the strength was frozen, so none of this could happen."
     elif learned.prior is None:
-        text += " Here training had no prior against that: do not read the learned law as data."
+        text += " Here training had no prior against that: do not read what was learned as data."
     else:
         text += " The prior from the analysis is what holds it here."
     return [Limit("Strength in training", text)]
@@ -203,14 +202,14 @@ def _length(facts: Facts) -> list[Limit]:
 
 
 def _family(facts: Facts) -> list[Limit]:
-    family = family_named(facts.fit.family(facts.attribute))
+    family = facts.fit.mixing(facts.attribute)
     if not family.varies:
         return []
     if family.positive:
         return [
             Limit(
                 "The shape of the distribution",
-                f"{family.__name__} gives every chooser a positive strength. A chooser who prefers "
+                f"{family.family} gives every chooser a positive strength. A chooser who prefers "
                 "the lower reward, or picks at random, can only appear as a weak one. The far "
                 "tails are the family's, not the data's.",
             )
@@ -218,7 +217,7 @@ def _family(facts: Facts) -> list[Limit]:
     return [
         Limit(
             "The shape of the distribution",
-            f"{family.__name__} lets strength be negative. The far tails are the family's, not "
+            f"{family.family} lets strength be negative. The far tails are the family's, not "
             "the data's.",
         )
     ]

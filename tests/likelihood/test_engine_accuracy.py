@@ -3,15 +3,18 @@
 import re
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import prefstrength as ps
 from prefstrength.data.choices import Choices
 from prefstrength.errors import InputError
-from prefstrength.inference.population_program import sample as population_level
+from prefstrength.inference.population import Level
 from prefstrength.inference.sampling import scalar_likelihood
 from prefstrength.inference.single import Single
+from prefstrength.likelihood.cells import CellLaws
+from prefstrength.likelihood.certificate import certified_error, exact_units
 from prefstrength.models.fitting import Work, traced_likelihood
 from tests.helpers.by_definition import log_marginal, log_marginal_mp
 
@@ -189,10 +192,15 @@ class Engine:
         self.likelihood = scalar_likelihood(work.population, work.data, work.reading)
         self.single = Single(work.population, self.likelihood)
 
+    def blend(self, points):
+        """Mixing distributions, and what all choosers share."""
+        values = {name: np.array([point[name] for point in points]) for name in points[0]}
+        return self.single.blend(values), self.single.shared(values)
+
     def __call__(self, points):
         """(point, chooser)."""
-        values = {name: np.array([point[name] for point in points]) for name in points[0]}
-        return self.likelihood.by_unit((self.single.blend(values),), self.single.shared(values))
+        blend, shared = self.blend(points)
+        return self.likelihood.by_unit((blend,), shared)
 
     def defined(self, name, point, chooser, log=log_marginal):
         own = [answer for who, answer in self.answers if who == chooser]
@@ -239,3 +247,147 @@ def test_values(kind, name):
             assert exact < RULED_OUT or off < bound(name, point, chooser), (point, chooser)
             seen += exact >= RULED_OUT
     assert seen > 4
+
+
+# -- gradients -------------------------------------------------------------------------------------
+
+
+def slopes(value, point):
+    """Derivatives in every parameter, by differences of fourth order."""
+    found = []
+    for name in point:
+        step = 2e-3 * min(1.0, 5 * abs(point[name]) or 1.0)
+        moved = [value(point | {name: point[name] + k * step}) for k in (-2, -1, 1, 2)]
+        found.append((moved[0] - 8 * moved[1] + 8 * moved[2] - moved[3]) / (12 * step))
+    return np.array(found)
+
+
+@every
+def test_gradients(kind, name):
+    """At two ordinary points: one that is summed over the grid, one that is narrow."""
+    engine = Engine(kind, MIXINGS[name])
+    column = engine.choosers.index("ordinary")
+    for point in with_shared(kind, points_of(name)[:2]):
+        found = slopes(lambda p: engine([p])[0, column], point)
+        exact = slopes(lambda p: engine.defined(name, p, "ordinary"), point)
+        wide = bound(name, point, "ordinary") > BOUND
+        assert np.abs(found - exact).max() < (2e-4 if wide else 2e-6)
+
+
+def traced(engine, point):
+    """Log-likelihoods of choosers by the tables in JAX, as a function of the parameters."""
+    tables = traced_likelihood(engine.model, engine.choices)
+    kinds = engine.single.kinds
+
+    def by_unit(values):
+        laws = []
+        for k, family in enumerate(kinds.families):
+            spread = values.get(f"dispersion {k}")
+            laws.append(
+                CellLaws(
+                    family, values[f"location {k}"][None], None if spread is None else spread[None]
+                )
+            )
+        zero, part = values.get("zero", jnp.zeros(())), values.get("part 0", jnp.ones(()))
+        shares = [part, 1 - part][: len(laws)] if len(laws) > 1 else [1 - zero]
+        shares = jnp.log(jnp.stack([*shares, zero] if kinds.zero else shares))
+        shared = {each.name: values[each.name] for each in engine.population.shared}
+        return tables.by_unit(Level((tuple(laws),), (shares,), shared))
+
+    return by_unit, {each: jnp.asarray(value) for each, value in point.items()}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("pair", "FiniteMixture"),
+        ("ranking efron", "LogNormal"),
+        ("graded 5", "ZeroMass(Normal)"),
+        *(
+            pytest.param(kind, name, marks=pytest.mark.slow)
+            for kind, name in [
+                *((kind, "LogNormal") for kind in KINDS if kind != "ranking efron"),
+                *(("pair", name) for name in MIXINGS if name not in ("LogNormal", "FiniteMixture")),
+            ]
+        ),
+    ],
+)
+def test_the_same_tables_in_jax(kind, name):
+    """What NUTS samples: values, and gradients by tracing."""
+    engine = Engine(kind, MIXINGS[name])
+    column = engine.choosers.index("ordinary")
+    (point,) = with_shared(kind, points_of(name)[:1])
+    with jax.enable_x64(True):
+        by_unit, values = traced(engine, point)
+        both = jax.jit(lambda v: (by_unit(v), jax.grad(lambda v: by_unit(v)[column])(v)))
+        found, gradient = jax.tree.map(np.asarray, both(values))
+    for c, chooser in enumerate(engine.choosers):
+        exact = engine.defined(name, point, chooser)
+        assert abs(found[c] - exact) < (COARSE if chooser == "tails" else 2e-5), chooser
+    exact = slopes(lambda p: engine.defined(name, p, "ordinary"), point)
+    assert np.allclose([gradient[each] for each in point], exact, atol=2e-4)
+
+
+# -- the references, and what answers for them in a fit --------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("ranking efron", "PointMass"),
+        *(
+            pytest.param(kind, name, marks=pytest.mark.slow)
+            for kind, name in [
+                ("pair", "LogNormal"), ("graded 3", "Gamma"), ("graded 5", "Normal"),
+                ("graded 6", "InverseGaussian"), ("davidson", "ZeroMass"),
+                ("rao-kupper", "Lapse"), ("multinomial", "FiniteMixture"),
+                ("ranking exact", "Normal"), ("ranking breslow", "LogNormal"),
+            ]
+        ),
+    ],
+)  # fmt: skip
+def test_the_sums_are_those_of_mpmath(kind, name):
+    engine = Engine(kind, MIXINGS[name])
+    (point,) = with_shared(kind, points_of(name)[:1])
+    exact = engine.defined(name, point, "ordinary", log_marginal_mp)
+    assert abs(engine.defined(name, point, "ordinary") - exact) < 1e-13
+    found = engine([point])[0, engine.choosers.index("ordinary")]
+    assert abs(found - exact) < bound(name, point, "ordinary")
+
+
+@every
+def test_the_certificate_evaluates_what_the_sums_say(kind, name):
+    """Directly, whatever the tables are worth, also at the far points."""
+    engine = Engine(kind, MIXINGS[name])
+    points = with_shared(kind, points_of(name))[:6:2]
+    work = Work.of(engine.model, engine.choices)
+    blend, shared = engine.blend(points)
+    units = np.arange(len(engine.choosers))
+    found = exact_units(work.data, work.reading, (blend,), shared, units)
+    for m, point in enumerate(points):
+        for c, chooser in enumerate(engine.choosers):
+            exact = engine.defined(name, point, chooser)
+            assert exact < RULED_OUT or abs(found[m, c] - exact) < 3e-6, (point, chooser)
+
+
+def test_the_certificate_is_the_error():
+    """Where tables of strengths of either sign are too coarse for the largest differences."""
+    engine = Engine("pair", ps.Normal())
+    point = _place(0.01, 0.005)
+    work = Work.of(engine.model, engine.choices)
+    blend, shared = engine.blend([point])
+    said = certified_error(engine.likelihood, work.data, work.reading, (blend,), shared)
+    found = engine([point])[0]
+    error = [
+        abs(value - engine.defined("Normal", point, chooser))
+        for value, chooser in zip(found, engine.choosers, strict=True)
+    ]
+    assert sum(error) > 1e-4
+    assert said == pytest.approx(sum(error), rel=1e-3)
+
+
+@pytest.mark.parametrize("kind", SETS)
+def test_a_lapse_is_of_answers_to_pairs(kind):
+    engine = Engine(kind, ps.LogNormal())
+    with pytest.raises(InputError, match="expect answers to pairs"):
+        ps.MixedLogit({"reward": MIXINGS["Lapse"]}).reading(engine.choices)

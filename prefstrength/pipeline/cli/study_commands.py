@@ -91,7 +91,7 @@ def plan(
     """
     from prefstrength.validation.planning import law_of_mean, plan
 
-    law = law_of_mean(specification.mixing.__name__, mean, cv)
+    law = law_of_mean(specification.mixing.family, mean, cv)
     planned = plan(law, choosers or (30, 100, 300, 1000, 3000), situations or (1, 5, 20), spread)
     needed = planned.needed(probability)
     shown = Table(title=f"{planned.designs[0].label}: what to expect", box=None)
