@@ -1,7 +1,7 @@
 """The stage score: pairs and their rewards."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,8 @@ def score(
     seed : int
         Of the folds of the text reward.
     force : bool
-        Replace results of other settings, and write into a folder that holds other files.
+        Replace results of other settings, and write beside other files in a folder; what no stage
+        wrote is never replaced.
     progress : bool
         Show progress bars.
     tell : callable, optional
@@ -87,7 +88,7 @@ def score(
     refuse_foreign(out, force)
     us = launched() if divide else ALONE_AT_WORK
 
-    def work(clear: Callable[[], None]) -> pd.DataFrame:
+    def work(new: Path) -> pd.DataFrame:
         frame = ps.read_pairs(pairs)
         rewards = _rewards(rewarding, frame.columns, seed, tell)
         with read_once():
@@ -108,9 +109,8 @@ def score(
             return scored
         if tell is not None:
             tell("score", "choices", data)
-        clear()
-        write_parquet(out / "pairs.parquet", scored)
-        write_json(out / "choices.json", summary(data, scored))
+        write_parquet(new / "pairs.parquet", scored)
+        write_json(new / "choices.json", summary(data, scored))
         return scored
 
     return perform(
