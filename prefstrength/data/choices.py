@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from prefstrength._shared.words import listed, nearest, shown
+from prefstrength.data.anomalies import usual
 from prefstrength.data.choices_checks import check
 from prefstrength.data.content_hash import feed
 from prefstrength.data.factor import Dropped, Factor, frozen
@@ -332,7 +333,9 @@ class Choices:
         """Root mean square of chosen − other over situations and their other alternatives.
 
         Either order of a pair counts alike, so for pairs this is the standard deviation of the
-        differences around 0. Situations count by their weight.
+        differences around 0. Situations count by their weight. A few differences far beyond all
+        others (more than ten medians, at most 2 % of them) count as ten medians, so that no broken
+        score moves the scale.
 
         Parameters
         ----------
@@ -354,6 +357,8 @@ class Choices:
         other[rows, self.chosen] = False
         total = self.weights[:, None] * other
         difference = x[rows, self.chosen][:, None] - x
+        most = usual(np.abs(difference).ravel(), total.ravel())
+        difference = np.clip(difference, -most, most)
         return float(np.sqrt((total * difference**2).sum() / total.sum()))
 
     def situation_counts(self) -> np.ndarray:

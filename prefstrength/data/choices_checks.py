@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from prefstrength._shared.words import shown
-from prefstrength.data.factor import Factor, check_codes
+from prefstrength.data.factor import Factor, check_codes, check_text
 from prefstrength.data.interface import ChoiceTable
 from prefstrength.errors import InputError
 
@@ -87,11 +87,13 @@ def _check_shapes(choices: ChoiceTable) -> None:
 
 
 def _check_labels(choices: ChoiceTable) -> None:
+    check_text(list(choices.groups), "Names of groups", forbidden="/")
     for name, labels in (
         ("attributes", choices.attributes),
         ("alternatives", choices.alternatives),
         ("situations", choices.situations or ()),
     ):
+        check_text(labels, f"Labels of {name}", forbidden="/" if name == "attributes" else "")
         if len(set(labels)) != len(labels):
             twice = Counter(labels).most_common(1)[0]
             raise InputError(

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from prefstrength._shared.words import Rows, listed, nearest, shown
+from prefstrength.data.anomalies import copies_refused, exact_copies
 from prefstrength.data.columns import as_frame, check_frame, column, numbers, option, tied
 from prefstrength.data.factor import Dropped
 from prefstrength.data.from_columns import (
@@ -24,10 +25,8 @@ from prefstrength.data.from_columns import (
 )
 from prefstrength.data.plausibility import PAIR, look_at_groups, look_at_numbers
 from prefstrength.data.texts import Texts, check_format, read_texts
+from prefstrength.data.votes import TIE_COLUMNS, VOTE_COLUMNS, says_neither
 from prefstrength.errors import InputError
-
-_VOTE_COLUMNS = ("choice", "winner", "vote", "preference", "label")
-_TIE_COLUMNS = ("tie", "ties", "is_tie", "tied", "is_tied")
 
 
 def pairs_fields(
@@ -81,6 +80,15 @@ def pairs_fields(
                 "Pass `identical='drop'` to leave them out (counted)."
             )
         drop(dropped, keep, same, "identical responses", rows)
+
+    if texts is None and duplicates != "keep":
+        telling = [f"{call.attributes[0]}_{side}" for side in ("chosen", "rejected")]
+        telling += [call.chooser] if call.chooser else []
+        copies = np.zeros(len(frame), dtype=bool)
+        copies[keep] = exact_copies(rows_at(frame, np.flatnonzero(keep)), telling)
+        if copies.any() and duplicates == "raise":
+            raise copies_refused(copies, rows, call.chooser)
+        drop(dropped, keep, copies, "exact copies", rows)
 
     require_left(keep, dropped)
     at = np.flatnonzero(keep)
@@ -182,18 +190,17 @@ def _refuse_other_ties(frame: pd.DataFrame, rows: Rows) -> None:
     if "tie" in frame.columns:
         return
     for name in frame.columns:
-        if isinstance(name, str) and (name.casefold() in _TIE_COLUMNS):
+        if isinstance(name, str) and (name.casefold() in TIE_COLUMNS):
             raise InputError(
                 f"The column that marks ties should be called 'tie'; got {name!r}. It would be "
                 f"overlooked. Rename it: `frame.rename(columns={{{name!r}: 'tie'}})`."
             )
     for name in frame.columns:
-        if isinstance(name, str) and name.casefold() in _VOTE_COLUMNS:
+        if isinstance(name, str) and name.casefold() in VOTE_COLUMNS:
             values = column(frame, name, "vote")
             if pd.api.types.infer_dtype(values, skipna=True) not in ("string", "categorical"):
                 continue
-            tie = values.astype("str").str.match(r"\s*(tie|tied|draw|both|equal)\b", case=False)
-            tied = tie.fillna(False).to_numpy(dtype=bool)
+            tied = says_neither(values)
             if tied.any():
                 raise InputError(
                     "Ties should be marked by a boolean column 'tie'; got "

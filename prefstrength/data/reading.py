@@ -54,7 +54,8 @@ def read_choices(
     >>> read_choices(path).differences("reward")
     array([ 1. , -1.5])
     """
-    frame = read_pairs(path)
+    ids = [name for name in (chooser, *((groups,) if isinstance(groups, str) else groups)) if name]
+    frame = read_pairs(path, names=ids)
     try:
         return Choices.from_pairs(
             frame,
@@ -72,7 +73,7 @@ def read_choices(
         ) from error
 
 
-def read_pairs(path: str | os.PathLike[str]) -> pd.DataFrame:
+def read_pairs(path: str | os.PathLike[str], *, names: Sequence[str] = ()) -> pd.DataFrame:
     r"""Read a table of preference pairs.
 
     Parameters
@@ -81,13 +82,16 @@ def read_pairs(path: str | os.PathLike[str]) -> pd.DataFrame:
         ``.parquet`` (a file, or a folder of files that are read in the order of their names),
         ``.jsonl`` (one object a line), ``.json`` (one array of objects), ``.csv`` or ``.tsv``
         with a header line. Text files are UTF-8; ``.gz`` may follow.
+    names : sequence of str
+        Columns that hold names, such as that of the choosers: in CSV they are text as it stands
+        there, also where it looks like a number.
 
     Returns
     -------
     DataFrame
         The columns of the file, rows numbered from 0. In CSV an empty cell is missing; in
         columns of numbers so are the usual words for it (NaN, NA, null, ...), which elsewhere
-        stay text.
+        stay text. Whole numbers that are names by their look (007, 19 digits) stay text, too.
 
     Raises
     ------
@@ -111,7 +115,7 @@ def read_pairs(path: str | os.PathLike[str]) -> pd.DataFrame:
     if path.is_dir():
         frame = read_folder(path)
     else:
-        frame = read_file(path)
+        frame = read_file(path, names)
     if frame.size == 0:
         columns = f"the columns {listed(frame.columns)}" if frame.shape[1] else "no columns"
         raise InputError(
@@ -124,10 +128,10 @@ def read_pairs(path: str | os.PathLike[str]) -> pd.DataFrame:
 def pairs_from_votes(
     frame: Any,
     choice: str = "choice",
-    first: str = "a",
-    second: str = "b",
+    first: Any = "a",
+    second: Any = "b",
     *,
-    tie: str | Sequence[str] = ("tie",),
+    tie: Any = ("tie",),
     text: str = "response",
 ) -> pd.DataFrame:
     """Turn a table of votes between two responses into a table of pairs.
@@ -139,9 +143,9 @@ def pairs_from_votes(
         column that says which was preferred. It is never changed.
     choice : str
         Column of votes.
-    first, second : str
+    first, second : str or int
         The two votes, and the endings of the columns.
-    tie : sequence of str
+    tie : str, int or sequence of them
         Votes for neither.
     text : str
         Name of the responses' texts: ``response_a`` and ``response_b`` become ``chosen`` and
@@ -169,7 +173,7 @@ def pairs_from_votes(
     frame = as_frame(frame)
     check_frame(frame)
     rows = Rows(frame.index)
-    ties = (tie,) if isinstance(tie, str) else tuple(tie)
+    ties = tuple(tie) if isinstance(tie, list | tuple | set | frozenset) else (tie,)
     votes = column(frame, choice, "choice")
     missing = votes.isna().to_numpy()
     if missing.any():
@@ -188,7 +192,7 @@ def pairs_from_votes(
             f"{rows.where(unknown)}. {hint}Name the votes in `first=...`, `second=...` "
             "and `tie=...`, or translate them."
         )
-    stems = _vote_stems(frame, first, second)
+    stems = _vote_stems(frame, str(first), str(second))
     taken = [c for s in stems for c in _pair_names(s, text) if c in frame.columns]
     taken += ["tie"] if "tie" in frame.columns else []
     if taken:

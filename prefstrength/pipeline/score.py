@@ -11,6 +11,7 @@ import pandas as pd
 
 import prefstrength as ps
 from prefstrength._shared.files import write_json, write_parquet
+from prefstrength.data.parquet_files import require_storable
 from prefstrength.data.texts import Texts, check_format
 from prefstrength.errors import InputError
 from prefstrength.pipeline.options import Reading, Rewarding
@@ -89,7 +90,8 @@ def score(
     us = launched() if divide else ALONE_AT_WORK
 
     def work(new: Path) -> pd.DataFrame:
-        frame = ps.read_pairs(pairs)
+        frame = ps.read_pairs(pairs, names=[*filter(None, (reading.chooser, *reading.groups))])
+        require_storable(frame)
         rewards = _rewards(rewarding, frame.columns, seed, tell)
         with read_once():
             texts = _texts(frame, rewards)
