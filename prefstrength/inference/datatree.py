@@ -34,6 +34,8 @@ _MOST_NUMBERS = 20_000_000
 # Enough for PSIS-LOO, whose error is of the data, not of the draws.
 _POINTWISE_DRAWS = 1_000
 _MOST_ROWS = 10_000_000
+#: Draws of choosers that were sampled beside the population level: no variable of it.
+CHOOSER_DRAWS = "_chooser_draws"
 _PREDICTED_SITUATIONS = 2_000
 _PREDICTIVE_DRAWS = 400
 
@@ -106,6 +108,16 @@ def cell_labels(population: Population, choices: AnyChoices) -> list[dict[str, s
     ]
 
 
+def shifts_of(population: Population, kind: str = "") -> dict[str, str]:
+    """Factor of every variable of shifts, or (``raw_``) of the coordinates of shifts."""
+    return {
+        f"{name}_{what}_{kind}{factor}": factor
+        for name in population.families
+        for what in ("location", "dispersion")
+        for factor in population.factors
+    }
+
+
 def _cell_names(population: Population, choices: AnyChoices) -> list[str]:
     return [" | ".join(levels.values()) for levels in cell_labels(population, choices)]
 
@@ -115,18 +127,13 @@ def _dataset(
 ) -> xr.Dataset:
     variables: dict[str, Any] = {}
     coords: dict[str, Any] = {}
+    shifts = {kind: shifts_of(population, kind) for kind in ("", "raw_")}
     for name, value in draws.items():
-        if "_raw_" in name or name.startswith("_"):
+        if name in shifts["raw_"] or name == CHOOSER_DRAWS:
             continue  # the sampler's coordinates of the shifts
         dims = ["chain", "draw"]
         if value.ndim == 3:
-            factor = next((f for f in population.factors if name.endswith(f"_{f}")), None)
-            shift = factor is not None and any(
-                name == f"{a}_{what}_{factor}"
-                for a in population.families
-                for what in ("location", "dispersion")
-            )
-            dims.append(f"{factor}_level" if shift else "group")
+            dims.append(f"{shifts[''][name]}_level" if name in shifts[""] else "group")
         variables[name] = (dims, value)
     if population.factors:
         coords["group"] = cells
@@ -165,7 +172,7 @@ def _evaluator(
 
 def _thinned(variables: dict[str, np.ndarray], keep: int) -> tuple[dict[str, np.ndarray], slice]:
     """Every k-th draw of the population level, so that at most ``keep`` draws remain in all."""
-    population = {k: v for k, v in variables.items() if not k.startswith("_")}
+    population = {k: v for k, v in variables.items() if k != CHOOSER_DRAWS}
     chains, draws = next(iter(population.values())).shape[:2]
     pick = every_kth(chains, draws, keep)
     return {k: v[:, pick] for k, v in population.items()}, pick
@@ -370,8 +377,8 @@ def _chooser_level(
     flat = _flat_parameters(population, thinned)
     samples = len(next(iter(flat.values())))
     draws = {n: np.empty((samples, data.units)) for n in random}
-    if "_chooser_draws" in variables:
-        stored = variables["_chooser_draws"].reshape(samples, data.units, -1)
+    if CHOOSER_DRAWS in variables:
+        stored = variables[CHOOSER_DRAWS].reshape(samples, data.units, -1)
         for i, name in enumerate(random):
             draws[name] = stored[:, :, i]
     elif isinstance(evaluator, PanelSummary):

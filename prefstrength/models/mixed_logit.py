@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from prefstrength.data.compressed.sums_of_pairs import CompressedChoices
     from prefstrength.data.measurement_error import RewardError
     from prefstrength.posterior.fit import Fit
+from prefstrength.inference.distinct_names import require_distinct
 from prefstrength.inference.population import Likelihood, Population, alias_of, cell_codes, describe
 
 __all__ = ["MixedLogit"]
@@ -175,6 +176,10 @@ class MixedLogit:
                 "Expected names of attributes and groups without '/', which separates the groups "
                 f"of a DataTree; got {slashed}. Rename the columns."
             )
+        require_distinct(
+            {name: type(mixing)().parameters for name, mixing in self.coefficients.items()},
+            self.groups,
+        )
         factors = {name: len(choices.groups[name].levels) for name in self.groups}
         lonely = [name for name, levels in factors.items() if levels < 2]
         if lonely:

@@ -20,7 +20,7 @@ from prefstrength.choice.mixing.base import Mixing
 from prefstrength.data.choices import Choices
 from prefstrength.data.factor import Factor
 from prefstrength.errors import InputError, SamplingWarning
-from prefstrength.inference.datatree import cell_labels
+from prefstrength.inference.datatree import cell_labels, shifts_of
 from prefstrength.inference.population import Population, cell_codes
 from prefstrength.inference.prepare import Prepared
 from prefstrength.inference.problem import laws_of
@@ -262,13 +262,14 @@ class Replicates:
             for parameter in family().parameters
         ]
         out = {}
-        for name in [*shown, *(n for n in truth if n not in shown and "_raw_" not in n)]:
+        shifts, raw = shifts_of(population), shifts_of(population, "raw_")
+        for name in [*shown, *(n for n in truth if n not in shown and n not in raw)]:
             size = np.asarray(truth[name]).size
             if name in shown and groups:
                 out[name] = [f"{name}[{cell}]" for cell in cells]
             elif size > 1:
-                factor = max((g for g in groups if name.endswith(f"_{g}")), key=len)
-                out[name] = [f"{name}[{level}]" for level in self.choices.groups[factor].levels]
+                levels = self.choices.groups[shifts[name]].levels
+                out[name] = [f"{name}[{level}]" for level in levels]
             else:
                 out[name] = [name]
         return out
