@@ -125,7 +125,7 @@ def check_count(name: str, value: Any) -> None:
         raise TypeError(f"Expected {name} as a whole number, 0 or more; got {value!r}.")
 
 
-def plain(name: str, value: Any) -> Any:
+def as_json(name: str, value: Any) -> Any:
     """Return a copy in JSON types, so that a record equals itself after reading."""
     if not isinstance(value, Mapping):
         raise TypeError(f"Expected {name} as a dict; got {type(value).__name__}.")

@@ -12,20 +12,20 @@ import numpy as np
 
 from prefstrength._shared.files import atomic_write_text
 from prefstrength._shared.records import (
+    as_json,
     build_record,
     check_count,
     check_number,
-    plain,
     read_json,
     to_json,
 )
+from prefstrength._shared.words import listed
 from prefstrength.choice.learned_parts import (
     MODES,
     DeltaSettings,
     LearnedCovariate,
     LearnedGroup,
     ShiftPrior,
-    shown,
 )
 from prefstrength.choice.mixing.base import Mixing
 from prefstrength.choice.mixing.families import family_named
@@ -114,7 +114,7 @@ class LearnedStrength:
         for name, kind in (("prior", StrengthPrior), ("delta", DeltaSettings)):
             if not isinstance(getattr(self, name), Mapping | kind | None):
                 raise TypeError(f"Expected {name} as a mapping; got {getattr(self, name)!r}.")
-        object.__setattr__(self, "versions", plain("versions", self.versions))
+        object.__setattr__(self, "versions", as_json("versions", self.versions))
         if isinstance(self.prior, Mapping):
             object.__setattr__(self, "prior", StrengthPrior.from_dict(self.prior, "its prior"))
         if isinstance(self.delta, Mapping):
@@ -280,7 +280,7 @@ class LearnedStrength:
             if str(level) not in known:
                 raise InputError(
                     f"Expected a level of {self.group_column!r} whose strength was learned "
-                    f"({shown(known)}); got {level!r} in row {row}. Leave such pairs out, or take "
+                    f"({listed(known)}); got {level!r} in row {row}. Leave such pairs out, or take "
                     "the common mixing: strength.current()."
                 )
         return np.array([known[str(level)] for level in levels], dtype=int)

@@ -24,9 +24,9 @@ import numpy as np
 from prefstrength._shared.files import atomic_write_text
 from prefstrength._shared.records import (
     MOST_LOG,
+    as_json,
     build_record,
     check_number,
-    plain,
     read_json,
     to_json,
 )
@@ -115,7 +115,7 @@ class StrengthPrior:
         check_number("mean_strength", mean, positive=True)
         object.__setattr__(self, "mean_strength", float(mean))
         for name in ("source", "groups"):
-            object.__setattr__(self, name, plain(name, getattr(self, name)))
+            object.__setattr__(self, name, as_json(name, getattr(self, name)))
         self._check_mixing()
         for label, group in self.groups.items():
             if not isinstance(group, Mapping):

@@ -24,6 +24,7 @@ from prefstrength.likelihood.compressed import CompressedData
 from prefstrength.likelihood.exact import exact_panels
 from prefstrength.likelihood.panel_summary import PanelSummary
 from prefstrength.likelihood.summaries import summarise
+from prefstrength.pipeline import stages
 
 SIGMAS = (0.05, 0.3, 0.7, 1.5, 3.0)
 
@@ -875,9 +876,16 @@ def test_sums_of_other_files_replace_results_only_when_asked(tmp_path: Path) -> 
     assert command("compress", first, "--out", out, "-q").exit_code == 0  # type: ignore[attr-defined]
     before = (out / "compressed" / "compressed.json").stat()
     # What a fit left, as the stage records it.
-    (out / "stages").mkdir()
-    (out / "stages" / "fit.json").write_text("{}")
-    (out / "heterogeneity.csv").write_text("old")
+    stages.perform(
+        out,
+        "fit",
+        {},
+        {},
+        lambda new: (new / "heterogeneity.csv").write_text("old"),
+        lambda: 0,
+        force=False,
+        tell=None,
+    )
     again = command("compress", first, "--out", out, "-q")
     assert again.exit_code == 0  # type: ignore[attr-defined]
     assert (out / "compressed" / "compressed.json").stat() == before

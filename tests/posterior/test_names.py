@@ -36,7 +36,7 @@ def choices(attribute: str, groups: tuple[str, str], nested: bool) -> ps.Choices
     [
         ("reward", ("region", "sub_region"), True),
         pytest.param("reward", ("region", "sub_region"), False, marks=pytest.mark.slow),
-        ("_my_raw_reward", ("_g", "raw__g"), False),
+        ("_my_raw_reward", ("_g", "raw_h"), False),
         pytest.param("raw_reward", ("raw_raw_g", "g_raw_"), False, marks=pytest.mark.slow),
         pytest.param("chosen_location", ("sd", "mu"), False, marks=pytest.mark.slow),
     ],
