@@ -141,7 +141,10 @@ def _taken_and_offered(
         chosen,
         table.rows,
         "this alternative was chosen",
-        convert=f"frame[{alternative!r}]",
+        # Numbers are ranks, of which 1 is the best; words are what was chosen.
+        convert="1"
+        if pd.api.types.is_numeric_dtype(table.frame[chosen])
+        else f"frame[{alternative!r}]",
     )
     if available is None:
         return taken, np.ones(len(taken), dtype=bool)

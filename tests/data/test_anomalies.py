@@ -259,6 +259,13 @@ def test_votes_in_numbers(as_given: Any) -> None:
         assert made["tie"].tolist() == [False, False, True]
 
 
+def test_a_rank_is_compared_with_the_best_one() -> None:
+    rows = [{"s": s, "item": i, "rank": i + 1, "cost": s * i} for s in range(20) for i in range(3)]
+    names = {"situation": "s", "alternative": "item", "attributes": "cost"}
+    with pytest.raises(InputError, match=r"frame\['rank'\] = frame\['rank'\] == 1\."):
+        Choices.from_long(pd.DataFrame(rows), chosen="rank", **names)
+
+
 # -- the prompt again in the responses -----------------------------------------------------------
 
 
