@@ -24,12 +24,89 @@ References
 .. [2] arXiv:2601.06180 (MixDPO), whose Lerch form of the Gamma case is the same number.
 """
 
+import math
+from collections.abc import Mapping
+from typing import Any
+
 from prefstrength.choice.arrays import Array, Library
 from prefstrength.choice.mixing.base import Mixing
+from prefstrength.choice.responses.base import PairResponse, SetResponse
+from prefstrength.choice.responses.pair import Pair
 
-__all__ = ["log_probability"]
+__all__ = ["log_pair_answer", "log_probability", "log_set_answer"]
 
 
 def log_probability(lib: Library, x: Array, mixing: Mixing) -> Array:
     """Log of the mixed choice probability; see :func:`prefstrength.log_choice_probability`."""
     return mixing.in_library(lib, x).log_tails(lib, x)[0]
+
+
+def log_pair_answer(
+    lib: Library,
+    x: Array,
+    answers: Array,
+    mixing: Mixing,
+    response: PairResponse,
+    shared: Mapping[str, Any],
+) -> Array:
+    """Log probability of answers to pairs, averaged over strength.
+
+    Parameters
+    ----------
+    lib : Library
+    x : Array, shape (...)
+        What strength multiplies, first alternative less second.
+    answers : Array of int, shape (...)
+        Codes of answers.
+    mixing : Mixing
+    response : PairResponse
+    shared : mapping
+        Values of ``response.shared`` by name.
+    """
+    if isinstance(response, Pair):
+        return log_probability(lib, lib.xp.where(answers == 0, x, -x), mixing)
+    wide, law = lib.double(x), mixing.in_library(lib, x).mapped(lib.double)
+    across, answers = wide[..., None], answers[..., None]
+
+    def log_of(strength: Array) -> Array:
+        return response.log_likelihood(lib, strength * across, answers, shared)
+
+    at_random = 0.0 * wide - math.log(len(response.answers))
+    return lib.like(law.log_average(lib, log_of, lib.xp.abs(wide), at_random), x)
+
+
+def log_set_answer(
+    lib: Library,
+    x: Array,
+    answers: Array,
+    mixing: Mixing,
+    response: SetResponse,
+    available: Array | None = None,
+) -> Array:
+    """Log probability of choices and rankings, averaged over strength.
+
+    Parameters
+    ----------
+    lib : Library
+    x : Array, shape (..., alternative)
+        What strength multiplies.
+    answers : Array of int
+        As the response takes them, shape (...) or (..., alternative).
+    mixing : Mixing
+    response : SetResponse
+    available : Array of bool, shape (..., alternative), optional
+        All by default.
+    """
+    xp = lib.xp
+    wide, law = lib.double(x), mixing.in_library(lib, x).mapped(lib.double)
+    size = xp.amax(wide, axis=-1) - xp.amin(wide, axis=-1)
+    many = answers[..., None, :] if answers.ndim == x.ndim else answers[..., None]
+
+    def log_of(strength: Array) -> Array:
+        utilities = strength[..., None] * wide[..., None, :]
+        if available is not None:
+            utilities = xp.where(available[..., None, :], utilities, -math.inf)
+        return response.log_likelihood(lib, utilities, many, {})
+
+    at_random = log_of(0.0 * size[..., None])[..., 0]
+    return lib.like(law.log_average(lib, log_of, size, at_random), x)

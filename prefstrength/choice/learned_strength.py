@@ -346,4 +346,5 @@ def _sum_of(prior: StrengthPrior, shift: ShiftPrior) -> StrengthPrior:
         dispersion,
         dispersion_sd,
         source=prior.source,
+        response=prior.response,
     )

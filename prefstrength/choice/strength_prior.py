@@ -9,7 +9,8 @@ numbers that any family has, each with its uncertainty:
   strength), :math:`\log \mathrm{cv}` for Gamma, InverseGaussian and Normal, with cv = sd/mean.
 
 The dispersion is free of the scale of the rewards, the location is not: ``mean_strength``
-anchors it to the β of DPO.
+anchors it to the β of DPO. Cut points of grades and the weight of a tie are in log odds, the unit
+of strength times difference, and stay what they are whatever strength multiplies.
 """
 
 import math
@@ -23,6 +24,7 @@ from prefstrength._shared.files import atomic_write_text
 from prefstrength._shared.records import as_json, build_record, check_number, read_json, to_json
 from prefstrength.choice.mixing.base import Mixing
 from prefstrength.choice.mixing.families import family_named
+from prefstrength.choice.responses.named import KnownResponse
 from prefstrength.errors import InputError
 
 __all__ = ["StrengthPrior"]
@@ -56,6 +58,9 @@ class StrengthPrior:
         Where the numbers come from, in words and versions; JSON types only.
     groups : dict, optional
         Label of a group to its ``dispersion``, ``dispersion_sd`` and ``relative_mean``.
+    response : dict, optional
+        Where answers were grades or ties, their kind and the numbers that all choosers share:
+        ``{"name": "Graded", "settings": {"answers": [...]}, "shared": {"cut_1": 0.8}}``.
 
     Raises
     ------
@@ -85,6 +90,7 @@ class StrengthPrior:
     mean_strength: float | None = None
     source: dict[str, Any] = field(default_factory=dict)
     groups: dict[str, dict[str, float]] = field(default_factory=dict)
+    response: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         family = family_named(self.family)
@@ -105,8 +111,9 @@ class StrengthPrior:
         mean = math.exp(self.location) if self.mean_strength is None else self.mean_strength
         check_number("mean_strength", mean, positive=True)
         object.__setattr__(self, "mean_strength", float(mean))
-        for name in ("source", "groups"):
+        for name in ("source", "groups", "response"):
             object.__setattr__(self, name, as_json(name, getattr(self, name)))
+        self.answers()
         for label, group in self.groups.items():
             for name, value in group.items():
                 if value is not None:
@@ -135,9 +142,16 @@ class StrengthPrior:
         """Mixing distribution at the centre of the prior, with known parameters."""
         return family_named(self.family).from_log_mean_spread(self.location, self.dispersion)
 
+    def answers(self) -> KnownResponse | None:
+        """What the answers were, with the numbers that all choosers share; None for choices."""
+        return KnownResponse.from_dict(self.response) if self.response else None
+
     def to_dict(self) -> dict[str, Any]:
         """Return the record as it is written, JSON types only."""
-        return {"schema": SCHEMA, **asdict(self)}
+        record = {"schema": SCHEMA, **asdict(self)}
+        if not self.response:  # records of plain choices stay what they were
+            del record["response"]
+        return record
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any], where: str = "a strength prior") -> Self:

@@ -52,7 +52,7 @@ class RankingColumns:
         if situation is None or alternative is None or self.kind not in ("rank", "score"):
             raise InputError(
                 "A table with one row for each alternative should name situation, alternative, and "
-                f"rank or score; got situation={situation!r}, alternative={alternative!r} and "
+                f"rank or score; got `situation={situation!r}`, `alternative={alternative!r}` and "
                 f"{self.kind}. Name them, or leave situation and alternative out where a row is a "
                 "ranking."
             )

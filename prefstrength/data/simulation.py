@@ -147,7 +147,7 @@ def _check_response(
     if sorted(shared) != sorted(wanted):
         raise InputError(
             f"Expected values of {wanted or 'nothing'} that all choosers share with "
-            f"{response!r}; got {sorted(shared) or 'none'}. Pass shared={{name: value}}."
+            f"{response!r}; got {sorted(shared) or 'none'}. Pass `shared={{...: value}}`."
         )
     pairs = isinstance(response, PairResponse)
     if (pairs and alternatives != 2) or alternatives < 2:

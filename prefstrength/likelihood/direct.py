@@ -158,8 +158,8 @@ def direct_likelihood(
         raise NotIntegrableError(
             "Integrating the coefficients out expects at most two random attributes and a "
             f"moderate size; got {random} random attributes and {len(data.chosen)} situations. "
-            'Make some attributes PointMass(), or sample the choosers: fit(method="latent"), or '
-            '"svi" for many.'
+            "Make some attributes PointMass(), or sample the choosers: `method='latent'`, or "
+            "`method='svi'` for many."
         )
     how = f"not compressed: {nodes} quadrature nodes for every situation"
     return _on(data, step, reach, how)

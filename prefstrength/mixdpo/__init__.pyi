@@ -20,6 +20,12 @@ from .evaluation.win_rates import (
 from .evaluation.win_rates import (
     win_rate as win_rate,
 )
+from .objectives.answers import (
+    answer_loss as answer_loss,
+)
+from .objectives.answers import (
+    ranking_loss as ranking_loss,
+)
 from .objectives.beta_dpo import (
     beta_dpo_loss as beta_dpo_loss,
 )

@@ -12,6 +12,7 @@ from datasets import Dataset
 from prefstrength._shared.words import listed
 from prefstrength.choice.learned_parts import LearnedCovariate
 from prefstrength.errors import InputError
+from prefstrength.mixdpo.answers import Answers
 from prefstrength.mixdpo.objectives.base import REWARDS
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
 
 # Before a column's name in a batch, where TRL's own names must not be met.
 _NUMBER, _LEVEL, _COVARIATES = "pair_number/", "pair_level/", "pair_covariates"
+_ANSWER = "pair_answer"
 #: Level of pairs whose level is not known.
 UNKNOWN = -1
 
@@ -57,6 +59,8 @@ class CarriedColumns:
     needed : sequence of str
         Those of ``names`` that every pair must have, in evaluation too: another value than a
         finite number is an error.
+    answers : Answers, optional
+        Grades and ties, added as int64 tensors (pair,).
     """
 
     def __init__(
@@ -67,8 +71,9 @@ class CarriedColumns:
         group: str | None = None,
         covariates: Mapping[str, LearnedCovariate] | None = None,
         needed: Sequence[str] = (),
+        answers: Answers | None = None,
     ):
-        self.collator = collator
+        self.collator, self.answers = collator, answers
         self.names, self.needed = tuple(names), tuple(needed)
         self.group, self.covariates = group, dict(covariates or {})
         self.codes = {
@@ -88,6 +93,9 @@ class CarriedColumns:
             if factor in examples[0]:
                 found = [codes.get(str(example[factor]), UNKNOWN) for example in examples]
                 batch[_LEVEL + factor] = torch.tensor(found)
+        if self.answers is not None:
+            given = [example.get(self.answers.column) for example in examples]
+            batch[_ANSWER] = torch.tensor(self.answers.codes(given, "a batch"))
         self._add_what_strength_depends_on(batch, examples)
         return batch
 
@@ -119,17 +127,20 @@ class Carried(NamedTuple):
         What the model is to see.
     covariates : torch.Tensor, shape (pair, covariate), optional
         Standardised, float32.
+    answers : torch.Tensor, shape (pair,), optional
+        Codes of grades and ties, int64.
     """
 
     numbers: dict[str, torch.Tensor]
     codes: dict[str, torch.Tensor]
     rest: dict[str, Any]
     covariates: torch.Tensor | None
+    answers: torch.Tensor | None
 
 
 def split_columns(inputs: dict[str, Any]) -> Carried:
     """Part what was carried beside the tokens from what the model is to see."""
-    numbers, codes, rest, covariates = {}, {}, {}, None
+    numbers, codes, rest, covariates, answers = {}, {}, {}, None, None
     for key, value in inputs.items():
         if key.startswith(_NUMBER):
             numbers[key.removeprefix(_NUMBER)] = value.view(torch.float32)
@@ -137,9 +148,11 @@ def split_columns(inputs: dict[str, Any]) -> Carried:
             codes[key.removeprefix(_LEVEL)] = value
         elif key == _COVARIATES:
             covariates = value.view(torch.float32)
+        elif key == _ANSWER:
+            answers = value
         else:
             rest[key] = value
-    return Carried(numbers, codes, rest, covariates)
+    return Carried(numbers, codes, rest, covariates, answers)
 
 
 def levels_of(datasets: Sequence[tuple[str, Any]], factors: Sequence[str]) -> dict[str, list[str]]:

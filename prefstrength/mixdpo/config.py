@@ -9,9 +9,10 @@ from typing import Any
 
 from trl import DPOConfig
 
-from prefstrength.choice.learned_parts import MODES, LearnedCovariate
+from prefstrength.choice.learned_parts import MODES, DeltaSettings, LearnedCovariate
 from prefstrength.choice.mixing.families import MIXINGS
 from prefstrength.choice.strength_prior import StrengthPrior
+from prefstrength.mixdpo.answers import Answers
 from prefstrength.mixdpo.config_checks import (
     SCHEDULES,
     check_loss_type,
@@ -112,6 +113,11 @@ class MixDPOConfig(DPOConfig):
         draws for each pair as in the MixDPO paper.
     odpo_alpha, beta_dpo_a, smpo_gamma : float, default 1.0, 0.6 and 1.0
         Of ``"odpo"`` and ``"beta-dpo"``, >= 0, and of ``"smpo"``, > 0.
+    answer_column : str, optional
+        Column with the answer to each pair where it is more than which response was chosen:
+        grades, in whole numbers or words, or ties (true, or ``"tie"``). ``strength`` must be the
+        prior of a fit of such answers: it holds their scale, and the cut points or the weight of a
+        tie, which are constants of the loss.
     weight_column : str, optional
         Column with a weight >= 0 for every pair, which its loss is multiplied with.
     group_columns : list of str, optional
@@ -173,6 +179,7 @@ class MixDPOConfig(DPOConfig):
     odpo_alpha: float = own_argument("odpo_alpha")
     beta_dpo_a: float = own_argument("beta_dpo_a")
     smpo_gamma: float = own_argument("smpo_gamma")
+    answer_column: str | None = None
     weight_column: str | None = None
 
     # What evaluations report by
@@ -210,12 +217,44 @@ class MixDPOConfig(DPOConfig):
         # Building it once finds what the family and the mode do not allow.
         check_mean(self, self.build_strength().mean)
         check_objective(self)
+        self._answers = (
+            None if self.answer_column is None else Answers.of(self.answer_column, self._prior)
+        )
         check_loss_type(self)
         if getattr(self, "activation_checkpointing", True) is None:
             # TRL 1.16 sets its default under the old name, of which transformers >= 5.20 warns
             # users who gave neither.
             self.activation_checkpointing = self.gradient_checkpointing
         super().__post_init__()
+
+    @property
+    def answers(self) -> Answers | None:
+        """What the answers in ``answer_column`` mean."""
+        return self._answers
+
+    def delta_settings(self, num_pairs: int | None) -> DeltaSettings:
+        """Which Δ a strength is of, and what is minimised.
+
+        Parameters
+        ----------
+        num_pairs : int or None
+            Training pairs that the prior is weighed against.
+        """
+        losses: Any = self.loss_type  # one, as the checks make sure
+        arguments = OBJECTIVES[self.objective].settings(self)
+        arguments |= {name: getattr(self, name) for name in ("weight_column", "use_weighting")}
+        if num_pairs is not None:
+            arguments["strength_num_pairs"] = num_pairs
+        if self.answer_column is not None:  # records of plain choices stay what they were
+            arguments["answer_column"] = self.answer_column
+        return DeltaSettings(
+            losses if isinstance(losses, str) else losses[0],
+            self.truncation_mode,
+            self.max_length,
+            self.ld_alpha,
+            self.objective,
+            arguments,
+        )
 
     def build_strength(
         self,

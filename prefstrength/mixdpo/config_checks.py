@@ -183,6 +183,15 @@ def check_objective(args: Any) -> None:
     check_one_of("objective", args.objective, OBJECTIVES)
     for objective in OBJECTIVES.values():
         objective.check(args)
+    if args.answer_column is not None and (
+        not OBJECTIVES[args.objective].takes_answers or args.estimator != "exact"
+    ):
+        able = [name for name, each in OBJECTIVES.items() if each.takes_answers]
+        raise InputError(
+            f"Expected objective {' or '.join(able)} with answer_column, and estimator 'exact'; "
+            f"got {args.objective!r} and {args.estimator!r}, which know of no grades and ties. "
+            "Leave answer_column out to train on the choices alone, without ties."
+        )
     if OBJECTIVES[args.objective].regression and args.strength_mode != "frozen":
         raise InputError(
             f"Expected strength_mode 'frozen' with objective {args.objective!r}, which is no "

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from prefstrength._shared.words import warn
 from prefstrength.errors import InputError
+from prefstrength.mixdpo.answers import Answers
 from prefstrength.mixdpo.columns import (
     check_columns,
     check_covariates,
@@ -35,7 +36,7 @@ def strength_for(args: MixDPOConfig, train: Any, evaluation: Sequence[tuple[str,
     weights = () if args.weight_column is None else (args.weight_column,)
     objective = OBJECTIVES[args.objective]
     for label, dataset in (("train_dataset", train), *evaluation):
-        check_pairs(dataset, label)
+        check_pairs(dataset, label, args.answers)
         also = weights if label == "train_dataset" else ()
         check_columns(dataset, label, objective.columns, also)
     pairs = covariates = None
@@ -122,7 +123,7 @@ def is_tokenized(dataset: Any) -> bool:
     return columns is not None and "prompt_ids" in columns
 
 
-def check_pairs(dataset: Any, label: str) -> None:
+def check_pairs(dataset: Any, label: str, answers: Answers | None = None) -> None:
     """Find in the pairs what would stop training later, in words that do not help."""
     if not isinstance(dataset, Dataset | IterableDataset):
         hint = (
@@ -140,6 +141,8 @@ def check_pairs(dataset: Any, label: str) -> None:
             f"Expected preference pairs in {label}; got none. A filter may have removed all of "
             "them. Check how it was made."
         )
+    if answers is not None:
+        answers.check(dataset, label)
     names = ("prompt", "chosen", "rejected")
     if "image" in first or "images" in first:
         return  # TRL's own checks know pictures better
@@ -160,6 +163,8 @@ def check_pairs(dataset: Any, label: str) -> None:
         )
     if isinstance(dataset, Dataset):
         _check_rows(dataset, label, names)
+        if "tie" in dataset.column_names and answers is None:
+            refuse_ties(dataset["tie"], label)
 
 
 def _check_rows(dataset: Dataset, label: str, names: tuple[str, ...]) -> None:
@@ -172,11 +177,15 @@ def _check_rows(dataset: Dataset, label: str, names: tuple[str, ...]) -> None:
                     f"{len(empty)} of {len(dataset)} (first rows: "
                     f"{', '.join(map(str, empty[:3]))}). Drop these pairs."
                 )
-    if "tie" in dataset.column_names:
-        ties = [index for index, tie in enumerate(dataset["tie"]) if tie]
-        if ties:
-            raise InputError(
-                f"Expected a preference in every pair of {label}; got {len(ties)} of "
-                f"{len(dataset)} marked as ties (first rows: {', '.join(map(str, ties[:3]))}). "
-                "In a tie, chosen and rejected are arbitrary. Drop these pairs."
-            )
+
+
+def refuse_ties(marks: Any, label: str) -> None:
+    """Stop at pairs of which neither response was chosen."""
+    ties = [index for index, tie in enumerate(marks) if tie]
+    if ties:
+        raise InputError(
+            f"Expected a preference in every pair of {label}; got {len(ties)} of "
+            f"{len(marks)} marked as ties (first rows: {', '.join(map(str, ties[:3]))}). "
+            "In a tie, chosen and rejected are arbitrary. Drop these pairs, or train on ties as "
+            "answers, `answer_column='tie'`, with the prior of a fit of them."
+        )

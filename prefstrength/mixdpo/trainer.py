@@ -19,7 +19,6 @@ from transformers import TrainerCallback
 from trl import DPOTrainer
 
 from prefstrength._shared.files import atomic_write_bytes
-from prefstrength.choice.learned_parts import DeltaSettings
 from prefstrength.choice.learned_strength import FILE_NAME, LearnedStrength
 from prefstrength.choice.mixing.base import Mixing
 from prefstrength.errors import InputError
@@ -45,7 +44,7 @@ from prefstrength.mixdpo.dataset_checks import (
     strength_for,
     warn_of_missing,
 )
-from prefstrength.mixdpo.evaluation.metrics import group_means, overall_means
+from prefstrength.mixdpo.evaluation.metrics import logged_means
 from prefstrength.mixdpo.hosted_strength import HostedStrength
 from prefstrength.mixdpo.objectives.base import Batch, Running
 from prefstrength.mixdpo.objectives.registry import OBJECTIVES
@@ -113,8 +112,9 @@ class MixDPOTrainer(DPOTrainer):
     strength is not touched. With ``group_columns``, evaluations hold ``eval_accuracy``,
     ``eval_margin``, ``eval_negative_log_likelihood`` and ``eval_calibration_error`` of all pairs
     beside those of the groups (:data:`~prefstrength.mixdpo.METRICS`; each pair counts once, where
-    TRL's rewards are means of batches). The logs of an objective's own numbers begin with
-    ``objective/``.
+    TRL's rewards are means of batches). With ``answer_column`` these and TRL's accuracies and
+    margins are of the pairs that have a better response, in its favour. The logs of an objective's
+    own numbers begin with ``objective/``.
 
     References
     ----------
@@ -169,7 +169,10 @@ class MixDPOTrainer(DPOTrainer):
             # Evaluation pairs are of these levels, or stopped above.
             self._levels[self.strength.group_column] = list(self.strength.groups)
         numbers = [*self._objective.columns, *([args.weight_column] if args.weight_column else [])]
-        self._columns = tuple(dict.fromkeys((*numbers, *self._levels, *self.strength.covariates)))
+        self._answers = args.answers
+        answer = [] if self._answers is None else [self._answers.column]
+        carried = (*numbers, *self._levels, *self.strength.covariates, *answer)
+        self._columns = tuple(dict.fromkeys(carried))
         self._evaluated: list[Any] = []
         super().__init__(
             model=model,
@@ -193,9 +196,10 @@ class MixDPOTrainer(DPOTrainer):
                 self.strength.group_column,
                 self.strength.covariates,
                 self._objective.columns,
+                self._answers,
             )
         num_pairs = self._num_pairs() if self.strength.held and self.strength.learns else None
-        self.strength.delta = _delta_settings(args, num_pairs)
+        self.strength.delta = args.delta_settings(num_pairs)
         self.strength_learner = StrengthLearner(
             self.strength, args.strength_learning_rate, num_pairs
         )
@@ -227,6 +231,7 @@ class MixDPOTrainer(DPOTrainer):
         result = self._hosted_loss(hosted, model, carried.rest, return_outputs)
         loss = result[0] if return_outputs else result
         self._require_finite(hosted.delta, loss, carried.rest, mode)
+        self._log_decided(hosted.delta, mean, carried, mode)
         if mode == "train":
             loss = self.strength_learner.with_prior(loss)
         else:
@@ -265,7 +270,16 @@ class MixDPOTrainer(DPOTrainer):
         """Loss of every pair, weighted in training."""
         columns, learning = carried.numbers, mode == "train"
         loss, found = self._objective.loss(
-            Batch(delta, columns, law, self.args, self._running, learning)
+            Batch(
+                delta,
+                columns,
+                law,
+                self.args,
+                self._running,
+                learning,
+                self._answers,
+                carried.answers,
+            )
         )
         for key, value in found.items():
             self._metrics[mode][f"objective/{key}"].append(value)
@@ -276,6 +290,19 @@ class MixDPOTrainer(DPOTrainer):
             check_weights(weights, self.args.weight_column, self.state.global_step + 1)
         return loss * weights
 
+    def _log_decided(self, delta: torch.Tensor, mean: Any, carried: Carried, mode: str) -> None:
+        """Let TRL's accuracies and margins be of pairs with a better response, by the answer."""
+        if self._answers is None or carried.answers is None:
+            return
+        lead, decided = self._answers.lead(mean * delta, carried.answers)
+        sums = [decided.sum(), (lead[decided] > 0).sum(), lead[decided].sum()]
+        total = self.accelerator.reduce(torch.stack([each.float() for each in sums]), "sum")
+        for name, value in zip(("accuracies", "margins"), total[1:], strict=True):
+            logged = self._metrics[mode][f"rewards/{name}"]
+            logged[-1:] = [(value / total[0]).item()] if total[0] else []
+            if not logged:
+                del self._metrics[mode][f"rewards/{name}"]
+
     def _keep_for_groups(self, delta: torch.Tensor, law: Mixing, carried: Carried) -> None:
         """Keep what the metrics by group are made of when the evaluation is through."""
         if not self._reported:
@@ -284,13 +311,17 @@ class MixDPOTrainer(DPOTrainer):
         found = {name: carried.codes[name] for name in self._reported if name in carried.codes}
         own = law.parameters if self._own_laws else {}
         parameters = {name: value.detach() for name, value in own.items()}
-        self._evaluated.append(self.accelerator.gather_for_metrics((delta, found, parameters)))
+        decided = torch.ones_like(delta, dtype=torch.bool)
+        if self._answers is not None and carried.answers is not None:
+            delta, decided = self._answers.lead(delta, carried.answers)
+        kept = self.accelerator.gather_for_metrics((delta, decided, found, parameters))
+        self._evaluated.append(kept)
 
     def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> Any:
         given = eval_dataset if not isinstance(eval_dataset, str) else None
         for label, dataset in named(given):
             if not is_tokenized(dataset):
-                check_pairs(dataset, label)
+                check_pairs(dataset, label, self._answers)
             check_columns(dataset, label, self._objective.columns, ())
             check_strength_columns(dataset, label, self.strength)
             check_levels(dataset, label, self._levels)
@@ -310,19 +341,9 @@ class MixDPOTrainer(DPOTrainer):
             dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
         )
         if self._evaluated:
-            deltas, codes, parameters = zip(*self._evaluated, strict=True)
-            delta, law = torch.cat(deltas), self.strength.current()
-            if parameters[0]:  # every pair has its own
-                law = law.with_parameters(
-                    {name: torch.cat([p[name] for p in parameters]).cpu() for name in parameters[0]}
-                )
-            for metric, value in overall_means(delta, law).items():
+            law = self.strength.current()
+            for metric, value in logged_means(self._evaluated, law, self._levels).items():
                 output.metrics[f"{metric_key_prefix}_{metric}"] = value
-            for factor in codes[0]:
-                code = torch.cat([each[factor] for each in codes])
-                levels = self._levels[factor]
-                for key, value in group_means(delta, law, code, levels).items():
-                    output.metrics[f"{metric_key_prefix}_{factor}/{key}"] = value
             self._evaluated.clear()
         return output
 
@@ -476,19 +497,3 @@ class _StrengthCallback(TrainerCallback):
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._trainer._step_strength()
-
-
-def _delta_settings(args: MixDPOConfig, num_pairs: int | None) -> DeltaSettings:
-    losses: Any = args.loss_type  # one, as the config makes sure
-    arguments = OBJECTIVES[args.objective].settings(args)
-    arguments |= {name: getattr(args, name) for name in ("weight_column", "use_weighting")}
-    if num_pairs is not None:  # that the prior is weighed against
-        arguments["strength_num_pairs"] = num_pairs
-    return DeltaSettings(
-        losses if isinstance(losses, str) else losses[0],
-        args.truncation_mode,
-        args.max_length,
-        args.ld_alpha,
-        args.objective,
-        arguments,
-    )

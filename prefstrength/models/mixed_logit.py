@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from prefstrength.choice.mixing.base import Mixing
-from prefstrength.choice.mixing.compound import FiniteMixture, Lapse, ZeroMass
 from prefstrength.choice.mixing.families import MIXINGS
-from prefstrength.choice.mixing.kinds import kinds_of
 from prefstrength.choice.responses.base import PairResponse
 from prefstrength.choice.responses.pair import Pair
 from prefstrength.choice.utility import Linear, utility_of
@@ -127,7 +125,7 @@ class MixedLogit:
                     f"Expected a mixing distribution for {name!r}, such as LogNormal(); "
                     f"got {mixing!r}."
                 )
-            if type(mixing) not in (*MIXINGS.values(), FiniteMixture, ZeroMass, Lapse):
+            if any(family not in MIXINGS.values() for family in mixing.kinds.families):
                 raise InputError(
                     f"MixedLogit infers {', '.join(MIXINGS)} and what is made of them; got "
                     f"{mixing!r} for {name!r}. A family of your own is registered first: "
@@ -151,7 +149,7 @@ class MixedLogit:
             raise InputError(
                 f"Expected position to be None, 'shared' or 'chooser'; got {self.position!r}."
             )
-        kinds = {name: kinds_of(mixing) for name, mixing in self.coefficients.items()}
+        kinds = {name: mixing.kinds for name, mixing in self.coefficients.items()}
         several = [name for name, each in kinds.items() if not each.simple or each.lapse]
         random = [name for name, each in kinds.items() if each.random]
         mixed = [name for name, each in kinds.items() if len(set(each.families)) > 1]
@@ -178,7 +176,7 @@ class MixedLogit:
 
     @property
     def _lapses(self) -> bool:
-        return self.lapse or any(kinds_of(mixing).lapse for mixing in self.coefficients.values())
+        return self.lapse or any(mixing.kinds.lapse for mixing in self.coefficients.values())
 
     def reading(self, choices: "Choices | CompressedChoices") -> Reading:
         """How the answers of given choices are read: what all choosers share beside strength."""
@@ -193,25 +191,25 @@ class MixedLogit:
             )
         if self.position and getattr(choices, "shown_first", None) is None:
             raise InputError(
-                f"position={self.position!r} expects choices that know which response was shown "
-                "first; got none that do. Name the column: Choices.from_pairs(frame, first=...)."
+                f"`position={self.position!r}` expects choices that know which response was shown "
+                "first; got none that do. Name the column: `Choices.from_pairs(frame, first=...)`."
             )
         if self.pair_effects and getattr(choices, "pair", None) is None:
             raise InputError(
                 "pair_effects expects choices that know which pair was judged; got none that do. "
-                "Name the column: Choices.from_pairs(frame, pair=...)."
+                "Name the column: `Choices.from_pairs(frame, pair=...)`."
             )
         others = [name for name in self._in_order() if name != self._in_order()[0]]
         fixed = tuple(others) if not self.groups and self._one_random() else ()
         return Reading(response, utility, self._lapses, self.position, self.pair_effects, fixed)
 
     def _one_random(self) -> bool:
-        return sum(kinds_of(mixing).random for mixing in self.coefficients.values()) <= 1
+        return sum(mixing.kinds.random for mixing in self.coefficients.values()) <= 1
 
     def _in_order(self) -> list[str]:
         """Attributes, the first one that choosers differ in in front."""
         names = list(self.coefficients)
-        random = [name for name in names if kinds_of(self.coefficients[name]).random]
+        random = [name for name in names if self.coefficients[name].kinds.random]
         first = (random or names)[0]
         return [first, *(name for name in names if name != first)]
 
@@ -223,7 +221,7 @@ class MixedLogit:
             (name, *_) = self.coefficients
             raise TypeError(
                 "Expected errors by the name of their attribute; got "
-                f"{type(self.errors).__name__}. Write errors={{{name!r}: error}}."
+                f"{type(self.errors).__name__}. Write `errors={{{name!r}: error}}`."
             )
         if len(self.coefficients) > 1 or set(self.errors) != set(self.coefficients):
             raise InputError(
@@ -235,7 +233,7 @@ class MixedLogit:
             if not isinstance(error, RewardError):
                 raise TypeError(
                     f"Expected a RewardError for {name!r}, such as measurement_error gives or "
-                    f"RewardError(sd=0.5); got {error!r}."
+                    f"`RewardError(sd=0.5)`; got {error!r}."
                 )
 
     @property
@@ -251,20 +249,21 @@ class MixedLogit:
         if not isinstance(choices, Choices | CompressedChoices):
             raise TypeError(
                 f"Expected Choices or CompressedChoices; got {type(choices).__name__}. "
-                "Make them of a table with Choices.from_pairs(frame, chooser=...)."
+                "Make them of a table with `Choices.from_pairs(frame, chooser=...)`."
             )
         missing = [name for name in self.coefficients if name not in choices.attributes]
         if missing:
             raise InputError(
                 f"Expected attributes among {list(choices.attributes)}; got {missing}. "
                 "Name them when the choices are made: "
-                f"Choices.from_pairs(frame, attributes={missing})."
+                f"`Choices.from_pairs(frame, attributes={missing})`."
             )
         absent = [name for name in self.groups if name not in choices.groups]
         if absent:
             raise InputError(
                 f"Expected groups among {list(choices.groups)}; got {absent}. "
-                f"Name them when the choices are made: Choices.from_pairs(frame, groups={absent})."
+                "Name them when the choices are made: "
+                f"`Choices.from_pairs(frame, groups={absent})`."
             )
         slashed = [name for name in (*self.coefficients, *self.groups) if "/" in name]
         if slashed:
@@ -283,7 +282,7 @@ class MixedLogit:
         for name, sd in self.error_sd.items():
             scales[name] = _true_scale(choices, name, sd)
         cells, _ = cell_codes(choices, self.groups)
-        kinds = {name: kinds_of(self.coefficients[name]) for name in self._in_order()}
+        kinds = {name: self.coefficients[name].kinds for name in self._in_order()}
         population = Population(
             kinds=kinds,
             scales=scales,
@@ -315,7 +314,7 @@ class MixedLogit:
                     f"Expected a prior on a single number for {name}; got one of shape "
                     f"{given.batch_shape + given.event_shape}. Groups are pooled by the model."
                 )
-            positive = default[name].family in ("HalfNormal", "LogNormal", "Beta")
+            positive = default[name].support != "real"
             if positive and bool(given.support(-1e-3)):
                 raise InputError(
                     f"Expected a prior on positive numbers for {name}; got {prior_of(given)}. "

@@ -5,26 +5,41 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from prefstrength._shared.words import listed
+from prefstrength._shared.words import Rows
+from prefstrength.data.answer_columns import read_grades, read_ties
 from prefstrength.data.answers import tied
 from prefstrength.data.choices import Choices
-from prefstrength.data.columns import column
+from prefstrength.data.columns import column, flags
 from prefstrength.errors import InputError
 from prefstrength.pipeline.options import Reading
 
-__all__ = ["agreement_of_answers", "refuse_answers", "score_rankings"]
+__all__ = ["agreement_of_answers", "answers_of", "refuse_answers", "score_rankings"]
 
 UNIT_RULE = "root mean square over all pairs of a ranking of the difference of their rewards"
 
 
 def refuse_answers(reading: Reading) -> None:
     """Refuse to train on answers of which training would hear a part, or the opposite."""
-    if reading.answers:
+    if reading.rank is not None:
         raise InputError(
-            "Training should get pairs of which one was chosen; got "
-            f"{listed(reading.answers)}, which it would overlook. Leave `model=...` out, or score "
-            "the pairs without them into another folder."
+            "Training should get pairs, plain, graded or tied; got rankings, `rank=...`, which "
+            "the trainer does not take. Leave `model=...` out; `mixdpo.ranking_loss` is the loss "
+            "for a loop of your own."
         )
+
+
+def answers_of(frame: pd.DataFrame, reading: Reading) -> tuple[str, list[str]] | None:
+    """Column of grades or ties and the answer in every row, in words; None of plain choices."""
+    rows = Rows(frame.index)
+    if reading.grade is not None:
+        tie = read_ties(frame, rows, reading.tie, True)
+        values = column(frame, reading.grade, "grade")
+        codes, words = read_grades(values, reading.grade, rows, reading.grades, tie)
+        return reading.grade, [words[code] for code in codes]
+    if reading.tie is not None:
+        marks = flags(column(frame, reading.tie, "tie"), reading.tie, rows, "a tie")
+        return reading.tie, ["tie" if mark else "chosen" for mark in marks]
+    return None
 
 
 def agreement_of_answers(choices: Choices) -> float | None:

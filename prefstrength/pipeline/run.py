@@ -70,7 +70,8 @@ def run(
     score(pairs, out, reading, rewarding, seed=seed, progress=progress, **again)
     if model is not None:
         # A prompt that is missing should not come to light after an hour of sampling.
-        training_pairs(scored_in(out), (training or Training()).strength_group_column)
+        group = (training or Training()).strength_group_column
+        training_pairs(scored_in(out), group, reading)
     fitted = fit(out, specification, sampler, seed=seed, progress=progress, **again)
     say: Tell = tell or (lambda stage, event, detail: None)
     if model is None and not finished(out, "compare"):

@@ -12,8 +12,8 @@ import pandas as pd
 
 from prefstrength.choice.learned_strength import LearnedStrength
 from prefstrength.errors import InputError
-from prefstrength.pipeline.answers import refuse_answers
-from prefstrength.pipeline.options import Training
+from prefstrength.pipeline.answers import answers_of, refuse_answers
+from prefstrength.pipeline.options import Reading, Training
 from prefstrength.pipeline.reading import reading_of, scored_in
 from prefstrength.pipeline.stages import Tell, perform, require
 
@@ -62,13 +62,14 @@ def train(
             "`family='lognormal'`."
         )
     check_model(model)
-    refuse_answers(reading_of(out))
+    reading = reading_of(out)
+    refuse_answers(reading)
     training = training or Training()
     arguments = training.arguments()
     settings = {"model": str(model), "steps": training.steps, "seed": seed, **arguments}
 
     def work(clear: Callable[[], None]) -> LearnedStrength:
-        dataset = training_pairs(scored_in(out), training.strength_group_column)
+        dataset = training_pairs(scored_in(out), training.strength_group_column, reading)
         mixdpo = _mixdpo()
         from prefstrength.mixdpo.session import machine_arguments, show_progress
 
@@ -79,6 +80,7 @@ def train(
             "report_to": "none",
             "save_strategy": "no",
             "disable_tqdm": not progress,
+            "answer_column": reading.grade or reading.tie,
             **machine_arguments(),
             **arguments,
         }
@@ -133,10 +135,13 @@ def check_model(model: str | os.PathLike[str]) -> None:
     _mixdpo()
 
 
-def training_pairs(frame: pd.DataFrame, group: str | None = None) -> "Dataset":
+def training_pairs(
+    frame: pd.DataFrame, group: str | None = None, reading: Reading | None = None
+) -> "Dataset":
     """TRL's preference columns of the pairs that prefer one of two different responses.
 
-    With a column of groups, a level of it for each as well.
+    With a column of groups, a level of it for each as well; where grades or ties were read as
+    answers, the answer of each, and ties stay.
     """
     from prefstrength.data.columns import tied
 
@@ -156,7 +161,11 @@ def training_pairs(frame: pd.DataFrame, group: str | None = None) -> "Dataset":
         )
     texts = frame[["prompt", "chosen", "rejected"]]
     keep = np.array([a != b for a, b in zip(texts["chosen"], texts["rejected"], strict=True)])
-    keep &= ~tied(frame)
+    answers = answers_of(frame, reading or Reading())
+    if answers is None:
+        keep &= ~tied(frame)
+    else:
+        texts = texts.assign(**{answers[0]: answers[1]})
     if not keep.any():
         raise InputError(
             f"Training expects pairs with a preference; got {len(frame)} rows that are all ties "

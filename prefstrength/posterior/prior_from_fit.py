@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 
 from prefstrength.choice.mixing.families import MIXINGS
-from prefstrength.choice.mixing.kinds import kinds_of
 from prefstrength.choice.mixing.log_normal import LogNormal
 from prefstrength.choice.mixing.normal import Normal
+from prefstrength.choice.responses.named import RESPONSES, KnownResponse
 from prefstrength.errors import InputError
 from prefstrength.posterior.interface import Fitted
 from prefstrength.posterior.laws import (
@@ -36,7 +36,7 @@ def strength_prior_summary(
     laws = draws_of(fit, attribute)
     family = type(laws)
     if family not in MIXINGS.values():
-        family = LogNormal if kinds_of(fit.mixing(attribute)).positive else Normal
+        family = LogNormal if fit.mixing(attribute).kinds.positive else Normal
     if not (np.isfinite(mean_strength) and mean_strength > 0):
         raise InputError(
             f"Expected mean_strength > 0, such as DPO's beta 0.1; got {mean_strength}."
@@ -50,10 +50,10 @@ def strength_prior_summary(
         if not laws.varies:
             return {"dispersion": None, "dispersion_sd": None}
         found = indices(in_cells(laws, selection.cells), selection.share)
-        if family is LogNormal and family is not type(laws):
-            value = np.log(np.log1p(found["cv"] ** 2)) / 2
-        else:
+        if family is type(laws):
             value = np.log(found[family.spread])
+        else:
+            value = np.array([family.log_spread_from_cv(cv) for cv in found["cv"]])
         return {"dispersion": float(value.mean()), "dispersion_sd": float(value.std())}
 
     mean = means[:, chosen.cells] @ chosen.share
@@ -95,4 +95,20 @@ def strength_prior_summary(
             "versions": fit.spec["versions"],
         },
         "groups": groups,
+        **_response(fit),
     }
+
+
+def _response(fit: Fitted) -> dict[str, Any]:
+    """Kind of the answers, where they were more than choices, with posterior means of the shared.
+
+    Means of a distance or a weight, which are positive, on the scale on which they are known.
+    """
+    about = fit.spec.get("response", {})
+    if "settings" not in about:  # of a fit from before answers were anything but choices
+        return {}
+    response = RESPONSES[about["name"]](**about["settings"])
+    if response.answers_in == "chosen":
+        return {}
+    shared = {each.name: float(fit.posterior[each.name].mean()) for each in response.shared}
+    return {"response": KnownResponse(response, shared).to_dict()}

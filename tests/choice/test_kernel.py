@@ -80,7 +80,7 @@ def _slopes(family, x, *parameters):
 @pytest.mark.parametrize("sigma", [2.7, 4.0, 6.0, 10.0])
 def test_nodes_follow_a_wide_lognormal(sigma):
     torch = pytest.importorskip("torch")
-    from prefstrength.likelihood.batch import NUMPY
+    from prefstrength.choice.arrays import NUMPY
     from prefstrength.mixdpo.objectives.probability import TORCH
 
     law, narrow = LogNormal(mu=0.3, sigma=sigma), LogNormal(mu=0.3, sigma=0.7)

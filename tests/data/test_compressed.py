@@ -2,10 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
-import jax
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -13,25 +11,21 @@ import pyarrow.parquet as pq
 import pytest
 
 import prefstrength as ps
+from prefstrength.choice.arrays import NUMPY
 from prefstrength.choice.kernel import log_probability
 from prefstrength.data.compressed import panels
 from prefstrength.data.compressed.grid import Binned, gauss_rule, lobatto_rule
 from prefstrength.errors import DataWarning, InputError
 from prefstrength.inference.population import cell_codes
-from prefstrength.likelihood.batch import NUMPY
-from prefstrength.likelihood.cells import CellLaws
+from prefstrength.likelihood import counts
+from prefstrength.likelihood.certificate import exact_units
 from prefstrength.likelihood.compressed import CompressedData
-from prefstrength.likelihood.exact import exact_panels
-from prefstrength.likelihood.panel_summary import PanelSummary
-from prefstrength.likelihood.summaries import summarise
+from prefstrength.likelihood.data import LikelihoodData
+from prefstrength.likelihood.laws import Blend
+from prefstrength.likelihood.strength import StrengthLikelihood
+from tests.helpers.likelihoods import PLAIN, blends, likelihood_of
 
 SIGMAS = (0.05, 0.3, 0.7, 1.5, 3.0)
-
-
-@pytest.fixture(autouse=True)
-def _double_precision() -> Iterator[None]:
-    with jax.enable_x64(True):
-        yield
 
 
 def pairs(
@@ -74,9 +68,9 @@ def binned_of(x: np.ndarray, weight: np.ndarray, bits: int) -> Binned:
     return Binned.of(x, np.zeros(len(x)), weight, None, 1, bits)[0]
 
 
-def law(family: type, location: float, dispersion: float, cells: int = 1) -> CellLaws:
-    shape = np.ones(cells)
-    return CellLaws(family, location * shape, dispersion * shape)  # type: ignore[arg-type]
+def tables(data: CompressedData) -> StrengthLikelihood:
+    """The likelihood that a fit with positive strengths makes of compressed choices."""
+    return data.likelihood(PLAIN, True) if data.panel else likelihood_of(data, ps.LogNormal)
 
 
 # -- bins --------------------------------------------------------------------------------------
@@ -151,24 +145,30 @@ def test_many_cells_are_summed_like_few() -> None:
 
 @pytest.mark.parametrize("positive", [True, False])
 def test_tables_of_streamed_sums_are_those_of_the_rows(positive: bool) -> None:
-    """The same numbers as from all rows at once; this also holds the ranges of both to one."""
-    from prefstrength.likelihood.panels import PanelRows
-
+    """The sums of h that define them, at coefficients between those that are sampled."""
     rng = np.random.default_rng(3)
-    x = 1.5 * rng.standard_t(3, 20_000)
-    x[:6] = [0.0, 1e-9, 1e4, -1e4, 1e-300, -0.0]
+    # For strengths of either sign the series knows no difference of thousands of sds.
+    x = 1.5 * (rng.standard_t(3, 20_000) if positive else rng.standard_normal(20_000))
+    x[:6] = [0.0, 1e-9, 1e4, -1e4, 1e-300, -0.0] if positive else [0.0, 1e-9, 8, -8, 1e-300, -0.0]
     weight, chooser, scale = rng.random(20_000), rng.integers(0, 7, 20_000), 1.7
     state = np.zeros((7, panels.FIELDS))
     wrong = panels.accumulate(x, np.zeros(len(x)), weight, chooser, scale, 1e9, state)
     assert wrong == 0
-    wanted = PanelRows.of(
-        x, chooser, np.zeros(len(x), np.int64), weight, scale, positive, panels.DEGREE
-    )
-    found = panels.coefficients_of(state, scale, positive)
-    per_row = np.abs(found - wanted.table)[:, :-2].sum(axis=1) / np.bincount(chooser, weight)
-    assert per_row.max() < 2e-10
-    assert np.allclose(found[:, -2:], wanted.table[:, -2:], rtol=1e-12)
-    assert np.allclose(panels.moment(state, "information"), wanted.information, rtol=1e-12)
+    beta = np.array([0.02, 0.3, 1.1, 6.0])
+    beta = beta if positive else np.r_[-beta, 0.0, beta]
+    found = panels.evaluate(panels.coefficients_of(state, scale, positive), scale, positive, beta)
+    each = weight[:, None] * -np.logaddexp(0.0, -x[:, None] * beta)
+    wanted = np.stack([each[chooser == c].sum(axis=0) for c in range(7)])
+    per_row = np.abs(found - wanted).max(axis=1) / np.bincount(chooser, weight)
+    assert per_row.max() < 1e-6
+    information = np.max(
+        [(s * x / scale) ** 2 / (2 + 2 * np.cosh(np.minimum(np.abs(s * x / scale), 700)))
+         for s in (0.5, 1.0, 2.0)],
+        axis=0,
+    )  # fmt: skip
+    wanted = np.bincount(chooser, weight * information)
+    assert np.allclose(panels.moment(state, "information"), wanted, rtol=1e-9)
+    assert np.array_equal(panels.moment(state, "rows"), np.bincount(chooser))
 
 
 def test_log_sigmoid_off_the_table_is_exact_at_every_size() -> None:
@@ -599,32 +599,21 @@ def test_parts_that_do_not_fit_are_not_merged(tmp_path: Path) -> None:
 # -- the likelihood ------------------------------------------------------------------------------
 
 
-def direct_pairs(x: np.ndarray, weight: np.ndarray, of: CellLaws) -> float:
-    cell = np.zeros(len(x), np.int64)
-    return float(weight @ log_probability(NUMPY, x, of.mixing(cell)))
-
-
-def total(summary: object, of: CellLaws) -> float:
-    return float(summary.total(np.asarray(of.location)[None], np.asarray(of.dispersion)[None])[0])  # type: ignore[attr-defined]
+def direct_pairs(x: np.ndarray, weight: np.ndarray, of: list[Blend]) -> float:
+    return float(weight @ log_probability(NUMPY, x, of[0].mixing(0)))
 
 
 def check_pairs(
     folder: Path, frame: pd.DataFrame, tolerance: float, sigmas: tuple[float, ...] = SIGMAS
 ) -> None:
-    compressed = compress(folder, weight="weight")
-    data = data_of(compressed)
+    data = data_of(compress(folder, weight="weight"))
+    likelihood = tables(data)
     x = (frame["reward_chosen"] - frame["reward_rejected"]).to_numpy()
     weight = frame["weight"].to_numpy()
     for sigma in sigmas:
-        of = law(ps.LogNormal, -0.2, sigma)
-        wanted = direct_pairs(x, weight, of)
-        for refine in range(4):
-            summary = summarise(data, ps.LogNormal, sigma, refine)
-            certified = data.summary_error(summary, [(of,)])
-            if certified < tolerance:
-                break
-        assert certified < tolerance, (sigma, certified)
-        assert abs(total(summary, of) - wanted) < tolerance, sigma
+        of = blends(ps.LogNormal, -0.2, sigma)
+        assert data.certified_error(likelihood, of) < tolerance, sigma
+        assert abs(likelihood.totals(of)[0] - direct_pairs(x, weight, of)) < tolerance, sigma
 
 
 def test_log_likelihood_of_compressed_pairs(tmp_path: Path) -> None:
@@ -643,21 +632,16 @@ def test_log_likelihood_of_a_million_compressed_pairs(tmp_path: Path, heavy: boo
 
 
 def check_panels(folder: Path, frame: pd.DataFrame, sigmas: tuple[float, ...]) -> None:
-    from prefstrength.likelihood.data import LikelihoodData
-
     choices = ps.Choices.from_pairs(frame, chooser="who")
     raw = LikelihoodData.of(choices, ("reward",), np.zeros(len(frame), np.int64))
     data = data_of(compress(folder, "who"))
+    likelihood = tables(data)
     for sigma in sigmas:
-        of = law(ps.LogNormal, -0.2, sigma)
-        wanted = exact_panels(raw, (of,)).sum()
-        for refine in range(3):
-            summary = summarise(data, ps.LogNormal, sigma, refine)
-            certified = data.summary_error(summary, [(of,)])
-            if certified < 0.01:
-                break
-        assert certified < 0.01, sigma
-        assert abs(total(summary, of) - wanted) < 0.01, sigma
+        of = blends(ps.LogNormal, -0.2, sigma)
+        wanted = exact_units(raw, PLAIN, of, {}, np.arange(raw.units))[0]
+        assert data.certified_error(likelihood, of) < 0.01, sigma
+        # The choosers of both are in the order of their names.
+        assert np.abs(likelihood.by_unit(of)[0] - wanted).sum() < 0.01, sigma
 
 
 def uneven(choosers: int, most: int) -> pd.DataFrame:
@@ -689,43 +673,48 @@ def test_too_few_bins_are_refused(tmp_path: Path) -> None:
     frame = pairs(40_000)
     folder = written(frame, tmp_path / "p", group=40_000)
     x = (frame["reward_chosen"] - frame["reward_rejected"]).to_numpy()
-    of = law(ps.LogNormal, 0.5, 0.3)
+    of = blends(ps.LogNormal, 0.5, 0.3)
     wanted = direct_pairs(x, np.ones(len(x)), of)
     for bins, fails in ((1, True), (2, True), (128, False)):
         data = data_of(compress(folder, bins=bins))
-        summary = summarise(data, ps.LogNormal)
-        certified = data.summary_error(summary, [(of,)])
+        likelihood = tables(data)
+        certified = data.certified_error(likelihood, of)
         assert (certified > 0.01) == fails, bins
-        assert abs(total(summary, of) - wanted) < max(certified, 1e-6)
+        assert abs(likelihood.totals(of)[0] - wanted) < max(certified, 1e-6)
 
 
-def test_too_few_nodes_are_refused(tmp_path: Path) -> None:
-    from dataclasses import replace
-
-    from prefstrength.likelihood.pairs import PairSketch
-
+def test_too_few_nodes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lattice of pairs that is too coarse; series of panels that are cut short."""
     frame = pairs(30_000, choosers=300)
     folder = written(frame, tmp_path / "p", group=30_000)
-    of = law(ps.LogNormal, 0.0, 0.7)
+    of = blends(ps.LogNormal, 0.0, 0.7)
     data = data_of(compress(folder))
-    good = summarise(data, ps.LogNormal)
-    sketch = PairSketch.build(data.differences(), data.cell, data.weight, data.scales[0], nodes=12)
-    poor = replace(
-        good,
-        x=np.asarray(sketch.x),
-        cell=np.asarray(sketch.cell),
-        weight=np.asarray(sketch.weight),
-        nodes=12,
-    )
-    assert data.summary_error(good, [(of,)]) < 1e-4
-    assert data.summary_error(poor, [(of,)]) > 0.01
+    assert data.certified_error(tables(data), of) < 1e-4
+    with monkeypatch.context() as planted:
+        planted.setattr(counts, "_POINTS", 2)
+        planted.setattr(counts, "_PER_UNIT", 1)
+        assert data.certified_error(tables(data), of) > 0.01
 
     data = data_of(compress(folder, "who"))
-    good = summarise(data, ps.LogNormal)
-    assert isinstance(good, PanelSummary)
-    poor = PanelSummary(data.panel_rows(True, 12), ps.LogNormal, 1.0)
-    assert data.summary_error(good, [(of,)]) < 0.01
-    assert data.summary_error(poor, [(of,)]) > 0.01
+    assert data.certified_error(tables(data), of) < 0.01
+    cut = panels.coefficients_of
+    monkeypatch.setattr(panels, "coefficients_of", lambda *arguments: cut(*arguments, degree=12))
+    assert data.certified_error(tables(data), of) > 0.01
+
+
+@pytest.mark.parametrize("positive", [True, False])
+def test_compressed_panels_are_the_panels_themselves(tmp_path: Path, positive: bool) -> None:
+    """In several cells, for strengths of one sign and of both: chooser by chooser."""
+    frame = pairs(3_000, choosers=40, groups=2, seed=3)
+    folder = written(frame, tmp_path / "p", parts=2)
+    data = data_of(compress(folder, "who", ["where"]), ("where",))
+    choices = ps.Choices.from_pairs(frame, chooser="who", groups=["where"])
+    _, cell = cell_codes(choices, ["where"])
+    raw = LikelihoodData.of(choices, ("reward",), cell)
+    family = ps.LogNormal if positive else ps.Normal
+    of = blends(family, [0.0, 0.3] if positive else [0.8, 1.2], [0.7, 0.5])
+    found = data.likelihood(PLAIN, positive).by_unit(of)[0]
+    assert np.abs(found - likelihood_of(raw, family).by_unit(of)[0]).max() < 1e-5
 
 
 # -- the posterior -------------------------------------------------------------------------------

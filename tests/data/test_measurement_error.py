@@ -3,8 +3,6 @@
 import json
 from dataclasses import replace
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,13 +13,13 @@ from prefstrength.choice.mixing.gamma import Gamma
 from prefstrength.choice.mixing.log_normal import LogNormal
 from prefstrength.choice.mixing.normal import Normal
 from prefstrength.choice.mixing.point_mass import PointMass
-from prefstrength.likelihood.cells import CellLaws, coefficient_at
+from prefstrength.likelihood.cells import coefficient_at
 from prefstrength.likelihood.data import LikelihoodData
-from prefstrength.likelihood.summaries import summarise
 from prefstrength.likelihood.true_differences import TrueDifferences
-from prefstrength.models.fitting import _of
+from prefstrength.models.fitting import Work
 from prefstrength.report.facts import collect
 from prefstrength.report.provenance import provenance
+from tests.helpers.likelihoods import blends, error_of, likelihood_of
 
 FAMILIES = [PointMass, Normal, LogNormal, Gamma]
 LAW = {"reward": ps.LogNormal()}
@@ -139,23 +137,22 @@ def test_without_error_the_probability_is_the_logit():
         np.testing.assert_allclose(found, wanted, rtol=50 * sd**2, atol=1e-12 + 50 * sd**2)
 
 
-def test_interpolated_and_jax_probabilities_equal_the_direct_ones():
-    rng = np.random.default_rng(3)
+def test_answers_of_both_orientations_and_of_any_strength_are_finite():
     truth = TrueDifferences(
         1.0, np.array([[0.6, 0.4], [1.0, 0.0]]), np.array([[0.3, 3.0], [0.8, 0.0]])
     )
+    rng = np.random.default_rng(3)
     w, cell = 2 * rng.standard_normal(400), rng.integers(0, 2, 400)
     beta = np.array([-3.0, 0.0, 0.02, 1.0, 7.0, 1e4])
-    direct = truth.log_probability(w, cell, beta)
-    np.testing.assert_allclose(np.stack(truth.at_every(w, cell, beta), 1), direct, atol=2e-8)
-    with jax.enable_x64(True):
-        at = jax.jit(truth.in_jax(w, cell))
-        for column, each in zip(direct.T, beta, strict=True):
-            np.testing.assert_allclose(at(jnp.full(400, each)), column, atol=1e-9)
-        slopes = jax.jit(jax.grad(lambda b: at(b).sum()))(jnp.full(400, 1.0))
-        step = 1e-5
-        up, down = (at(jnp.full(400, 1.0 + s)) for s in (step, -step))
-        np.testing.assert_allclose(slopes, (up - down) / (2 * step), atol=1e-7)
+    found = truth.log_probability(w, cell, beta)
+    assert np.isfinite(found).all()
+    assert (found <= 0).all()
+    np.testing.assert_allclose(found[:, 1], np.log(0.5), rtol=1e-12)
+    for c in (0, 1):
+        alone = truth.of_cell(c).log_probability(
+            w[cell == c], np.zeros((cell == c).sum(), int), beta
+        )
+        np.testing.assert_allclose(found[cell == c], alone, rtol=1e-12)
 
 
 # -- the likelihood ------------------------------------------------------------------------------
@@ -186,14 +183,28 @@ def test_likelihood_of_panels_equals_two_nested_quadratures(family):
     location = np.array([0.2, -0.4])
     dispersion = None if family is PointMass else np.array([0.6, 0.9])
     wanted = brute_panels(data, family, location, dispersion)
-    summary = summarise(data, family, 1.0, refine=3)
-    spread = None if dispersion is None else dispersion[None]
-    found = summary.by_chooser(location[None], spread)[0]
-    np.testing.assert_allclose(found, wanted, atol=1e-8)
+    laws = blends(family, location, 0.0 if dispersion is None else dispersion)
+    likelihood = likelihood_of(data, family)
+    np.testing.assert_allclose(likelihood.by_unit(laws)[0], wanted, atol=1e-7)
+    assert error_of(likelihood, data, laws) < 1e-5
+
+
+def test_tables_in_jax_know_of_the_errors():
+    import jax
+    import jax.numpy as jnp
+
+    from prefstrength.inference.population import Level
+    from prefstrength.likelihood.cells import CellLaws
+    from prefstrength.likelihood.traced_tables import TracedTables
+
+    data = data_of(measured(5, 9, groups=2, seed=4), 0.7, groups=["topic"])
+    likelihood = likelihood_of(data, LogNormal)
+    wanted = likelihood.by_unit(blends(LogNormal, [0.2, -0.4], [0.6, 0.9]))[0]
     with jax.enable_x64(True):
-        law = CellLaws(family, jnp.asarray(location), spread if spread is None else spread[0])
-        in_jax = np.asarray(summary.likelihood().by_unit((law,)))
-    np.testing.assert_allclose(in_jax, wanted, atol=1e-8)
+        law = CellLaws(LogNormal, jnp.array([0.2, -0.4]), jnp.array([0.6, 0.9]))
+        traced = TracedTables.of(likelihood, 1.0)
+        level = Level(((law,),), (jnp.zeros(1),), {})
+        np.testing.assert_allclose(jax.jit(lambda: traced.by_unit(level))(), wanted, atol=1e-6)
 
 
 @pytest.mark.parametrize("family", [Normal, LogNormal])
@@ -202,62 +213,58 @@ def test_likelihood_of_pairs_equals_two_nested_quadratures(family):
     assert not data.panel
     location, dispersion = np.array([0.3]), np.array([0.8])
     wanted = brute_panels(data.take(np.arange(0, 600, 60)), family, location, dispersion)
-    summary = summarise(data, family, 1.0, refine=0)
-    pointwise = summary.by_pair(data, location[None], dispersion[None])[0]
-    np.testing.assert_allclose(pointwise[::60], wanted, atol=2e-6)
-    total = float(summary.total(location[None], dispersion[None])[0])
-    assert total == pytest.approx(pointwise.sum(), abs=2e-4)
-    with jax.enable_x64(True):
-        law = CellLaws(family, jnp.asarray(location), jnp.asarray(dispersion))
-        assert float(summary.likelihood().total((law,))) == pytest.approx(total, abs=1e-6)
+    likelihood, laws = likelihood_of(data, family), blends(family, location, dispersion)
+    pointwise = likelihood.by_situation(data, laws)[0]
+    np.testing.assert_allclose(pointwise[::60], wanted, atol=1e-7)
+    assert likelihood.totals(laws)[0] == pytest.approx(pointwise.sum(), abs=1e-7)
 
 
-def test_many_pairs_are_compressed_and_the_certificate_holds():
+def test_many_pairs_are_counted_and_the_certificate_holds():
     data = data_of(measured(3000, 1, repeat=False, heavy=True), 0.9)
-    summary = summarise(data, LogNormal)
-    assert len(summary.weight) == 256
-    laws = [(CellLaws(LogNormal, np.array([0.2]), np.array([s])),) for s in (0.3, 0.9)]
-    assert summary.error(data, laws) < 1e-4
-    for (law,) in laws:
-        at = law.location[None], law.dispersion[None]
-        exact = summary.by_pair(data, *at).sum()
-        assert float(summary.total(*at)[0]) == pytest.approx(exact, abs=1e-4)
-        assert float(summary.by_cell(*at).sum()) == pytest.approx(exact, abs=1e-4)
+    likelihood = likelihood_of(data, LogNormal)
+    assert len(likelihood.unit) < 600
+    for sigma in (0.3, 0.9):
+        laws = blends(LogNormal, 0.2, sigma)
+        # The law of the true differences bends in log |w|: more than the lattice of plain pairs.
+        assert error_of(likelihood, data, laws) < 2e-3
+        exact = likelihood.by_situation(data, laws)[0].sum()
+        assert likelihood.totals(laws)[0] == pytest.approx(exact, abs=1e-6)
+        assert likelihood.by_cell(laws).sum() == pytest.approx(exact, abs=1e-6)
 
 
 @pytest.mark.parametrize("panel", [True, False])
 def test_the_certificate_sees_tables_of_another_error(panel):
-    """A planted fault: the summary made with the wrong sd, or from w in the place of x given w."""
+    """A planted fault: tables made with the wrong sd, or from w in the place of x given w."""
     choices = measured(40, 10) if panel else measured(400, 1, repeat=False)
     data = data_of(choices, 1.0)
-    laws = [(CellLaws(LogNormal, np.array([0.0]), np.array([0.7])),)]
-    assert summarise(data, LogNormal).error(data, laws) < 1e-3
+    laws = blends(LogNormal, 0.0, 0.7)
+    assert error_of(likelihood_of(data, LogNormal), data, laws) < 1e-3
     for truth in (
         replace(data.truth, sd=0.9),
         replace(data.truth, variances=1e6 * data.truth.variances),  # lambda forgotten: x about w
     ):
-        wrong = summarise(replace(data, truth=truth), LogNormal)
-        assert wrong.error(data, laws) > 0.1
+        good = likelihood_of(data, LogNormal)
+        wrong = replace(good, source=replace(good.source, truth=truth), _kept={})
+        assert error_of(wrong, data, laws) > 0.1
 
 
 def test_a_vanishing_error_gives_the_likelihood_without_error():
     choices = measured(30, 8, sd=1e-6)
     plain = LikelihoodData.of(choices, ("reward",), np.zeros(choices.n_situations, int))
-    at = np.array([[0.1], [-0.5]]), np.array([[0.4], [1.0]])
-    wanted = summarise(plain, LogNormal, 1.0, refine=3).by_chooser(*at)
-    found = summarise(plain.measured_with(1e-3, "reward"), LogNormal, 1.0, refine=3)
-    np.testing.assert_allclose(found.by_chooser(*at), wanted, atol=3e-5)
-    found = summarise(plain.measured_with(1e-5, "reward"), LogNormal, 1.0, refine=3)
-    np.testing.assert_allclose(found.by_chooser(*at), wanted, atol=1e-8)
+    laws = blends(LogNormal, np.array([[0.1], [-0.5]]), np.array([[0.4], [1.0]]))
+    wanted = likelihood_of(plain, LogNormal).by_unit(laws)
+    for sd, bound in ((1e-3, 3e-5), (1e-5, 1e-7)):
+        found = likelihood_of(plain.measured_with(sd, "reward"), LogNormal).by_unit(laws)
+        np.testing.assert_allclose(found, wanted, atol=bound)
 
 
 def test_differences_that_are_nearly_all_error_say_nothing():
     """The observed difference moves the likelihood by its reliability, which goes to 0."""
     data = data_of(measured(30, 8, sd=0.5), 1.0)
     truth = replace(data.truth, shares=np.ones((1, 1)), variances=np.array([[1e-12]]))
-    summary = summarise(replace(data, truth=truth), LogNormal)
-    at = np.array([[-2.0], [0.0], [2.0]]), np.array([[0.5], [0.5], [1.5]])
-    np.testing.assert_allclose(summary.by_chooser(*at), 8 * np.log(0.5), atol=1e-4)
+    likelihood = likelihood_of(replace(data, truth=truth), LogNormal)
+    laws = blends(LogNormal, np.array([[-2.0], [0.0], [2.0]]), np.array([[0.5], [0.5], [1.5]]))
+    np.testing.assert_allclose(likelihood.by_unit(laws), 8 * np.log(0.5), atol=1e-4)
 
 
 # -- the posterior -------------------------------------------------------------------------------
@@ -295,8 +302,8 @@ def test_the_fit_holds_what_a_fit_without_errors_holds(two_fits, tmp_path):
     # The pointwise values are those of the model with errors.
     data = data_of(choices, 1.0)
     first = {p: corrected.posterior[f"reward_{p}"].values[0, 0] for p in ("mu", "sigma")}
-    at = np.array([[first["mu"]]]), np.array([[first["sigma"]]])
-    wanted = summarise(data, LogNormal, 1.5).by_chooser(*at)[0]
+    laws = blends(LogNormal, first["mu"], first["sigma"])
+    wanted = likelihood_of(data, LogNormal).by_unit(laws)[0]
     np.testing.assert_allclose(log_likelihood[0, 0], wanted, atol=1e-3)
     # Predictions agree with the data as often as the data do: they know of the error.
     seen = corrected.tree["observed_data"]["agreement"].values.mean()
@@ -416,7 +423,7 @@ def test_errors_in_numpys_numbers_can_be_saved():
 def test_what_does_not_know_of_errors_refuses(two_fits):
     choices, naive, corrected = two_fits
     model = ps.MixedLogit(LAW, errors={"reward": ps.RewardError(sd=1.0)})
-    with pytest.raises(ps.InputError, match="method='svi'` expects rewards without errors"):
+    with pytest.raises(ps.InputError, match="method='svi'` expects plain choices without errors"):
         model.fit(choices, method="svi")
     with pytest.raises(ps.InputError, match="numpyro_model expects a model without errors"):
         model.numpyro_model(choices)
@@ -426,7 +433,7 @@ def test_what_does_not_know_of_errors_refuses(two_fits):
         with pytest.raises(ps.InputError, match="A plan expects rewards without errors"):
             ps.plan(assumed)
     with pytest.raises(ps.InputError, match="this likelihood would ignore"):
-        data_of(choices, 1.0).panel_rows(True, 80)
+        data_of(choices, 1.0).refuse_errors()
     with pytest.raises(ps.InputError, match="a fit without errors and one with"):
         ps.attenuation(corrected, naive)
     with pytest.raises(ps.InputError, match="same model and data"):
@@ -457,7 +464,7 @@ def test_errors_that_make_no_sense_are_refused(tmp_path):
     compressed = ps.compress_choices(tmp_path / "pairs.parquet", progress=False)
     with pytest.raises(ps.InputError, match="compressed choices, which are sums"):
         model.fit(compressed)
-    assert _of(model, choices)[1].truth is not None
+    assert Work.of(model, choices).data.truth is not None
 
 
 # -- the error of an ensemble --------------------------------------------------------------------

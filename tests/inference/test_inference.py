@@ -1,9 +1,10 @@
 """The ways to the posterior: which is taken, what they share, and what they refuse."""
 
+import subprocess
+import sys
 import warnings
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +12,11 @@ import pytest
 import prefstrength as ps
 from prefstrength.errors import InputError
 from prefstrength.inference import problem as compiled
-from prefstrength.models.fitting import sample_population
+from prefstrength.inference.groups import prepare_groups
+from prefstrength.inference.levels import Levels
+from prefstrength.inference.sampling import scalar_likelihood
+from prefstrength.inference.single import Single
+from prefstrength.models.fitting import Work, sample_population
 
 MODEL = ps.MixedLogit({"reward": ps.LogNormal()})
 
@@ -31,15 +36,35 @@ def exact(choices):
     return sample_population(MODEL, choices, seed=0)
 
 
+def likelihood_of(model, choices):
+    """Population level and tables, as every way to the posterior starts from them."""
+    work = Work.of(model, choices)
+    return work.population, scalar_likelihood(work.population, work.data, work.reading)
+
+
 def moments(sampled, name):
     return float(sampled.variables[name].mean()), float(sampled.variables[name].std())
 
 
-def test_few_parameters_are_sampled_by_importance_on_surfaces(exact):
+def test_few_parameters_are_sampled_by_importance_on_a_surrogate(exact):
     assert exact.method == "importance"
-    assert "a surface for each cell" in exact.how
+    assert exact.how == "log-likelihoods of 150 choosers tabulated over strength"
+    assert exact.surrogate is not None
     assert 0 < exact.error < 0.01
-    assert exact.extra["effective"] > 5000
+    assert exact.extra["effective"] > 3000
+    assert exact.extra["pareto_k"] < 0.7
+
+
+def test_a_fit_by_importance_neither_compiles_nor_loads_a_compiler():
+    code = (
+        "import sys, prefstrength as ps\n"
+        "from prefstrength.models.fitting import sample_population\n"
+        "choices = ps.simulate(ps.LogNormal(mu=0.1, sigma=0.7), choosers=20, situations=5)\n"
+        "found = sample_population(ps.MixedLogit({'reward': ps.LogNormal()}), choices, draws=50)\n"
+        "print(found.method, 'jax' in sys.modules, 'numpyro' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["importance", "False", "False"]
 
 
 def test_nuts_finds_the_same_posterior(choices, exact):
@@ -109,15 +134,18 @@ def test_a_dispersion_that_may_be_zero_has_its_lower_tail(mixing, seed):
         found = sample_population(model, pairs, method="importance", draws=1000, seed=seed)
         assert found.extra["pareto_k"] < 0.7
         drawn.append(found.variables["reward_dispersion"].ravel())
-    problem, box = found.prepared.problem, found.prepared.box
-    logs = np.linspace(np.log(1e-4), np.log(box.most), 500)
-    locations = np.linspace(box.low[0], box.high[0], 200)
-    points = np.stack(np.meshgrid(logs, locations, indexing="ij"), axis=-1).reshape(-1, 2)
-    with jax.enable_x64(True):
-        np.testing.assert_allclose(  # the order of the unconstrained parameters
-            np.log(problem.constrain(points[:1])["reward_dispersion"][0]), points[0, 0]
-        )
-        density = -problem.values(points).reshape(500, 200)
+    single = Single(*likelihood_of(model, pairs))
+    every = np.concatenate(drawn)
+    logs = np.linspace(np.log(1e-4), np.log(3 * every.max()), 400)
+    location = found.variables["reward_location"].ravel()
+    middle, spread = location.mean(), location.std()
+    points = np.stack(
+        np.meshgrid(logs, middle + spread * np.linspace(-7, 7, 81), indexing="ij"), axis=-1
+    ).reshape(-1, 2)
+    values = {"location 0": points[:, 1], "dispersion 0": np.exp(points[:, 0])}
+    # Of the log dispersion.
+    density = single.log_likelihood(values) + single.target.log_prior(values) + points[:, 0]
+    density = density.reshape(400, 81)
     mass = np.exp(density - density.max()).sum(axis=1)
     below = (np.cumsum(mass) - mass / 2) / mass.sum()
     for share in (0.005, 0.02, 0.1, 0.5):
@@ -127,14 +155,7 @@ def test_a_dispersion_that_may_be_zero_has_its_lower_tail(mixing, seed):
         assert got == pytest.approx(share, abs=4 * np.sqrt(share * (1 - share) / 5000))
 
 
-def test_the_hundredth_fit_compiles_nothing(exact):
-    functions = (compiled._value_and_gradient, compiled._values, compiled._gradients)
-    before = [function._cache_size() for function in functions]
-    # Another number of choosers, another scale, another dispersion: the same structure.
-    sample_population(MODEL, choices_of(seed=5, choosers=90, sigma=0.3), seed=3)
-    assert [function._cache_size() for function in functions] == before
-
-
+@pytest.mark.slow
 def test_latent_choosers_share_compiled_chains_and_agree(exact, choices):
     from prefstrength.inference import nuts
 
@@ -156,56 +177,112 @@ def test_latent_choosers_share_compiled_chains_and_agree(exact, choices):
         assert both.std() == pytest.approx(sd, rel=0.25)
 
 
-def test_groups_of_choosers_have_surfaces_of_their_own():
-    parts = [choices_of(seed=s, sigma=sigma) for s, sigma in ((1, 0.2), (2, 1.0))]
+def in_groups(sigmas, seed=1, choosers=60):
+    """Choosers of groups that differ in how much their choosers differ."""
+    parts = [choices_of(seed + s, choosers, sigma) for s, sigma in enumerate(sigmas)]
     frame = pd.concat(
         pd.DataFrame(
             {
                 "reward_chosen": part.differences("reward"),
                 "reward_rejected": 0.0,
                 "who": np.char.add(f"{group}-", np.asarray(part.chooser).astype(str)),
-                "group": group,
+                "group": f"g{group}",
             }
         )
-        for group, part in zip("ab", parts, strict=True)
+        for group, part in enumerate(parts)
     )
-    choices = ps.Choices.from_pairs(frame, chooser="who", groups=["group"])
-    model = ps.MixedLogit({"reward": ps.LogNormal()}, groups=["group"])
-    found = sample_population(model, choices, method="nuts", seed=0)
-    assert "a surface for each cell" in found.how
+    return ps.Choices.from_pairs(frame, chooser="who", groups=["group"])
+
+
+GROUPED = ps.MixedLogit({"reward": ps.LogNormal()}, groups=["group"])
+
+
+def test_groups_of_choosers_are_integrated_level_by_level_and_agree_with_surfaces():
+    choices = in_groups((0.2, 1.0), choosers=100)
+    found = sample_population(GROUPED, choices, seed=0)
+    assert found.method == "importance"
+    assert "the levels integrated out" in found.reason
     assert found.error < 0.01
     sigma = found.variables["reward_sigma"].reshape(-1, 2)
     assert (sigma[:, 1] > sigma[:, 0]).mean() > 0.99
-    # The same with the choosers integrated through tables, by importance sampling.
-    other = sample_population(model, choices, method="importance", seed=0)
-    there = other.variables["reward_sigma"].reshape(-1, 2)
-    np.testing.assert_allclose(there.mean(axis=0), sigma.mean(axis=0), atol=0.02)
+    # The NumPyro program on surfaces of the cells, by NUTS.
+    other = sample_population(GROUPED, choices, method="nuts", seed=0)
+    assert other.how.startswith("surfaces of 2 cells")
+    assert 0 < other.error < 0.01
+    for name in ("reward_mu", "reward_sigma", "reward_location_sd_group", "reward_location"):
+        here, there = (each.variables[name].reshape(2000, -1) for each in (found, other))
+        sd = there.std(axis=0)
+        np.testing.assert_allclose(here.mean(axis=0), there.mean(axis=0), atol=0.2 * sd.max())
+        np.testing.assert_allclose(here.std(axis=0), sd, rtol=0.25)
+    shifts = found.variables["reward_location_group"]
+    np.testing.assert_allclose(shifts.sum(axis=-1), 0.0, atol=1e-9)
 
 
-def test_a_posterior_at_the_edge_of_its_box_gets_a_larger_one(choices):
-    from prefstrength.inference.prepare import prepare
-    from prefstrength.likelihood.data import LikelihoodData
+def test_levels_are_integrated_over_their_population():
+    """The four numbers' likelihood against sums over every level's location and dispersion."""
+    choices = in_groups((0.3, 0.8), choosers=30)
+    population, likelihood = likelihood_of(GROUPED, choices)
+    levels = Levels(population, likelihood)
+    values = {
+        "location": np.array([0.1, 0.3]),
+        "location sd": np.array([0.4, 0.05]),
+        "log dispersion": np.array([-0.6, -0.3]),
+        "dispersion sd": np.array([0.3, 0.6]),
+    }
+    found = levels.log_likelihood(values)
+    z = np.linspace(-6, 6, 61)
+    weight = np.exp(-(z**2) / 2) * (z[1] - z[0]) / np.sqrt(2 * np.pi)
+    for m in range(2):
+        at = {name: value[m] for name, value in values.items()}
+        location = np.repeat(at["location"] + at["location sd"] * z, len(z))
+        dispersion = np.exp(np.tile(at["log dispersion"] + at["dispersion sd"] * z, len(z)))
+        each = likelihood.by_cell(
+            [
+                ps_blend(location, dispersion),
+                ps_blend(location, dispersion),
+            ]
+        ).reshape(len(z), len(z), 2)
+        top = each.max(axis=(0, 1))
+        total = np.einsum("i,j,ijc->c", weight, weight, np.exp(each - top))
+        assert found[m] == pytest.approx((top + np.log(total)).sum(), abs=5e-3)
 
-    with jax.enable_x64(True):
-        population = MODEL.population(choices)
-        data = LikelihoodData.of(choices, ("reward",), np.zeros(choices.n_situations, dtype=int))
-        prepared = prepare(population, data, (ps.LogNormal,))
-        spread = np.sqrt(np.diag(prepared.mode.covariance))
-        near = prepared.mode.at + np.array([[0.0, 0.0], [1.0, 1.0]]) * spread
-        assert prepared.suits(near)[0]
-        far = prepared.mode.at + np.array([[0.0, 0.0], [9.0, 9.0]]) * spread
-        assert not prepared.suits(far)[0]
-        larger = prepared.moved(far)
-        inside, error = larger.suits(far)
-        assert inside
-        assert error < 0.05
-        # Larger dispersions need finer nodes: the summary is made for them, and certified anew.
-        assert larger.box.most > prepared.box.most
-        assert larger.summary.dispersion >= larger.box.most
-        assert larger.error < 0.01
+
+def ps_blend(location, dispersion):
+    from prefstrength.likelihood.laws import Blend, Laws
+
+    return Blend.of(Laws(ps.LogNormal, location, dispersion))
 
 
-def test_a_box_far_too_wide_is_cut_down_to_the_posterior():
+@pytest.mark.parametrize("sd", [1e-3, 0.05, 0.3, 2.0])
+def test_weights_of_a_population_of_levels(sd):
+    """They add up to 1 and have its moments, also between nodes and beyond their ends."""
+    from prefstrength.inference.levels import _normal_weights
+
+    nodes = np.stack([np.linspace(-12.0, 12.0, 241), np.linspace(-9.0, 11.0, 241)])
+    mean = np.array([0.033, -0.4])
+    found = _normal_weights(nodes, mean, np.full(2, sd))
+    np.testing.assert_allclose(found.sum(axis=2), 1.0, rtol=1e-6)
+    middle = np.einsum("mcn,cn->mc", found, nodes)
+    np.testing.assert_allclose(middle, np.tile(mean[:, None], 2), atol=1e-6)
+    square = np.einsum("mcn,cn->mc", found, nodes**2) - middle**2
+    np.testing.assert_allclose(square, sd**2, rtol=2e-3)
+
+
+def test_the_second_data_set_of_a_structure_compiles_nothing():
+    functions = (compiled._value_and_gradient, compiled._values, compiled._gradients)
+
+    def laplace(seed, choosers):
+        choices = in_groups((0.3, 0.8), seed=seed, choosers=choosers)
+        return sample_population(GROUPED, choices, method="laplace", seed=0)
+
+    laplace(1, 40)
+    before = [function._cache_size() for function in functions]
+    # Another number of choosers, another scale: the same structure.
+    laplace(5, 30)
+    assert [function._cache_size() for function in functions] == before
+
+
+def test_levels_of_which_hardly_anything_is_known():
     # Hardly anything is known of a dispersion so large that choosers only show their signs: the
     # Gaussian at the mode is far wider than the posterior, and a surface over all of it wrong.
     rng = np.random.default_rng(7)
@@ -224,165 +301,33 @@ def test_a_box_far_too_wide_is_cut_down_to_the_posterior():
     choices = ps.Choices.from_pairs(frame, chooser="who", groups=["region"])
     model = ps.MixedLogit({"reward": ps.Normal()}, groups=["region"])
     found = sample_population(model, choices, seed=0)
-    assert "a surface for each cell" in found.how
     assert found.error < 0.01
     sigma = found.variables["reward_sigma"].reshape(-1, 3)
-    box = found.prepared.box
-    assert box.most < 3 * sigma.max()
-    location = found.variables["reward_mu"].reshape(-1, 3)
-    assert ((box.high - box.low) < 3 * np.ptp(location, axis=0)).all()
     assert 2.0 < np.median(sigma[:, 1]) < 8.0
 
 
-def test_a_box_that_zooming_does_not_find_comes_from_the_summary_itself(choices, monkeypatch):
-    from prefstrength.inference import prepare
-    from prefstrength.inference.mode import Mode
-    from prefstrength.likelihood.data import LikelihoodData
+def test_nuts_goes_on_without_surfaces_where_they_do_not_hold(monkeypatch):
+    from prefstrength.inference import traced
 
-    find_mode, boxes = prepare.find_mode, []
-
-    def lost_at_first(problem, start=None):
-        monkeypatch.setattr(prepare, "find_mode", find_mode)
-        return Mode(np.full(problem.size, 1e4), np.eye(problem.size))
-
-    with jax.enable_x64(True):
-        population = MODEL.population(choices)
-        data = LikelihoodData.of(choices, ("reward",), np.zeros(choices.n_situations, dtype=int))
-        for name, value in (
-            ("_MOST_ZOOMS", prepare._MOST_ZOOMS),  # as it is
-            ("_MOST_ZOOMS", 1),  # no box suits in time
-            ("_BELIEVED", -1.0),  # the surfaces are wrong at the mode found on them
-            ("find_mode", lost_at_first),  # the mode is where parameters overflow
-        ):
-            with monkeypatch.context() as patched:
-                patched.setattr(prepare, name, value)
-                boxes.append(prepare.prepare(population, data, (ps.LogNormal,)).box)
-    usual, *others = boxes
-    for other in others:
-        assert other is not usual
-        np.testing.assert_allclose([other.low, other.high], [usual.low, usual.high], atol=0.05)
-        assert other.most == pytest.approx(usual.most, abs=0.05)
+    choices = in_groups((0.3, 0.8), choosers=30)
+    usual = sample_population(GROUPED, choices, method="laplace", seed=0)
+    assert usual.how.startswith("surfaces")
+    for inside, error in ((0.9, 0.0), (1.0, 1.0)):
+        monkeypatch.setattr(traced, "surface_error", lambda *_, told=(inside, error): told)
+        found = sample_population(GROUPED, choices, method="laplace", seed=0)
+        assert found.how.startswith("tables of 60 units")
+        for name in ("reward_mu", "reward_sigma"):
+            np.testing.assert_allclose(
+                found.variables[name].mean(axis=(0, 1)),
+                usual.variables[name].mean(axis=(0, 1)),
+                atol=0.02,
+            )
 
 
 @pytest.mark.slow
-def test_a_first_box_that_goes_astray_is_found_without_surfaces():
-    # A Gamma law with a coefficient of variation near 4: a few nodes cannot follow its surface,
-    # and zooming in on the mode ended in a box of 65 units of log strength.
-    from benchmarks.calibration import configurations
-    from prefstrength.inference.population import cell_codes
-    from prefstrength.inference.prepare import prepare
-    from prefstrength.likelihood.data import LikelihoodData
-    from prefstrength.validation.replicates import Replicates
-
-    model, design = configurations()["Gamma-groups"]
-    with jax.enable_x64(True):
-        _, choices = Replicates.of(model, design, 0, 2000, 99, None).simulate(446)
-        population = model.population(choices)
-        data = LikelihoodData.of(choices, ("reward",), cell_codes(choices, ["region"])[1])
-        box = prepare(population, data, (ps.Gamma,)).box
-    assert (box.high - box.low < 15).all()
-    assert box.most > 3
-
-
-def test_nuts_goes_on_without_surfaces_where_no_box_will_do(choices, exact, monkeypatch):
-    from prefstrength.inference.prepare import Prepared
-
-    looks = []
-
-    def never(self, flat, well=False):
-        looks.append(len(flat))
-        return (self.box is None, 0.0)
-
-    monkeypatch.setattr(Prepared, "suits", never)
-    found = sample_population(MODEL, choices, method="nuts", seed=0, draws=300, chains=2)
-    assert "surface" not in found.how
-    # Five short pilots, then one run: no full run on a box that pilots have left.
-    assert looks == [100] * 5 + [600]
-    for name in ("reward_mu", "reward_sigma"):
-        mean, sd = moments(exact, name)
-        assert moments(found, name)[0] == pytest.approx(mean, abs=0.4 * sd)
-
-
-@pytest.mark.parametrize("angle", [0.1, 0.3, 0.5, 0.7, 0.9, 1.1, 1.3])
-def test_the_covariance_at_a_mode_can_be_factored_whatever_the_curvature(angle):
-    from prefstrength.inference.mode import find_mode
-
-    class Steep:
-        """One direction as steep as next to an overflow, one flat, askew."""
-
-        size, start, shifts = 2, np.zeros(2), []
-        spreads = np.zeros(2, dtype=bool)
-        turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-        hessian = turn @ np.diag([1e30, 1e-8]) @ turn.T
-
-        def value_and_gradient(self, flat):
-            return float(flat @ self.hessian @ flat) / 2, self.hessian @ flat
-
-        def gradients(self, flat):
-            return flat @ self.hessian
-
-    mode = find_mode(Steep())
-    assert np.isfinite(np.linalg.cholesky(mode.covariance)).all()
-
-
-class Shifted:
-    """Gaussian means of 12 groups, with known errors: the density of their sd is known exactly."""
-
-    size, precision, known = 13, 30.0, np.linspace(-0.5, 0.7, 12)
-    spreads = np.array([True] + [False] * 12)
-    start = np.r_[np.log(0.3), np.zeros(12)]
-
-    def __init__(self, centring):
-        from prefstrength.inference.problem import Shifts
-
-        self.c = centring
-        self.shifts = [Shifts(0, np.arange(1, 13), centring)]
-
-    def _of(self, flat):
-        # sd ~ HalfNormal(0.5), in its logarithm; the known means as data
-        sd, raw = jnp.exp(flat[0]), flat[1:]
-        prior = (
-            2 * sd**2 - flat[0] + (raw**2).sum() / 2 / sd ** (2 * self.c) + 12 * self.c * flat[0]
-        )
-        return prior + self.precision * ((sd ** (1 - self.c) * raw - self.known) ** 2).sum() / 2
-
-    def value_and_gradient(self, flat):
-        with jax.enable_x64(True):
-            value, gradient = jax.value_and_grad(self._of)(jnp.asarray(flat))
-            return float(value), np.asarray(gradient)
-
-    def gradients(self, flat):
-        return np.stack([self.value_and_gradient(one)[1] for one in flat])
-
-
-@pytest.mark.parametrize("centring", [0.0, 0.4, 1.0])
-def test_the_mode_is_of_spreads_with_the_shifts_of_groups_integrated_out(centring):
-    from scipy import optimize
-
-    from prefstrength.inference.mode import find_mode
-
-    problem = Shifted(centring)
-
-    def marginal(log_sd):
-        variance = np.exp(2 * log_sd) + 1 / problem.precision
-        held = (log_sd - problem.start[0]) ** 2 / 18
-        data = ((problem.known**2 / variance) + np.log(variance)).sum() / 2
-        return data + 2 * np.exp(2 * log_sd) - log_sd + held
-
-    best = optimize.minimize_scalar(marginal, bounds=(-6, 2), method="bounded").x
-    mode = find_mode(problem)
-    assert mode.at[0] == pytest.approx(best, abs=1e-3)
-    curvature = (marginal(best + 1e-3) - 2 * marginal(best) + marginal(best - 1e-3)) / 1e-6
-    assert 0.6 < mode.covariance[0, 0] * curvature < 1.7
-
-
 def test_many_groups_are_told_apart_from_a_mode_that_did_not_collapse():
     # With the shifts as they are the density rises without bound as they go to 0: the mode found
     # had a log sd of -32, and chains needed 1,023 steps for each draw.
-    from prefstrength.inference.population import cell_codes
-    from prefstrength.inference.prepare import prepare
-    from prefstrength.likelihood.data import LikelihoodData
-
     rng = np.random.default_rng(3)
     group = np.repeat(np.arange(16), 20)
     strength = np.exp(0.4 * rng.standard_normal(16)[group] + 0.5 * rng.standard_normal(320))
@@ -399,9 +344,8 @@ def test_many_groups_are_told_apart_from_a_mode_that_did_not_collapse():
     choices = ps.Choices.from_pairs(table, chooser="who", groups="region")
     model = ps.MixedLogit({"reward": ps.LogNormal()}, groups=("region",))
     with jax.enable_x64(True):
-        data = LikelihoodData.of(choices, ("reward",), cell_codes(choices, ["region"])[1])
-        prepared = prepare(model.population(choices), data, (ps.LogNormal,))
-    log_sds = prepared.mode.at[[shifts.log_sd for shifts in prepared.problem.shifts]]
+        problem, mode = prepare_groups(*likelihood_of(model, choices))
+    log_sds = mode.at[[shifts.log_sd for shifts in problem.shifts]]
     assert (log_sds > -6).all()
     run = sample_population(model, choices, method="nuts", seed=0, draws=200, chains=2)
     assert run.statistics["n_steps"].mean() < 60
@@ -524,10 +468,12 @@ def test_what_cannot_be_integrated_is_sampled_and_says_so():
         warnings.simplefilter("ignore", ps.SamplingWarning)  # far too few draws
         fit = model.fit(choices, draws=50, warmup=50, chains=2, progress=False)
     assert fit.method == "latent"
-    assert fit.spec["reason"].startswith("3 random attributes and 72 situations are too many")
+    assert fit.spec["reason"].startswith("Integrating the coefficients out expects")
     assert fit.spec["likelihood"]["how"] == "latent choosers, nothing integrated"
     assert set(fit.posterior.data_vars) > {"reward_mu", "length_sigma", "safety_shape"}
-    with pytest.raises(InputError, match='at most two random attributes.*or "svi" for many'):
+    with pytest.raises(
+        InputError, match="at most two random attributes.*or `method='svi'` for many"
+    ):
         model.fit(choices, method="nuts", progress=False)
 
 

@@ -74,7 +74,7 @@ def test_trls_defaults_are_kept(tmp_path):
     new = {name for name in ours if name not in theirs}
     of_objectives = {
         "objective", "estimator", "samples", "odpo_alpha", "beta_dpo_a", "smpo_gamma",
-        "weight_column", "group_columns",
+        "answer_column", "weight_column", "group_columns",
     }  # fmt: skip
     assert all(name.startswith("strength") for name in new - of_objectives)
     assert new > of_objectives

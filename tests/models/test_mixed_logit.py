@@ -20,7 +20,10 @@ from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.data.choices import Choices
 from prefstrength.data.factor import Factor
 from prefstrength.errors import InputError
-from prefstrength.inference.population import Population, cell_codes, describe
+from prefstrength.inference.population import cell_codes
+from prefstrength.inference.population_program import sample
+from prefstrength.inference.priors import Prior, prior_of
+from prefstrength.models.fitting import traced_likelihood
 from prefstrength.models.mixed_logit import MixedLogit
 
 FAMILIES = [PointMass, Normal, LogNormal, Gamma, InverseGaussian]
@@ -63,7 +66,7 @@ def draws_of(population, n=400, key=0):
     """Everything that the population level samples and derives, in prior draws."""
 
     def model():
-        population.sample()
+        sample(population)
 
     samples = Predictive(model, num_samples=n)(jax.random.PRNGKey(key))
     return {name: np.asarray(value) for name, value in samples.items()}
@@ -185,7 +188,7 @@ def test_own_priors_take_the_place_of_the_defaults(choices, family, own, stands_
     ],
 )
 def test_priors_in_a_few_characters(prior, text):
-    assert describe(prior) == text
+    assert str(prior_of(prior)) == text
 
 
 # -- groups ----------------------------------------------------------------------------------------
@@ -255,7 +258,7 @@ def log_joint(population, values):
     """Log density of the population level and of some data that know the laws only."""
 
     def model():
-        for law in population.sample():
+        for law in sample(population).laws:
             numpyro.factor("data", -jnp.sum((law.location - 0.3) ** 2) - jnp.sum(law.dispersion**2))
 
     return float(log_density(model, (), {}, values)[0])
@@ -296,15 +299,64 @@ def test_centring_follows_the_information_of_a_level():
 
 def test_the_numpyro_model_adds_the_log_likelihood(choices):
     class Known:
-        def total(self, laws):
-            return 17.0 + 0 * jnp.sum(laws[0].location)
+        def total(self, level):
+            return 17.0 + 0 * jnp.sum(level.laws[0].location)
 
     model = MixedLogit({"reward": LogNormal()}).numpyro_model(choices)
     values = {"reward_location": 0.1, "reward_dispersion": 0.5}
     total = float(log_density(model, (Known(),), {}, values)[0])
-    prior = Population.prior(MixedLogit({"reward": LogNormal()}).population(choices))
-    want = sum(float(prior[name].log_prob(value)) for name, value in values.items())
+    prior = MixedLogit({"reward": LogNormal()}).population(choices).prior()
+    want = sum(float(prior[name].numpyro().log_prob(value)) for name, value in values.items())
     assert total == pytest.approx(17.0 + want, rel=1e-12)
+
+
+def test_the_numpyro_model_on_the_tables_of_a_fit(choices):
+    """Its density is prior times likelihood, both evaluated without NumPyro."""
+    from prefstrength.inference.sampling import scalar_likelihood
+    from prefstrength.likelihood.laws import Blend, Laws
+    from prefstrength.models.fitting import Work
+
+    model = MixedLogit({"reward": LogNormal()})
+    values = {"reward_location": 0.1, "reward_dispersion": 0.5}
+    traced = traced_likelihood(model, choices)
+    total = float(log_density(model.numpyro_model(choices), (traced,), {}, values)[0])
+    work = Work.of(model, choices)
+    likelihood = scalar_likelihood(work.population, work.data, work.reading)
+    laws = Laws(LogNormal, np.array([0.1]), np.array([0.5]))
+    prior = work.population.prior()
+    want = float(likelihood.totals([Blend.of(laws)])[0])
+    want += sum(float(prior[name].log_density(value)) for name, value in values.items())
+    assert total == pytest.approx(want, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "prior",
+    [
+        Prior("Normal", (0.3, 2.0)),
+        Prior("HalfNormal", (0.7,)),
+        Prior("LogNormal", (-1.0, 0.4)),
+        Prior("Beta", (1.0, 4.0)),
+        prior_of(dist.Gamma(2.0, 3.0)),
+        prior_of(dist.StudentT(3.0, 0.5, 2.0)),
+    ],
+    ids=str,
+)
+def test_densities_of_priors_are_those_of_numpyro(prior):
+    """Without a compiler the same, also outside of the support; and draws and quantiles suit."""
+    own = prior.numpyro()
+    value = np.array([-1.0, 0.0, 1e-3, 0.2, 0.9, 1.0, 3.0])
+    inside = np.asarray(own.support(value))
+    # A density at an end of its support is a matter of taste.
+    inner = inside & ~np.isin(value, (0.0, 1.0))
+    found = prior.log_density(value)
+    np.testing.assert_allclose(found[inner], own.log_prob(jnp.asarray(value[inner])), rtol=1e-9)
+    assert np.isneginf(found[~inside & ~np.isin(value, (0.0, 1.0))]).all()
+    draws = prior.sample(np.random.default_rng(0), 20_000)
+    sd = float(np.sqrt(own.variance))
+    assert draws.mean() == pytest.approx(float(own.mean), abs=0.05 * sd)
+    assert prior.variance == pytest.approx(sd**2, rel=1e-6)
+    for q in (0.1, 0.5, 0.9):
+        assert (draws < prior.quantile(q)).mean() == pytest.approx(q, abs=0.06)
 
 
 # -- errors ----------------------------------------------------------------------------------------

@@ -89,9 +89,10 @@ REPRS = ("__repr__", "_repr_html_", "extra_repr")
 
 #: Arguments that sentences name and no command has, because they belong to Python alone.
 PYTHON_ALONE = {
-    "beta", "cache", "chosen", "columns", "components", "decimal", "errors", "first", "group",
-    "members", "mu", "rejected", "save_only_model", "sd", "second", "sep", "sigma", "strength",
-    "thousands", "tie", "tokenizer", "value",
+    "alternatives", "answer_column", "beta", "cache", "chosen", "columns", "components",
+    "decimal", "endings", "errors", "group", "members", "mu", "reduce", "rejected", "response",
+    "save_only_model", "sd", "second", "sep", "shared", "sigma", "strength", "thousands",
+    "tokenizer", "value",
 }  # fmt: skip
 
 

@@ -158,16 +158,54 @@ def test_rankings_that_cannot_be_read(rankings, tmp_path, options, said):
     assert not (tmp_path / "out").exists()
 
 
-def test_training_says_that_it_would_overlook_answers(frame, tmp_path):
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> str:
     pytest.importorskip("trl")
-    texts = frame.assign(
-        prompt="what", chosen=[f"a{i}" for i in range(N)], rejected=[f"b{i}" for i in range(N)]
+    from tests.helpers.tiny_training import make_policy
+
+    return make_policy(tmp_path_factory.mktemp("policy"))
+
+
+@pytest.mark.parametrize("kind", ["grade", "draw"])
+def test_training_hears_grades_and_ties(frame, policy, tmp_path, kind):
+    """From the file over the fit, whose prior has the cut points, to the trained model."""
+    from prefstrength.mixdpo import evaluate_preferences
+    from tests.helpers.tiny_training import rows
+
+    out, rng = tmp_path / "out", np.random.default_rng(3)
+    many = pd.concat([frame] * 5, ignore_index=True)
+    lead = many["grade"] if kind == "grade" else many["grade"].abs()
+    many["reward_chosen"] = lead + rng.normal(size=len(many))
+    many["reward_rejected"] = rng.normal(size=len(many))
+    texts = pd.DataFrame(rows(len(many)))
+    many[list(texts)] = texts
+    many.to_csv(tmp_path / "pairs.csv", index=False)
+    reading = pipeline.Reading(chooser="annotator", **{"draw": {"tie": "draw"}}.get(
+        kind, {"grade": "grade"}))  # fmt: skip
+    training = pipeline.Training(
+        steps=2,
+        per_device_train_batch_size=4,
+        more={"max_length": 32, "activation_checkpointing": False},
     )
-    texts.to_csv(tmp_path / "texts.csv", index=False)
-    refused = call(
-        "run", tmp_path / "texts.csv", "--out", tmp_path / "out", "--grade", "grade",
-        "--model", "someone/model",
-    )  # fmt: skip
+    quiet = {"progress": False}
+    pipeline.score(tmp_path / "pairs.csv", out, reading, **quiet)
+    fit = pipeline.fit(out, **quiet)
+    learned = pipeline.train(out, policy, training, **quiet)
+    known = ps.StrengthPrior.load(out / "strength_prior.json").answers()
+    assert known.response == pipeline.choices(out).response
+    assert known.shared == {
+        name: pytest.approx(float(fit.posterior[name].mean())) for name in known.shared
+    }
+    assert learned.prior.answers() == known
+    assert learned.delta.arguments["answer_column"] == kind
+    done = evaluate_preferences(str(out / "train"), policy, many.head(30), learned, **quiet)
+    assert done.metrics.loc[0, "pairs"] == 24
+    assert np.isfinite(done.pairs["answer_log_probability"]).all()
+
+
+def test_training_says_that_it_does_not_take_rankings(rankings, tmp_path):
+    pytest.importorskip("trl")
+    refused = call("run", rankings, "--out", tmp_path / "out", *LAYOUT, "--model", "someone/model")
     assert refused.exit_code == 2
-    assert "which one was chosen; got --grade, which it would overlook" in refused.output
+    assert "got rankings, --rank, which the trainer does not take" in refused.output
     assert not (tmp_path / "out").exists()

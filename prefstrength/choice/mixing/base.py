@@ -41,9 +41,12 @@ from prefstrength.choice.arrays import (
     as_number,
     library_of,
     log_one_minus_exp,
+    logsumexp,
     number,
     plain,
+    trapezoid,
 )
+from prefstrength.choice.mixing.kinds import Kinds
 from prefstrength.errors import InputError
 
 __all__ = ["SPREADS", "Mixing", "both_tails", "where_positive"]
@@ -51,6 +54,9 @@ __all__ = ["SPREADS", "Mixing", "both_tails", "where_positive"]
 #: Spreads that are free of the scale of the rewards, in words.
 SPREADS = {"sd_log": "sd of log strength", "cv": "sd/mean"}
 _TITLES = {"sd_log": "sd of log β", "cv": "sd/mean of β"}
+# Nodes of an average over strength: their step, how often it may be halved, and how far they reach.
+# Differences of utility over one sd of strength that the widest step is enough for.
+_STEP, _FINEST, _REACH, _SMOOTH = 1 / 32, 16, 16.0, 24.0
 # Range in which the log spread of a given coefficient of variation is looked for.
 _LOG_SPREADS = (-12.0, 2.0)
 
@@ -108,6 +114,40 @@ class Mixing(ABC):
     def parameters(self) -> dict[str, Any]:
         """Parameters by name, ``None`` where they are to be inferred."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @property
+    def kinds(self) -> Kinds:
+        """Kinds of choosers that it is made of.
+
+        Examples
+        --------
+        >>> from prefstrength import LogNormal, ZeroMass
+        >>> ZeroMass(LogNormal()).kinds.zero
+        True
+        """
+        return Kinds((type(self),))
+
+    @property
+    def expression(self) -> str:
+        """What it is made of, without parameters; read by ``expressions.mixing_of``.
+
+        Examples
+        --------
+        >>> from prefstrength import LogNormal, ZeroMass
+        >>> ZeroMass(LogNormal()).expression
+        'ZeroMass(LogNormal)'
+        """
+        return self.family
+
+    @property
+    def strengths(self) -> "Mixing":
+        """The distribution of strength alone, without answers at random."""
+        return self
+
+    @property
+    def apart_from_zero(self) -> tuple[Any, "Mixing"]:
+        """Share of choosers whose strength is spread, and the distribution of theirs."""
+        return 1.0, self
 
     def with_parameters(self, values: Mapping[str, Any]) -> Self:
         """The same kind of mixing distribution with these values for :attr:`parameters`.
@@ -171,6 +211,34 @@ class Mixing(ABC):
         """Log p(x) - log p(-x)."""
         ahead, behind = self.log_tails(lib, x)
         return ahead - behind
+
+    def log_average(
+        self, lib: Library, log_of: Callable[[Array], Array], size: Array, at_random: Array
+    ) -> Array:
+        r"""Log of :math:`E[e^{\ell(\beta)}]` for the log-likelihood of any answer.
+
+        By the trapezoid rule in the standard normal draw that strength is a function of. The
+        integrand is as smooth as the answer's probability, whose poles lie beside the cut points:
+        steps are halved where strength, or utility, goes from one to the next too fast for that.
+
+        Parameters
+        ----------
+        lib : Library
+        log_of : callable
+            Log-likelihood at strengths (..., node), of that shape.
+        size : Array, shape (...)
+            How far apart the alternatives are in what strength multiplies.
+        at_random : Array, shape (...)
+            Log probability of the answer where it is given at random.
+        """
+        location, dispersion = self.location_dispersion()
+        across = lib.largest(dispersion) if self.positive else lib.largest(dispersion * size)
+        needed = 1.0 if across is None else across**2 if self.positive else across / _SMOOTH
+        finer = min(2 ** math.ceil(math.log2(max(needed, 1.0))), _FINEST)
+        z = trapezoid(-_REACH, _REACH, _STEP / finer)
+        strength = self.at_nodes(lib, z, location[..., None], dispersion[..., None])
+        log_weight = -(z**2) / 2 + math.log(_STEP / finer / math.sqrt(2 * math.pi))
+        return logsumexp(lib, log_of(strength) + lib.constant(log_weight, strength))
 
     # -- two numbers that mean the same in every family -------------------------------------------
 
@@ -272,6 +340,11 @@ class Mixing(ABC):
         """
         value = location + cls.standard(lib, z, dispersion)
         return lib.xp.exp(value) if cls.positive else value
+
+    @classmethod
+    def at_nodes(cls, lib: Library, z: np.ndarray, location: Array, dispersion: Array) -> Array:
+        """The same at nodes, which are NumPy's in any library."""
+        return cls.coefficient(lib, lib.constant(z, dispersion), location, dispersion)
 
     def at(self, lib: Library, z: Array) -> Array:
         """Strength at standard normal draws z, which broadcast against the parameters."""

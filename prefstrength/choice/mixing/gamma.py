@@ -62,6 +62,10 @@ class Gamma(Mixing):
         shape = xp.exp(log_shape)
         return _DAMPED.at(lib, z, log_shape) * ((1 + shape) / shape)
 
+    @classmethod
+    def at_nodes(cls, lib: Library, z: np.ndarray, location: Array, dispersion: Array) -> Array:
+        return cls.coefficient(lib, z, location, dispersion)  # by series made for these z
+
     def sample(self, rng: np.random.Generator, size: int | tuple[int, ...]) -> np.ndarray:
         self.require_known()
         return rng.standard_gamma(self.shape, size) * (1.0 / self.rate)

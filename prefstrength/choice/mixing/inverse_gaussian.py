@@ -74,6 +74,10 @@ class InverseGaussian(Mixing):
             return log_quantile(z, dispersion)
         return _SERIES.at(lib, z, lib.xp.log(dispersion))
 
+    @classmethod
+    def at_nodes(cls, lib: Library, z: np.ndarray, location: Array, dispersion: Array) -> Array:
+        return cls.coefficient(lib, z, location, dispersion)  # by series made for these z
+
     def sample(self, rng: np.random.Generator, size: int | tuple[int, ...]) -> np.ndarray:
         self.require_known()
         return rng.wald(self.mu / self.shape, 1.0, size) * self.shape

@@ -1,6 +1,7 @@
 """PointMass: one coefficient shared by all, the plain logit and plain DPO."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -46,6 +47,11 @@ class PointMass(Mixing):
 
     def logit(self, lib: Library, x: Array) -> Array:
         return self.value * x
+
+    def log_average(
+        self, lib: Library, log_of: Callable[[Array], Array], size: Array, at_random: Array
+    ) -> Array:
+        return log_of(self.value[..., None])[..., 0]
 
     @classmethod
     def from_location_dispersion(cls, location: Any, dispersion: Any) -> Self:

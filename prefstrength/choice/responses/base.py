@@ -108,6 +108,27 @@ class PairResponse(Response, ABC):
             In the order of :attr:`answers`, the most in favour of the first alternative first.
         """
 
+    def log_likelihood(
+        self, lib: Library, v: Array, answers: Array, shared: Mapping[str, Any]
+    ) -> Array:
+        """Log probability of the answers that were observed.
+
+        Parameters
+        ----------
+        lib, v, shared
+            As of :meth:`log_probabilities`.
+        answers : array of int
+            Codes of answers, which broadcast against ``v``.
+
+        Returns
+        -------
+        Array, shaped like ``v``
+        """
+        first, *others = self.log_probabilities(lib, v, shared)
+        for code, other in enumerate(others, 1):
+            first = lib.xp.where(answers == code, other, first)
+        return first
+
 
 class SetResponse(Response, ABC):
     """A response to any number of alternatives, of which the answer names one or puts in order."""

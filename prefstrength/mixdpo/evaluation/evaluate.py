@@ -21,6 +21,8 @@ from prefstrength.choice.learned_parts import DeltaSettings
 from prefstrength.choice.learned_strength import LearnedStrength
 from prefstrength.choice.mixing.base import Mixing
 from prefstrength.errors import InputError
+from prefstrength.mixdpo.answers import Answers
+from prefstrength.mixdpo.dataset_checks import refuse_ties
 from prefstrength.mixdpo.evaluation.metrics import preference_metrics
 from prefstrength.mixdpo.models import (
     accelerator,
@@ -48,10 +50,12 @@ class Evaluation:
     pairs : pandas.DataFrame
         One row for each pair, in the order of the data. Columns ``row`` (in the data),
         ``delta``, ``chosen_log_ratio``, ``rejected_log_ratio`` (nats), ``chosen_tokens``,
-        ``rejected_tokens``, and one for each factor. With ``"sigmoid_norm"``, ``delta`` is the
-        difference of the log-ratios for one token.
+        ``rejected_tokens``, and one for each factor. Of a strength that was learned of grades or
+        ties also ``answer`` and ``answer_log_probability``, averaged over strength, in nats.
+        With ``"sigmoid_norm"``, ``delta`` is the difference of the log-ratios for one token.
     metrics : pandas.DataFrame
-        As of :func:`~prefstrength.mixdpo.preference_metrics`.
+        As of :func:`~prefstrength.mixdpo.preference_metrics`; of grades and ties, of the pairs
+        whose answer is for one of the two, as choices of that one.
     """
 
     pairs: pd.DataFrame
@@ -59,7 +63,11 @@ class Evaluation:
 
     def __repr__(self) -> str:
         shown = self.metrics[["factor", "level", "pairs", "accuracy", "margin"]]
-        return f"Evaluation of {len(self.pairs)} pairs\n{shown.round(3).to_string(index=False)}"
+        counted = int(self.metrics.loc[0, "pairs"])
+        ties = f", {len(self.pairs) - counted} of them ties" if counted < len(self.pairs) else ""
+        return (
+            f"Evaluation of {len(self.pairs)} pairs{ties}\n{shown.round(3).to_string(index=False)}"
+        )
 
 
 def evaluate_preferences(
@@ -96,7 +104,9 @@ def evaluate_preferences(
         columns in ``groups``, and those on which the learned strength depends.
     strength : Mixing, LearnedStrength, or an object with ``.learned()``
         Mixing distribution of strength. Of what training learned, ``trainer.strength`` or a
-        record, every pair has that of its group and covariates, and Δ is what it was trained on;
+        record, every pair has that of its group and covariates, and Δ is what it was trained on.
+        Where it was learned of grades or ties, ``data`` must have their column, and metrics are of
+        the pairs in which one response is better by the answer, as choices of that one.
         ``trainer.strength.current()`` is the common one, which does not know of which Δ.
     groups : sequence of str
         Columns to report by.
@@ -133,9 +143,10 @@ def evaluate_preferences(
     Raises
     ------
     InputError
-        If columns are missing, a group is unknown to the learned strength, Δ is given otherwise
-        than it was trained on, nothing fits into ``max_length``, or the directory holds the
-        log-ratios of another model, reference, dataset or Δ.
+        If columns are missing, pairs are marked as ties and strength was learned of choices, a
+        group is unknown to the learned strength, Δ is given otherwise than it was trained on,
+        nothing fits into ``max_length``, or the directory holds the log-ratios of another model,
+        reference, dataset or Δ.
 
     Examples
     --------
@@ -157,8 +168,19 @@ def evaluate_preferences(
     record = None if isinstance(strength, Mixing) else _learned(strength)
     given = {"loss_type": loss_type, "truncation_mode": truncation_mode, "ld_alpha": ld_alpha}
     settings = _settings(record, given, max_length)
-    columns = () if record is None else record.columns
-    table = _checked(data, groups, columns if clusters is None else (*columns, clusters))
+    answers = None if record is None else _answers(record)
+    columns = [] if record is None else list(record.columns)
+    columns += [clusters] if clusters is not None else []
+    table = _checked(data, groups, [*columns, *([answers.column] if answers else [])])
+    if answers is not None:
+        codes = np.array(answers.codes(list(table[answers.column]), "the data"))
+        if not answers.toward(codes).any():
+            raise InputError(
+                f"Expected some pairs in which one response is better by column {answers.column}; "
+                f"got {len(codes)} ties. Evaluate on other pairs."
+            )
+    elif "tie" in (data.columns if isinstance(data, pd.DataFrame) else data.column_names):
+        refuse_ties(list(data["tie"]), "the data")
     law = strength if record is None else record.of_pairs(table)
     policy, kept = load_model(model, "model"), None
     policy = policy if policy is model else policy.to(accelerator())
@@ -181,10 +203,17 @@ def evaluate_preferences(
     pairs = found.sort_values("row").reset_index(drop=True)
     for factor in groups:
         pairs[factor] = table[factor].to_numpy()[pairs["row"]]
-    by = {factor: pairs[factor] for factor in groups}
-    law = _of_rows(law, pairs["row"].to_numpy())
-    together = None if clusters is None else _labels(table[clusters])[pairs["row"]]
-    metrics = preference_metrics(pairs["delta"], law, by, clusters=together, prob=prob, seed=seed)
+    delta, rows = pairs["delta"].to_numpy(), pairs["row"].to_numpy()
+    if answers is not None:
+        codes, toward = codes[rows], answers.toward(codes[rows])
+        pairs["answer"] = np.array(answers.response.answers)[codes]
+        likely = answers.log_probabilities(delta, _of_rows(law, rows), codes)
+        pairs["answer_log_probability"] = likely
+        delta, rows = (delta * toward)[toward != 0], rows[toward != 0]
+    by = {factor: table[factor].to_numpy()[rows] for factor in groups}
+    together = None if clusters is None else _labels(table[clusters])[rows]
+    law = _of_rows(law, rows)
+    metrics = preference_metrics(delta, law, by, clusters=together, prob=prob, seed=seed)
     return Evaluation(pairs, metrics)
 
 
@@ -199,6 +228,12 @@ def _learned(strength: Any) -> LearnedStrength:
             f"got {type(strength).__name__}."
         )
     return learned
+
+
+def _answers(record: LearnedStrength) -> Answers | None:
+    """Grades or ties that a strength was learned of."""
+    column = None if record.delta is None else record.delta.arguments.get("answer_column")
+    return None if column is None else Answers.of(str(column), record.prior)
 
 
 def _settings(

@@ -19,7 +19,7 @@ from prefstrength.mixdpo.evaluation.intervals import (
 from prefstrength.mixdpo.evaluation.levels import check_prob, read_column, read_levels
 from prefstrength.mixdpo.objectives.probability import log_choice_probability
 
-__all__ = ["METRICS", "group_means", "overall_means", "preference_metrics"]
+__all__ = ["METRICS", "logged_means", "preference_metrics"]
 
 #: Metric -> what it is; all are means over pairs but the last.
 METRICS = {
@@ -140,27 +140,45 @@ def preference_metrics(
     return pd.DataFrame(rows)
 
 
-def overall_means(delta: torch.Tensor, strength: Mixing) -> dict[str, float]:
-    """Metrics of all pairs without intervals, for the logs of a training run."""
-    each = _of_pairs(delta.cpu().double().numpy(), strength)
-    return {metric: float(v) for metric, v in zip(METRICS, _summary(each), strict=True)}
-
-
-def group_means(
-    delta: torch.Tensor, strength: Mixing, codes: torch.Tensor, levels: Sequence[str]
+def logged_means(
+    batches: Sequence[Any], strength: Mixing, levels: Mapping[str, Sequence[str]]
 ) -> dict[str, float]:
-    """Metrics without intervals, ``<level>/<metric>`` for every level, ``macro/…``, ``worst/…``.
+    """Metrics of all pairs and by group without intervals, for the logs of a training run.
 
-    For the logs of a training run; levels of which no pair was seen are left out.
+    Parameters
+    ----------
+    batches : sequence of tuple
+        Of every batch: log-ratio differences (pair,) in favour of the better response, which pairs
+        have one, the level of every pair by factor, and the parameters of its own law by name.
+    strength : Mixing
+        The law of pairs without their own.
+    levels : dict
+        Factor to its levels; those of which no pair was seen are left out.
+
+    Returns
+    -------
+    dict
+        ``<metric>`` of all pairs; ``<factor>/<level>/<metric>``, also for macro and worst.
     """
-    each = _of_pairs(delta.cpu().double().numpy(), strength)
-    code = codes.cpu().numpy()
-    seen = [k for k in range(len(levels)) if np.any(code == k)]
-    values = np.stack([_summary(each[code == k]) for k in seen])
-    out: dict[str, float] = {}
-    named = [(levels[k], row) for k, row in zip(seen, values, strict=True)]
-    for name, row in [*named, ("macro", values.mean(axis=0)), ("worst", _worst(values))]:
-        out |= {f"{name}/{metric}": float(v) for metric, v in zip(METRICS, row, strict=True)}
+    deltas, known, codes, parameters = zip(*batches, strict=True)
+    decided = torch.cat(known).cpu()
+    if not decided.any():
+        return {}
+    delta = torch.cat(deltas).cpu()[decided].double().numpy()
+    if parameters[0]:
+        own = {name: torch.cat([p[name] for p in parameters]).cpu() for name in parameters[0]}
+        strength = strength.with_parameters({name: v[decided] for name, v in own.items()})
+    each = _of_pairs(delta, strength)
+    out = dict(zip(METRICS, map(float, _summary(each)), strict=True))
+    for factor in codes[0]:
+        code = torch.cat([c[factor] for c in codes]).cpu()[decided].numpy()
+        names = levels[factor]
+        seen = [k for k in range(len(names)) if np.any(code == k)]
+        values = np.stack([_summary(each[code == k]) for k in seen])
+        named = [(names[k], row) for k, row in zip(seen, values, strict=True)]
+        for name, row in [*named, ("macro", values.mean(axis=0)), ("worst", _worst(values))]:
+            for metric, value in zip(METRICS, row, strict=True):
+                out[f"{factor}/{name}/{metric}"] = float(value)
     return out
 
 

@@ -5,12 +5,15 @@ import dataclasses
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
 from prefstrength.choice.mixing.base import Mixing
 from prefstrength.errors import InputError
+
+if TYPE_CHECKING:
+    from prefstrength.mixdpo.answers import Answers
 
 __all__ = ["REWARDS", "Argument", "Batch", "Found", "Objective", "Running", "check_one_of"]
 
@@ -121,6 +124,10 @@ class Batch:
     running : Running
     learning : bool
         False in evaluation.
+    answers : Answers, optional
+        What was answered where it is more than which of two was chosen.
+    codes : torch.Tensor of int, shape (pair,), optional
+        The answers, as ``answers`` codes them.
     """
 
     delta: torch.Tensor
@@ -129,6 +136,8 @@ class Batch:
     arguments: Any
     running: Running
     learning: bool
+    answers: "Answers | None" = None
+    codes: torch.Tensor | None = None
 
     @property
     def reward_difference(self) -> torch.Tensor:
@@ -154,6 +163,8 @@ class Objective(abc.ABC):
     arguments : tuple of Argument
     regression : bool
         Whether it is no likelihood of the choice, so that strength cannot be learned.
+    takes_answers : bool
+        Whether its loss knows grades and ties, ``Batch.answers``.
     """
 
     name: ClassVar[str]
@@ -161,6 +172,7 @@ class Objective(abc.ABC):
     columns: ClassVar[tuple[str, ...]] = ()
     arguments: ClassVar[tuple[Argument, ...]] = ()
     regression: ClassVar[bool] = False
+    takes_answers: ClassVar[bool] = False
 
     @abc.abstractmethod
     def loss(self, batch: Batch) -> Found:

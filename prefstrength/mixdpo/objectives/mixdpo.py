@@ -12,6 +12,7 @@ from torch.nn.functional import logsigmoid
 
 from prefstrength.choice.mixing.base import Mixing
 from prefstrength.errors import InputError
+from prefstrength.mixdpo.objectives.answers import answer_loss
 from prefstrength.mixdpo.objectives.base import Argument, Batch, Found, Objective, check_one_of
 from prefstrength.mixdpo.objectives.probability import TORCH, log_choice_probability, prepare
 
@@ -114,7 +115,7 @@ def mixdpo_logit(delta: torch.Tensor, mixing: Mixing) -> torch.Tensor:
 class MixDPO(Objective):
     """The loss of MixDPO, by name."""
 
-    name, paper = "mixdpo", "2601.06180"
+    name, paper, takes_answers = "mixdpo", "2601.06180", True
     arguments = (
         Argument(
             "estimator",
@@ -126,6 +127,12 @@ class MixDPO(Objective):
     )
 
     def loss(self, batch: Batch) -> Found:
+        if batch.answers is not None and batch.codes is not None:
+            known, codes = batch.answers.known, batch.codes.to(batch.delta.device)
+            tied = batch.answers.lead(batch.delta, codes)[1].logical_not()
+            response = batch.answers.response
+            loss = answer_loss(batch.delta, batch.mixing, codes, response, known.shared)
+            return loss, {"tied_share": batch.share(tied)}
         # The paper's draws are for training; what is reported in evaluation is exact.
         if not batch.learning or batch.arguments.estimator == "exact":
             return mixdpo_loss(batch.delta, batch.mixing), {}

@@ -121,6 +121,12 @@ def preference_arguments(
             f"Expected groups with names that the results do not use themselves; got {taken[0]!r}. "
             "Rename that column."
         )
+    if values.get("answer_column") is not None:
+        raise InputError(
+            "Expected pairs of which one was chosen in the stages of an experiment, whose data are "
+            f"read without ties; got answer_column {values['answer_column']!r}. Leave it out, or "
+            "train on grades and ties with MixDPOTrainer."
+        )
     given = {**values, "group_columns": list(groups) or None}
     args = _arguments(MixDPOConfig, given, folder, batch_size, seed, Path(folder).name)
     if not isinstance(args, MixDPOConfig):
