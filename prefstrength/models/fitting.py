@@ -52,6 +52,8 @@ class Model(Protocol):
 
 # Share of the variance of a cell's differences that is no error, below which the fit warns.
 _LEAST_RELIABILITY = 0.05
+# Single answers from which a share of a tenth can be told from none, within a few hundredths.
+_FEW_SINGLES = 2_000
 
 
 def fit(
@@ -109,6 +111,7 @@ def fit(
     work = Work.of(model, choices)
     population, data = work.population, work.data
     _warn_of_error_alone(population, choices, data)
+    _warn_of_lapses_alone(work, choices)
     found = sample(population, data, work.reading, method, seed, draws, warmup, chains, progress)
     tree = assemble(population, work.reading, choices, data, found, seed)
     options = {"seed": seed, "draws": draws, "chains": chains}
@@ -235,6 +238,27 @@ def _warn_of_error_alone(
             "chosen there counts, and its strength is that of the other levels. An error that "
             "was estimated from all pairs may be too large there. Fit these pairs alone, with an "
             "error of their own."
+        )
+
+
+def _warn_of_lapses_alone(work: Work, choices: Choices | CompressedChoices) -> None:
+    """Say what a few answers of people who answer once leave open."""
+    kinds = work.population.kinds.values()
+    asked = [
+        what
+        for what, there in (
+            ("answers at random (lapse)", work.reading.lapse),
+            ("indifferent choosers (ZeroMass)", any(each.zero for each in kinds)),
+        )
+        if there
+    ]
+    repeated = work.data.panel and work.data.units < choices.n_situations
+    if asked and not repeated and choices.n_situations < _FEW_SINGLES:
+        warn(
+            f"A share of {' and of '.join(asked)} shows in choosers who answer repeatedly; got "
+            f"{choices.n_situations} situations of people who answer once, which hardly tell it "
+            "from strengths that differ, so that its prior decides. Name the choosers, or leave "
+            "it out."
         )
 
 
