@@ -409,7 +409,8 @@ trainer.train()
 found = trainer.evaluate()
 trainer.save_model()
 if trainer.accelerator.is_main_process:
-    kept = {{k: v for k, v in found.items() if "accuracy" in k or "margin" in k}}
+    ours = ("eval_accuracy", "eval_margin", "eval_half")  # others of TRL are means of batches
+    kept = {{k: v for k, v in found.items() if k.startswith(ours)}}
     kept["loss"] = trainer.state.log_history[3]["loss"]
     json.dump(kept, open(folder + "/found.json", "w"))
 """
