@@ -22,7 +22,7 @@ def kernel(quick):
     """Largest error over cv 0.01, 1, 10 and |x| from 1e-6 to 1e4, both signs, per law."""
     import jax
 
-    from tests import test_accuracy as cases
+    from tests.choice import test_accuracy as cases
 
     rows = []
     cvs, sizes = ((1.0,), (0.1, 7.0)) if quick else ((0.01, 1.0, 10.0), cases.SIZES[::2])
@@ -41,79 +41,51 @@ def kernel(quick):
 
 def compression(quick):
     """Nats between the compressed and the direct log-likelihood of all data, LogNormal."""
-    import jax
-
     from prefstrength import LogNormal
+    from prefstrength.choice.arrays import NUMPY
     from prefstrength.choice.kernel import log_probability
-    from prefstrength.likelihood.batch import NUMPY
     from tests.helpers.reference import log_panel
 
     rows, rng = [], np.random.default_rng(0)
     count = 20_000 if quick else 1_000_000
-    with jax.enable_x64(True):
+    for sigma in SIGMAS:
+        x, data = _data(rng, count, 1, sigma, panel=False)
+        law = LogNormal(mu=np.zeros(1), sigma=np.full(1, sigma))
+        direct = sum(
+            float(log_probability(NUMPY, part, law).sum())
+            for part in np.array_split(x, max(1, count // 20_000))
+        )
+        rows.append(_row("pairs", count, 1, sigma, data, direct))
+    z = np.linspace(-20.0, 20.0, 8_001)
+    for situations, choosers in list(PANELS.items())[: 2 if quick else None]:
         for sigma in SIGMAS:
-            x, data = _data(rng, count, 1, sigma, panel=False)
-            summary = _summary(data, sigma)
-            law = LogNormal(mu=np.zeros(1), sigma=np.full(1, sigma))
+            x, data = _data(rng, choosers, situations, sigma, panel=True)
+            strength = np.exp(sigma * z)
+            ones = np.ones(situations)
             direct = sum(
-                float(log_probability(NUMPY, part, law).sum())
-                for part in np.array_split(x, max(1, count // 20_000))
+                log_panel(one, ones, np.broadcast_to(strength, (situations, len(z))), z)
+                for one in x.reshape(choosers, situations)
             )
-            rows.append(_row("pairs", count, 1, sigma, summary, data, direct))
-        z = np.linspace(-20.0, 20.0, 8_001)
-        for situations, choosers in list(PANELS.items())[: 2 if quick else None]:
-            for sigma in SIGMAS:
-                x, data = _data(rng, choosers, situations, sigma, panel=True)
-                summary = _summary(data, sigma)
-                strength = np.exp(sigma * z)
-                ones = np.ones(situations)
-                direct = sum(
-                    log_panel(one, ones, np.broadcast_to(strength, (situations, len(z))), z)
-                    for one in x.reshape(choosers, situations)
-                )
-                rows.append(_row("panel", choosers, situations, sigma, summary, data, direct))
+            rows.append(_row("panel", choosers, situations, sigma, data, direct))
     return rows
 
 
 def _data(rng, choosers, situations, sigma, panel):
     """Choices under the law at which they are looked at: what a posterior can reach."""
-    from prefstrength.likelihood.data import LikelihoodData
+    from tests.helpers.likelihoods import pairs
 
     x = rng.normal(0.0, SPREAD, (choosers, situations))
     strength = np.exp(sigma * rng.standard_normal((choosers, 1)))
     x = np.where(rng.random(x.shape) < special.expit(strength * x), x, -x).ravel()
-    values = np.zeros((len(x), 2, 1))
-    values[:, 0, 0] = x
-    unit = np.repeat(np.arange(choosers), situations)
-    return x, LikelihoodData(
-        values=values,
-        chosen=np.zeros(len(x), dtype=np.int64),
-        available=np.ones((len(x), 2), dtype=bool),
-        weight=np.ones(len(x)),
-        cell=np.zeros(len(x), dtype=np.int64),
-        unit=unit,
-        units=choosers,
-        panel=panel,
-        scales=(float(np.sqrt(np.mean(x**2))),),
-    )
+    return x, pairs(x, unit=np.repeat(np.arange(choosers), situations) if panel else None)
 
 
-def _summary(data, sigma):
-    """With nodes for dispersions up to 1.3 sigma, as a fit would place them."""
+def _row(kind, choosers, situations, sigma, data, direct):
     from prefstrength import LogNormal
-    from prefstrength.likelihood.summaries import summarise
+    from tests.helpers.likelihoods import blends, error_of, likelihood_of
 
-    return summarise(data, LogNormal, max(1.3 * sigma, 0.3))
-
-
-def _row(kind, choosers, situations, sigma, summary, data, direct):
-    import jax.numpy as jnp
-
-    from prefstrength import LogNormal
-    from prefstrength.likelihood.cells import CellLaws
-
-    found = float(summary.total(np.zeros((1, 1)), np.full((1, 1), sigma))[0])
-    law = CellLaws(LogNormal, jnp.zeros(1), jnp.full(1, sigma))
+    likelihood, laws = likelihood_of(data, LogNormal), blends(LogNormal, 0.0, sigma)
+    found = float(likelihood.totals(laws)[0])
     return {
         "data": kind,
         "choosers": choosers,
@@ -121,7 +93,7 @@ def _row(kind, choosers, situations, sigma, summary, data, direct):
         "sigma": sigma,
         "log-likelihood": direct,
         "error (nats)": abs(found - direct),
-        "as certified": float(summary.error(data, [(law,)])),
+        "as certified": error_of(likelihood, data, laws),
     }
 
 

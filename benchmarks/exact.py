@@ -36,17 +36,22 @@ def maximise(choices):
     maximum; their derivatives, not differences of nearby values, give the curvature.
     """
     from prefstrength import LogNormal
+    from prefstrength.choice.responses.pair import Pair
+    from prefstrength.likelihood.build_strength import strength_likelihood
     from prefstrength.likelihood.data import LikelihoodData
-    from prefstrength.likelihood.summaries import summarise
+    from prefstrength.likelihood.laws import Blend, Laws
+    from prefstrength.likelihood.sources import Reading
 
     start = time.perf_counter()
     cell = np.zeros(choices.n_situations, dtype=np.int64)
-    summary = summarise(LikelihoodData.of(choices, ("reward",), cell), LogNormal)
+    data = LikelihoodData.of(choices, ("reward",), cell)
+    likelihood = strength_likelihood(data, Reading(Pair()), True, {})
     point, size = np.array([-np.log(choices.scale("reward")), 0.7]), 0.6
     for _ in range(_MOST_SQUARES):
         u = chebyshev.chebpts1(_NODES)
         at = point[:, None] + size * np.stack([np.repeat(u, _NODES), np.tile(u, _NODES)])
-        values = summary.total(at[0][:, None], np.abs(at[1])[:, None]).reshape(_NODES, _NODES)
+        laws = Blend.of(Laws(LogNormal, at[0], np.abs(at[1])))
+        values = likelihood.totals([laws]).reshape(_NODES, _NODES)
         transform = np.linalg.inv(chebyshev.chebvander(u, _NODES - 1))
         series = transform @ values @ transform.T
         best = optimize.minimize(

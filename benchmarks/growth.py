@@ -32,7 +32,7 @@ LINES = [
     ("compression", "compression", ":", "D", "0.35"),
     ("gradient_uncompressed", None, "--", "^", "0.55"),
     ("gradient", "one gradient, compressed", "--", "v", "0.0"),
-    ("gradient_surface", "one gradient, posterior as sampled", "-.", "x", "0.0"),
+    ("value", "one value, tables", "-.", "x", "0.0"),
 ]
 _UNCOMPRESSED = {
     "pairs": "one gradient, every pair by quadrature",

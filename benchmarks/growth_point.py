@@ -2,9 +2,8 @@
 
 One job as JSON on standard input, the result on the last line of standard output: seconds of the
 fit cold (the first of the process) and warm (a second data set of the same shape), of the posterior
-of pairs that were compressed before, of one gradient
-of the compressed likelihood, of the posterior as it is sampled (which rests on surfaces made from
-it) and of what both replace, and the peak of memory.
+of pairs that were compressed before, of making the tables, of the likelihood at one point in NumPy
+and of its gradient in JAX, of the gradient of what they replace, and the peak of memory.
 """
 
 import json
@@ -48,31 +47,34 @@ def choices_of(kind, size, seed):
 
 
 def gradient_seconds(kind, choices, model):
-    """Of the compressed likelihood, of the posterior that is sampled, and uncompressed."""
+    """Of tables, of the likelihood on them and of its gradient in JAX, and uncompressed."""
     import jax
     import jax.numpy as jnp
 
     from prefstrength import LogNormal, log_choice_probability
-    from prefstrength.inference.population import cell_codes
-    from prefstrength.inference.prepare import prepare
+    from prefstrength.inference.population import Level, cell_codes
+    from prefstrength.inference.sampling import scalar_likelihood
     from prefstrength.likelihood.cells import CellLaws
-    from prefstrength.likelihood.data import LikelihoodData
-    from prefstrength.likelihood.summaries import summarise
+    from prefstrength.likelihood.laws import Blend, Laws
+    from prefstrength.likelihood.traced_tables import TracedTables
+    from prefstrength.models.fitting import Work
 
     with jax.enable_x64(True):
         cells, codes = cell_codes(choices, model.groups)
-        data = LikelihoodData.of(choices, ("reward",), codes)
+        work = Work.of(model, choices)
         start = time.perf_counter()
-        likelihood = summarise(data, LogNormal).likelihood()
+        likelihood = scalar_likelihood(work.population, work.data, work.reading)
+        likelihood.tables({})
         compression = time.perf_counter() - start
+        laws = [Blend.of(Laws(LogNormal, np.zeros(1), np.full(1, 0.7))) for _ in cells]
+        value = _best(likelihood.totals, laws)
 
-        def compressed(at, likelihood):
-            return likelihood.total((CellLaws(LogNormal, at[0], at[1]),))
+        def compressed(at, tables):
+            laws = (CellLaws(LogNormal, at[0], at[1]),)
+            return tables.total(Level((laws,), (jnp.zeros(1),), {}))
 
         at = jnp.stack([jnp.zeros(len(cells)), jnp.full(len(cells), 0.7)])
-        small = _best(jax.jit(jax.grad(compressed)), at, likelihood)
-        problem = prepare(model.population(choices), data, (LogNormal,)).problem
-        surface = _best(problem.value_and_gradient, problem.start)
+        small = _best(jax.jit(jax.grad(compressed)), at, TracedTables.of(likelihood, 1.5))
         x = jnp.asarray(choices.differences("reward"))
         large = None
         if kind == "pairs" and len(x) <= _MOST_DIRECT:
@@ -97,8 +99,8 @@ def gradient_seconds(kind, choices, model):
             large = _best(jax.jit(jax.grad(latent)), (at[0], at[1], z), x)
     return {
         "compression": compression,
+        "value": value,
         "gradient": small,
-        "gradient_surface": surface,
         "gradient_uncompressed": large,
     }
 

@@ -20,6 +20,7 @@ from benchmarks.common import RESULTS, ROOT, machine, table, versions
 PARTS = {
     "accuracy": "error of the kernel and of compression",
     "engine": "effective draws per second, against NumPyro and bayesm",
+    "whole_fits": "seconds of whole fits: sizes, answers, bends",
     "simulated": "maximum likelihood, against xlogit and Biogeme",
     "scale": "1e8 pairs in Parquet: compression, memory, posterior",
     "growth": "time against pairs, choosers and groups",

@@ -4,20 +4,20 @@ from . import mixdpo as mixdpo
 from . import plots as plots
 from . import report as report
 from .choice.learned_strength import LearnedStrength as LearnedStrength
-from .choice.mixing.compound import (
+from .choice.mixing.finite_mixture import (
     FiniteMixture as FiniteMixture,
-)
-from .choice.mixing.compound import (
-    Lapse as Lapse,
-)
-from .choice.mixing.compound import (
-    ZeroMass as ZeroMass,
 )
 from .choice.mixing.gamma import Gamma as Gamma
 from .choice.mixing.inverse_gaussian import InverseGaussian as InverseGaussian
+from .choice.mixing.lapse import (
+    Lapse as Lapse,
+)
 from .choice.mixing.log_normal import LogNormal as LogNormal
 from .choice.mixing.normal import Normal as Normal
 from .choice.mixing.point_mass import PointMass as PointMass
+from .choice.mixing.zero_mass import (
+    ZeroMass as ZeroMass,
+)
 from .choice.responses.graded import Graded as Graded
 from .choice.responses.multinomial import Multinomial as Multinomial
 from .choice.responses.pair import Pair as Pair

@@ -15,6 +15,7 @@ from scipy import special
 __all__ = ["Prior", "prior_of"]
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+_SUPPORTS = {"Normal": "real", "HalfNormal": "positive", "LogNormal": "positive", "Beta": "share"}
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,11 @@ class Prior:
         import numpyro.distributions as dist
 
         return getattr(dist, self.family)(*self.arguments)
+
+    @property
+    def support(self) -> str:
+        """Kind of number: ``"real"``, ``"positive"`` or a ``"share"``; of NumPyro's families."""
+        return _SUPPORTS[self.family]
 
     def log_density(self, value: np.ndarray) -> np.ndarray:
         """Log density at values of any shape; minus infinity outside of the support."""

@@ -23,7 +23,6 @@ Values = Mapping[str, np.ndarray]
 
 # How a search begins where a prior's median will not do.
 _SPREAD, _APART = 0.5, 0.7
-_KINDS = {"HalfNormal": "positive", "LogNormal": "positive", "Beta": "share", "Normal": "real"}
 # Size of a positive shared number that data tell from 0.
 _SMALL = 0.05
 _FAR = 6.0
@@ -72,7 +71,7 @@ class Single:
         found = []
         for each in self.population.shared:
             own = prior[each.name]
-            place = Coordinate(_KINDS[each.prior], _SMALL)
+            place = Coordinate(own.support, _SMALL)
             found.append(Parameter(each.name, own, place, own.quantile(0.5)))
         for name in self.fixed:
             own = prior[f"{name}_location"]

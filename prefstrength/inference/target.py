@@ -84,9 +84,13 @@ class Target:
 
     def log_prior(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
         """Log prior density of the parameters themselves."""
-        own = [p.prior.log_density(values[p.name]) for p in self.parameters]
-        total = np.sum(own, axis=0)
+        total = self.log_priors(values)
         return total if self.more is None else total + self.more(values)
+
+    def log_priors(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Of the parameters one by one, without what binds several of them together."""
+        own = [p.prior.log_density(values[p.name]) for p in self.parameters]
+        return np.asarray(np.sum(own, axis=0))
 
     def log_slopes(self, v: np.ndarray) -> np.ndarray:
         """Log of the volume of the parameters by the round coordinates."""

@@ -17,8 +17,6 @@ PARETO_K = 0.7
 #: Error of a surrogate, in nats, at which it stands for the likelihood; and beyond hope.
 TOLERANCE, _HOPELESS = 0.005, 1.0
 _AT_EDGE = 2e-3
-# Error at which draws of a surrogate are worth weighting by the likelihood, and so many of them.
-_NEARLY, _CORRECTED = 0.5, 2500
 # Degree of the polynomial by the number of parameters.
 _DEGREES = {1: 14, 2: 11, 3: 9, 4: 7, 5: 6}
 _MOST_ROUNDS = 8
@@ -64,7 +62,7 @@ def sample_target(target: Target, draws: int, seed: int) -> TargetDraws:
     """Locate, fit a surrogate, sample; move the ball to the draws until it holds them.
 
     Where no polynomial is the likelihood, as where the data leave open which kind of choosers is
-    which, the likelihood itself is evaluated at every proposal; where one is nearly, at its draws.
+    which, the likelihood itself is evaluated at every proposal.
     """
     rng = np.random.default_rng(seed)
     ball = locate(target)
@@ -80,35 +78,27 @@ def sample_target(target: Target, draws: int, seed: int) -> TargetDraws:
         edge = float(((ball.of(w) ** 2).sum(axis=1) > (0.95 * RADIUS) ** 2).mean())
         if error < TOLERANCE and edge < _AT_EDGE:
             return replace(draw, v=draw.v[:draws], error=error, surrogate=surrogate, points=points)
-        if error < _NEARLY and edge < _AT_EDGE:
-            return _corrected(target, surrogate, draw, draws, rng)
-        if error > _HOPELESS or (error > TOLERANCE and target.slow == 0):
-            break  # and the likelihood itself costs little where no tables change
-        degree += 2 * (error > TOLERANCE)
+        if error > _HOPELESS:
+            break
+        if error > TOLERANCE and edge < _AT_EDGE:
+            draw = _corrected(target, surrogate, draw, rng)
+            if draw.pareto_k < PARETO_K and draw.effective > _CORRECTED / 2:
+                return replace(draw, v=draw.v[:draws])
         ball = _around(ball, w)
     return importance_sample(target, ball, None, draws, rng)
 
 
 def _corrected(
-    target: Target, surrogate: Surrogate, draw: TargetDraws, draws: int, rng: np.random.Generator
+    target: Target, surrogate: Surrogate, draw: TargetDraws, rng: np.random.Generator
 ) -> TargetDraws:
-    """Draws of a surrogate, weighted by what it misses at each of them."""
-    distinct, place = np.unique(draw.v, axis=0, return_inverse=True)
-    values = target.values(distinct)
+    """Draws of a surrogate that is nearly the likelihood, weighted by what it misses."""
+    some = draw.v[rng.permutation(len(draw.v))[:_CORRECTED]]
+    values = target.values(some)
     missed = target.log_likelihood(values) - surrogate(target.smooth(values))
-    weight, pareto_k = smoothed(missed[place.reshape(-1)])
-    kept = 1 / (len(weight) * (weight**2).sum())
-    effective = float(kept / (1 / len(weight) + 1 / draw.effective))
-    index = _resampled(weight, draws, rng)
-    none = np.empty((0, target.size))
-    return TargetDraws(draw.v[index], max(pareto_k, draw.pareto_k), effective, 0.0, None, none)
-
-
-def _resampled(weight: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
-    """Which draws, in random order, systematically by weight."""
-    positions = (np.arange(draws) + rng.random(draws)) / draws
-    index = np.searchsorted(np.cumsum(weight) / weight.sum(), positions, side="right")
-    return rng.permutation(np.minimum(index, len(weight) - 1))
+    weight, pareto_k = smoothed(missed)
+    index = _resampled(weight, len(draw.v), rng)
+    effective = min(draw.effective, float(1 / (weight**2).sum()))
+    return TargetDraws(some[index], max(pareto_k, draw.pareto_k), effective, 0.0, None, some[:0])
 
 
 def _around(ball: Ball, w: np.ndarray) -> Ball:
@@ -190,6 +180,13 @@ def importance_sample(
         proposal = _Student.of(trust * centre + (1 - trust) * proposal.centre, covariance)
     index = _resampled(weight, draws, rng)
     return TargetDraws(at[index], pareto_k, effective, 0.0, None, np.empty((0, target.size)))
+
+
+def _resampled(weight: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """Which to take so that all count alike, in random order."""
+    positions = (np.arange(draws) + rng.random(draws)) / draws
+    index = np.searchsorted(np.cumsum(weight) / weight.sum(), positions, side="right")
+    return rng.permutation(np.minimum(index, len(weight) - 1))
 
 
 def _log_density(target: Target, surrogate: Surrogate | None, v: np.ndarray) -> np.ndarray:

@@ -160,8 +160,21 @@ class _Unit:
         if not shared:
             return self._at(strength.reshape(len(strength), -1), {}).reshape(out.shape)
         for m in range(len(out)):
-            out[m] = self._at(strength[:, m], {name: float(v[m]) for name, v in shared.items()})
+            values = {name: float(v[m]) for name, v in shared.items()}
+            out[m] = self._over_positions(strength[:, m], values)
         return out
+
+    def _over_positions(self, strength: np.ndarray, shared: dict[str, float]) -> np.ndarray:
+        """The same at strengths (cell, node), averaged over a position effect of the unit's own."""
+        sd = shared.get("position_sd", 0.0)
+        if sd == 0:
+            return self._at(strength, shared)
+        known = float(self.weight @ np.abs(self.source.shown_first))
+        step = min(0.25, 0.6 / np.sqrt(1 + known / 4 * sd**2))
+        z = np.arange(-8.0, 8.0 + step / 2, step)
+        each = [self._at(strength, shared | {"position": shared["position"] + sd * a}) for a in z]
+        log_weight = -(z**2) / 2 + np.log(step / np.sqrt(2 * np.pi))
+        return np.asarray(special.logsumexp(np.array(each) + log_weight[:, None], axis=0))
 
     def _at(self, strength: np.ndarray, shared: Mapping[str, Any]) -> np.ndarray:
         """The same at strengths (cell, node), (node,)."""

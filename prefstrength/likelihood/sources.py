@@ -21,8 +21,8 @@ from prefstrength.likelihood.true_differences import TrueDifferences
 
 __all__ = ["PairSource", "Reading", "SituationSource"]
 
-# Gauss-Hermite nodes over a position effect of each chooser.
-_POSITIONS = 12
+# Draws of a chooser's own position effect: how far they reach, and their widest step.
+_REACH, _WIDEST = 7.0, 0.5
 # Numbers in the largest temporary array.
 _BLOCK = 4_000_000
 
@@ -126,14 +126,34 @@ class PairSource:
             position = shared.get("position", 0.0)
             return sum_up(self._log_probabilities(lib, strength, shared, position))
         # A chooser's own position effect is integrated out before strength is.
-        z, weight = np.polynomial.hermite_e.hermegauss(_POSITIONS)
-        log_weight = np.log(weight / weight.sum())
+        z, log_weight = self._positions
+        xp, many = lib.xp, len(strength)
+        rows = self.counts.matrix.shape[0] + self.counts.matrix.shape[1]
+        blocks = -(-len(z) * many * rows // (4 * _BLOCK))
         total = None
-        for one, log in zip(z, log_weight, strict=True):
-            position = shared["position"] + shared["position_sd"] * float(one)
-            here = sum_up(self._log_probabilities(lib, strength, shared, position)) + float(log)
-            total = here if total is None else lib.xp.logaddexp(total, here)
+        for part in np.array_split(np.arange(len(z)), blocks):
+            at = shared["position"] + shared["position_sd"] * lib.constant(z[part], strength)
+            table = self._log_probabilities(
+                lib, xp.tile(strength, len(part)), shared, xp.repeat(at, many)
+            )
+            each = sum_up(table).reshape(-1, len(part), many)
+            each = each + lib.constant(log_weight[part], strength)[:, None]
+            top = each.max(axis=1)
+            here = top + xp.log(xp.exp(each - top[:, None]).sum(axis=1))
+            total = here if total is None else xp.logaddexp(total, here)
         return total
+
+    @cached_property
+    def _positions(self) -> tuple[np.ndarray, np.ndarray]:
+        """Draws of a chooser's own position effect, as dense as most answers ask, and log weights.
+
+        An answer holds a quarter of information at most on an effect whose sd is of the order of 1.
+        """
+        known = np.repeat(np.abs(self.counts.kind[:, 1]), len(self.counts.node))
+        most = float((self.counts.matrix @ known).max(initial=0.0))
+        step = min(_WIDEST, 0.7 / np.sqrt(1 + most / 4))
+        z = np.arange(-_REACH, _REACH + step / 2, step)
+        return z, -(z**2) / 2 + np.log(step / np.sqrt(2 * np.pi))
 
     def _log_probabilities(
         self, lib: Library, strength: Array, shared: Mapping[str, Any], position: Any

@@ -7,7 +7,6 @@ from typing import Any, Protocol
 from prefstrength._shared.records import versions
 from prefstrength._shared.words import listed, warn
 from prefstrength.choice.mixing.base import Mixing
-from prefstrength.choice.mixing.expressions import expression
 from prefstrength.data.choices import Choices
 from prefstrength.data.compressed.sums_of_pairs import CompressedChoices
 from prefstrength.data.measurement_error import RewardError
@@ -249,7 +248,7 @@ def _spec(
     """Model, data, method and versions, as a fit keeps them."""
     population, data = work.population, work.data
     return {
-        "coefficients": {name: expression(each) for name, each in model.coefficients.items()},
+        "coefficients": {name: each.expression for name, each in model.coefficients.items()},
         "groups": list(model.groups),
         "cells": cell_labels(population, choices),
         "priors": {name: str(prior) for name, prior in population.prior().items()},

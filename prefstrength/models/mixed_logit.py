@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from prefstrength.choice.mixing.base import Mixing
-from prefstrength.choice.mixing.compound import FiniteMixture, Lapse, ZeroMass
 from prefstrength.choice.mixing.families import MIXINGS
-from prefstrength.choice.mixing.kinds import kinds_of
 from prefstrength.choice.responses.base import PairResponse
 from prefstrength.choice.responses.pair import Pair
 from prefstrength.choice.utility import Linear, utility_of
@@ -127,7 +125,7 @@ class MixedLogit:
                     f"Expected a mixing distribution for {name!r}, such as LogNormal(); "
                     f"got {mixing!r}."
                 )
-            if type(mixing) not in (*MIXINGS.values(), FiniteMixture, ZeroMass, Lapse):
+            if any(family not in MIXINGS.values() for family in mixing.kinds.families):
                 raise InputError(
                     f"MixedLogit infers {', '.join(MIXINGS)} and what is made of them; got "
                     f"{mixing!r} for {name!r}. A family of your own is registered first: "
@@ -151,7 +149,7 @@ class MixedLogit:
             raise InputError(
                 f"Expected position to be None, 'shared' or 'chooser'; got {self.position!r}."
             )
-        kinds = {name: kinds_of(mixing) for name, mixing in self.coefficients.items()}
+        kinds = {name: mixing.kinds for name, mixing in self.coefficients.items()}
         several = [name for name, each in kinds.items() if not each.simple or each.lapse]
         random = [name for name, each in kinds.items() if each.random]
         mixed = [name for name, each in kinds.items() if len(set(each.families)) > 1]
@@ -178,7 +176,7 @@ class MixedLogit:
 
     @property
     def _lapses(self) -> bool:
-        return self.lapse or any(kinds_of(mixing).lapse for mixing in self.coefficients.values())
+        return self.lapse or any(mixing.kinds.lapse for mixing in self.coefficients.values())
 
     def reading(self, choices: "Choices | CompressedChoices") -> Reading:
         """How the answers of given choices are read: what all choosers share beside strength."""
@@ -206,12 +204,12 @@ class MixedLogit:
         return Reading(response, utility, self._lapses, self.position, self.pair_effects, fixed)
 
     def _one_random(self) -> bool:
-        return sum(kinds_of(mixing).random for mixing in self.coefficients.values()) <= 1
+        return sum(mixing.kinds.random for mixing in self.coefficients.values()) <= 1
 
     def _in_order(self) -> list[str]:
         """Attributes, the first one that choosers differ in in front."""
         names = list(self.coefficients)
-        random = [name for name in names if kinds_of(self.coefficients[name]).random]
+        random = [name for name in names if self.coefficients[name].kinds.random]
         first = (random or names)[0]
         return [first, *(name for name in names if name != first)]
 
@@ -284,7 +282,7 @@ class MixedLogit:
         for name, sd in self.error_sd.items():
             scales[name] = _true_scale(choices, name, sd)
         cells, _ = cell_codes(choices, self.groups)
-        kinds = {name: kinds_of(self.coefficients[name]) for name in self._in_order()}
+        kinds = {name: self.coefficients[name].kinds for name in self._in_order()}
         population = Population(
             kinds=kinds,
             scales=scales,
@@ -316,7 +314,7 @@ class MixedLogit:
                     f"Expected a prior on a single number for {name}; got one of shape "
                     f"{given.batch_shape + given.event_shape}. Groups are pooled by the model."
                 )
-            positive = default[name].family in ("HalfNormal", "LogNormal", "Beta")
+            positive = default[name].support != "real"
             if positive and bool(given.support(-1e-3)):
                 raise InputError(
                     f"Expected a prior on positive numbers for {name}; got {prior_of(given)}. "

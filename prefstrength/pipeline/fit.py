@@ -13,7 +13,6 @@ import prefstrength as ps
 from prefstrength._shared.files import write_csv
 from prefstrength._shared.words import warn
 from prefstrength.choice.mixing.base import Mixing
-from prefstrength.choice.mixing.expressions import expression
 from prefstrength.errors import InputError
 from prefstrength.pipeline.options import Reading, Sampler, Specification
 from prefstrength.pipeline.reading import choices, reading_of, scored_in
@@ -54,7 +53,7 @@ def fit(
     out = Path(out)
     specification, sampler = specification or Specification(), sampler or Sampler()
     settings = {
-        "family": expression(specification.mixing),
+        "family": specification.mixing.expression,
         "mean_strength": specification.mean_strength,
         "seed": seed,
         **asdict(sampler),

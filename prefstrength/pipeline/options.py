@@ -12,10 +12,11 @@ import prefstrength as ps
 from prefstrength._shared.words import listed
 from prefstrength.choice.learned_parts import MODES
 from prefstrength.choice.mixing.base import Mixing
-from prefstrength.choice.mixing.compound import FiniteMixture, ZeroMass
-from prefstrength.choice.mixing.expressions import expression, mixing_of
+from prefstrength.choice.mixing.expressions import mixing_of
 from prefstrength.choice.mixing.families import MIXINGS
+from prefstrength.choice.mixing.finite_mixture import FiniteMixture
 from prefstrength.choice.mixing.log_normal import LogNormal
+from prefstrength.choice.mixing.zero_mass import ZeroMass
 from prefstrength.choice.utility import UTILITIES
 from prefstrength.data.reading import choices_of
 from prefstrength.data.texts import Texts
@@ -29,8 +30,8 @@ __all__ = ["FAMILIES", "Reading", "Rewarding", "Sampler", "Specification", "Trai
 
 #: Mixing distributions whose strength varies, as the command line names them.
 FAMILIES = {name.lower(): name for name, law in MIXINGS.items() if law.varies} | {
-    "zeromass": expression(ZeroMass(LogNormal())),
-    "mixture": expression(FiniteMixture([LogNormal(), LogNormal()])),
+    law.family.lower(): law.expression
+    for law in (ZeroMass(LogNormal()), FiniteMixture([LogNormal(), LogNormal()]))
 }
 
 
@@ -233,7 +234,7 @@ class Specification:
 
     family: str = option(
         "Mixing distribution of strength over choosers. zeromass: some choosers are "
-        "indifferent, the others LogNormal; mixture: two kinds of choosers, each LogNormal.",
+        "indifferent, the others LogNormal; finitemixture: two kinds of choosers, each LogNormal.",
         default="lognormal",
         choices=tuple(FAMILIES),
     )

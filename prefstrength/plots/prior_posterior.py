@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from prefstrength.choice.mixing.kinds import kinds_of
 from prefstrength.plots.observed import cell_weights, check_factor
 from prefstrength.plots.style import (
     GREY,
@@ -95,7 +94,7 @@ def plot_prior_posterior(
 
 
 def _variables(fit: Fit, attribute: str, factors: list[str]) -> dict[Shown, str]:
-    families = kinds_of(fit.mixing(attribute)).families
+    families = fit.mixing(attribute).kinds.families
     found: dict[Shown, str] = {}
     for place, family in enumerate(families, 1):
         kind, which = (None, "") if len(families) == 1 else (place, f",\nkind {place}")

@@ -12,8 +12,8 @@ from prefstrength._shared.words import shown
 from prefstrength.choice.arrays import NUMPY
 from prefstrength.choice.kernel import log_probability
 from prefstrength.choice.mixing.base import Mixing
-from prefstrength.choice.mixing.compound import FiniteMixture
 from prefstrength.choice.mixing.families import MIXINGS
+from prefstrength.choice.mixing.finite_mixture import FiniteMixture
 from prefstrength.errors import InputError
 
 __all__ = ["Truth"]

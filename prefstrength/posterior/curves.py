@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from prefstrength.choice.mixing.compound import ZeroMass
 from prefstrength.errors import InputError
 from prefstrength.posterior.fit import Fit
 from prefstrength.posterior.laws import (
@@ -66,9 +65,7 @@ def strength_density(
     attribute = fit.attribute(attribute)
     check_probability(prob)
     laws = draws_of(fit, attribute)
-    cares = 1.0  # the share of choosers who are spread at all
-    if isinstance(laws, ZeroMass):
-        cares, laws = 1.0 - laws.share[:, 0], laws.mixing
+    cares, laws = laws.apart_from_zero
     if not laws.has_density:
         raise InputError(
             f"Expected a mixing distribution with a density; got {fit.family(attribute)}: choosers "
@@ -82,7 +79,7 @@ def strength_density(
     parts = []
     for selection in selected(fit, by):
         law = mixture(in_cells(laws, selection.cells), selection.share)
-        density = np.asarray(cares * law.pdf(grid[:, None])).T
+        density = np.asarray(np.reshape(cares, -1) * law.pdf(grid[:, None])).T
         parts.append(_band(selection, "strength", grid, "density", density, prob))
     return pd.concat(parts, ignore_index=True)
 

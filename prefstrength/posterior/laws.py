@@ -9,14 +9,13 @@ from scipy import special
 
 from prefstrength.choice.arrays import NUMPY
 from prefstrength.choice.mixing.base import Mixing
-from prefstrength.choice.mixing.compound import FiniteMixture, Lapse
-from prefstrength.choice.mixing.kinds import kinds_of
+from prefstrength.choice.mixing.finite_mixture import FiniteMixture
 from prefstrength.errors import InputError
 from prefstrength.posterior.interface import Fitted
 
 __all__ = ["MixtureDraws", "mixture_draws"]
 
-_MOST_DRAWS = 500
+_MOST_DRAWS = 4000
 _NODES, _NODE_WEIGHTS = np.polynomial.hermite_e.hermegauss(41)
 _NODE_WEIGHTS = _NODE_WEIGHTS / _NODE_WEIGHTS.sum()
 
@@ -33,7 +32,7 @@ def draws_of(fit: Fitted, attribute: str, group: str = "posterior") -> Mixing:
             return by_draw(node[f"{attribute}_{parameter}"].sel(component=int(kind)))
         found = (f"{attribute}_{what}" for what in ("location", "dispersion"))
         both = [by_draw(node[what].sel(component=int(kind))) for what in found if what in node]
-        family = kinds_of(mixing).families[int(kind) - 1]
+        family = mixing.kinds.families[int(kind) - 1]
         own = both if family.varies else [both[0], None]
         return np.asarray(family.from_location_dispersion(*own).parameters[parameter])
 
@@ -41,9 +40,7 @@ def draws_of(fit: Fitted, attribute: str, group: str = "posterior") -> Mixing:
         flat = np.asarray(values).reshape(values.shape[0] * values.shape[1], -1)
         return flat[:: max(1, len(flat) // _MOST_DRAWS)]
 
-    mixing = fit.mixing(attribute)
-    if isinstance(mixing, Lapse):
-        mixing = mixing.mixing  # the share of answers at random is not one of strengths
+    mixing = fit.mixing(attribute).strengths
     return mixing.with_parameters({name: draws(name) for name in mixing.parameters})
 
 

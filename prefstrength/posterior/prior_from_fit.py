@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 
 from prefstrength.choice.mixing.families import MIXINGS
-from prefstrength.choice.mixing.kinds import kinds_of
 from prefstrength.choice.mixing.log_normal import LogNormal
 from prefstrength.choice.mixing.normal import Normal
 from prefstrength.choice.responses.named import RESPONSES, KnownResponse
@@ -37,7 +36,7 @@ def strength_prior_summary(
     laws = draws_of(fit, attribute)
     family = type(laws)
     if family not in MIXINGS.values():
-        family = LogNormal if kinds_of(fit.mixing(attribute)).positive else Normal
+        family = LogNormal if fit.mixing(attribute).kinds.positive else Normal
     if not (np.isfinite(mean_strength) and mean_strength > 0):
         raise InputError(
             f"Expected mean_strength > 0, such as DPO's beta 0.1; got {mean_strength}."
@@ -51,10 +50,10 @@ def strength_prior_summary(
         if not laws.varies:
             return {"dispersion": None, "dispersion_sd": None}
         found = indices(in_cells(laws, selection.cells), selection.share)
-        if family is LogNormal and family is not type(laws):
-            value = np.log(np.log1p(found["cv"] ** 2)) / 2
-        else:
+        if family is type(laws):
             value = np.log(found[family.spread])
+        else:
+            value = np.array([family.log_spread_from_cv(cv) for cv in found["cv"]])
         return {"dispersion": float(value.mean()), "dispersion_sd": float(value.std())}
 
     mean = means[:, chosen.cells] @ chosen.share

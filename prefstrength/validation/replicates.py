@@ -14,7 +14,6 @@ import numpy as np
 
 from prefstrength._shared.records import versions
 from prefstrength.choice.mixing.base import Mixing
-from prefstrength.choice.mixing.expressions import expression
 from prefstrength.data.choices import Choices
 from prefstrength.data.factor import Factor
 from prefstrength.errors import InputError, SamplingWarning
@@ -129,7 +128,7 @@ class Replicates:
 
     def spec(self) -> dict[str, Any]:
         """Settings that decide the numbers, and the versions that they were made with."""
-        of = ", ".join(f"{n} ~ {expression(m)}" for n, m in self.model.coefficients.items())
+        of = ", ".join(f"{n} ~ {m.expression}" for n, m in self.model.coefficients.items())
         groups = f"; groups {', '.join(self.model.groups)}" if self.model.groups else ""
         choices = self.choices
         choosers = f" of {choices.n_choosers} choosers" if choices.n_choosers else ", no choosers"

@@ -14,12 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from prefstrength.choice.mixing.compound import FiniteMixture, Lapse, ZeroMass
+from prefstrength.choice.mixing.finite_mixture import FiniteMixture
 from prefstrength.choice.mixing.gamma import Gamma
 from prefstrength.choice.mixing.inverse_gaussian import InverseGaussian
+from prefstrength.choice.mixing.lapse import Lapse
 from prefstrength.choice.mixing.log_normal import LogNormal
 from prefstrength.choice.mixing.normal import Normal
 from prefstrength.choice.mixing.point_mass import PointMass
+from prefstrength.choice.mixing.zero_mass import ZeroMass
 from prefstrength.errors import InputError
 from prefstrength.likelihood.mixed import choice_score, log_choice_probability
 from tests.helpers.reference import log_tails_and_slopes

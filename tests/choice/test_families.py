@@ -85,14 +85,14 @@ def test_choosers_of_every_family_can_be_sampled():
     [
         ps.ZeroMass(ps.LogNormal()),
         ps.Lapse(ps.LogNormal()),
-        ps.Lapse(ps.LogNormal(mu=0.0, sigma=1.0), share=0.1),
         ps.FiniteMixture((ps.LogNormal(), ps.PointMass())),
     ],
     ids=repr,
 )
-def test_laws_made_of_laws_are_not_inferred(law):
-    with pytest.raises(InputError, match=f"MixedLogit infers .*; got {law.family}"):
-        ps.MixedLogit({"reward": law})
+def test_what_is_made_of_others_has_no_location(law):
+    assert ps.MixedLogit({"reward": law}).coefficients == {"reward": law}
+    with pytest.raises(InputError, match=f"to be inferred .*got {law.family}.*, which is known"):
+        ps.MixedLogit({"reward": law.with_parameters(dict.fromkeys(law.parameters, 0.5))})
     with pytest.raises(InputError, match="a location and a dispersion .* made of others"):
         coefficient_at(type(law), np.zeros(1), np.array(0.0), np.array(1.0))
 

@@ -225,7 +225,8 @@ def test_many_pairs_are_counted_and_the_certificate_holds():
     assert len(likelihood.unit) < 600
     for sigma in (0.3, 0.9):
         laws = blends(LogNormal, 0.2, sigma)
-        assert error_of(likelihood, data, laws) < 1e-4
+        # The law of the true differences bends in log |w|: more than the lattice of plain pairs.
+        assert error_of(likelihood, data, laws) < 2e-3
         exact = likelihood.by_situation(data, laws)[0].sum()
         assert likelihood.totals(laws)[0] == pytest.approx(exact, abs=1e-6)
         assert likelihood.by_cell(laws).sum() == pytest.approx(exact, abs=1e-6)
@@ -237,7 +238,7 @@ def test_the_certificate_sees_tables_of_another_error(panel):
     choices = measured(40, 10) if panel else measured(400, 1, repeat=False)
     data = data_of(choices, 1.0)
     laws = blends(LogNormal, 0.0, 0.7)
-    assert error_of(likelihood_of(data, LogNormal), data, laws) < 1e-4
+    assert error_of(likelihood_of(data, LogNormal), data, laws) < 1e-3
     for truth in (
         replace(data.truth, sd=0.9),
         replace(data.truth, variances=1e6 * data.truth.variances),  # lambda forgotten: x about w

@@ -8,11 +8,12 @@ import pytest
 from scipy import special
 
 from prefstrength.choice.arrays import NUMPY
-from prefstrength.choice.mixing.compound import Lapse, ZeroMass
 from prefstrength.choice.mixing.gamma import Gamma
+from prefstrength.choice.mixing.lapse import Lapse
 from prefstrength.choice.mixing.log_normal import LogNormal
 from prefstrength.choice.mixing.normal import Normal
 from prefstrength.choice.mixing.point_mass import PointMass
+from prefstrength.choice.mixing.zero_mass import ZeroMass
 from prefstrength.choice.responses.graded import Graded
 from prefstrength.choice.responses.multinomial import Multinomial
 from prefstrength.choice.responses.ranking import Ranking

@@ -16,12 +16,12 @@ pytest.importorskip("trl")
 from datasets import Dataset, concatenate_datasets  # noqa: E402
 from torch.nn.functional import logsigmoid  # noqa: E402
 
-from prefstrength.choice.mixing.compound import ZeroMass  # noqa: E402
 from prefstrength.choice.mixing.gamma import Gamma  # noqa: E402
 from prefstrength.choice.mixing.inverse_gaussian import InverseGaussian  # noqa: E402
 from prefstrength.choice.mixing.log_normal import LogNormal  # noqa: E402
 from prefstrength.choice.mixing.normal import Normal  # noqa: E402
 from prefstrength.choice.mixing.point_mass import PointMass  # noqa: E402
+from prefstrength.choice.mixing.zero_mass import ZeroMass  # noqa: E402
 from prefstrength.errors import InputError  # noqa: E402
 from prefstrength.mixdpo import (  # noqa: E402
     MixDPOConfig,

@@ -90,7 +90,7 @@ def test_the_docstrings_say_what_the_help_says() -> None:
 
 def test_choices_are_those_of_the_registries() -> None:
     families = [name for name in MIXINGS if name != "PointMass"]
-    made_of_others = {"zeromass", "mixture"}
+    made_of_others = {"zeromass", "finitemixture"}
     assert set(FAMILIES) == {name.lower() for name in families} | made_of_others
     for name in families:
         for typed in (name, name.lower()):

@@ -46,6 +46,7 @@ from prefstrength.choice.arrays import (
     plain,
     trapezoid,
 )
+from prefstrength.choice.mixing.kinds import Kinds
 from prefstrength.errors import InputError
 
 __all__ = ["SPREADS", "Mixing", "both_tails", "where_positive"]
@@ -113,6 +114,40 @@ class Mixing(ABC):
     def parameters(self) -> dict[str, Any]:
         """Parameters by name, ``None`` where they are to be inferred."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @property
+    def kinds(self) -> Kinds:
+        """Kinds of choosers that it is made of.
+
+        Examples
+        --------
+        >>> from prefstrength import LogNormal, ZeroMass
+        >>> ZeroMass(LogNormal()).kinds.zero
+        True
+        """
+        return Kinds((type(self),))
+
+    @property
+    def expression(self) -> str:
+        """What it is made of, without parameters; read by ``expressions.mixing_of``.
+
+        Examples
+        --------
+        >>> from prefstrength import LogNormal, ZeroMass
+        >>> ZeroMass(LogNormal()).expression
+        'ZeroMass(LogNormal)'
+        """
+        return self.family
+
+    @property
+    def strengths(self) -> "Mixing":
+        """The distribution of strength alone, without answers at random."""
+        return self
+
+    @property
+    def apart_from_zero(self) -> tuple[Any, "Mixing"]:
+        """Share of choosers whose strength is spread, and the distribution of theirs."""
+        return 1.0, self
 
     def with_parameters(self, values: Mapping[str, Any]) -> Self:
         """The same kind of mixing distribution with these values for :attr:`parameters`.

@@ -3,33 +3,22 @@
 import re
 
 from prefstrength.choice.mixing.base import Mixing
-from prefstrength.choice.mixing.compound import FiniteMixture, Lapse, ZeroMass
+from prefstrength.choice.mixing.compound import Compound
 from prefstrength.choice.mixing.families import family_named
+from prefstrength.choice.mixing.finite_mixture import FiniteMixture
+from prefstrength.choice.mixing.lapse import Lapse
+from prefstrength.choice.mixing.zero_mass import ZeroMass
 from prefstrength.errors import InputError
 
-__all__ = ["expression", "mixing_of"]
+__all__ = ["mixing_of"]
 
-_SHARES: dict[str, type[ZeroMass] | type[Lapse]] = {"ZeroMass": ZeroMass, "Lapse": Lapse}
-
-
-def expression(mixing: Mixing) -> str:
-    """What a mixing distribution is made of, without parameters.
-
-    Examples
-    --------
-    >>> from prefstrength import LogNormal
-    >>> expression(ZeroMass(LogNormal()))
-    'ZeroMass(LogNormal)'
-    """
-    if isinstance(mixing, ZeroMass | Lapse):
-        return f"{mixing.family}({expression(mixing.mixing)})"
-    if isinstance(mixing, FiniteMixture):
-        return f"{mixing.family}({', '.join(map(expression, mixing.components))})"
-    return mixing.family
+_COMPOUNDS: dict[str, type[Compound]] = {
+    kind.__name__: kind for kind in (FiniteMixture, ZeroMass, Lapse)
+}
 
 
 def mixing_of(text: str) -> Mixing:
-    """The mixing distribution of an :func:`expression`, without parameters.
+    """The mixing distribution of an ``expression``, without parameters.
 
     Raises
     ------
@@ -50,12 +39,9 @@ def mixing_of(text: str) -> Mixing:
     name, inner = found[1], found[2]
     if inner is None:
         return family_named(name)()
-    parts = [mixing_of(part) for part in _split(inner)]
-    if name in _SHARES:
-        return _SHARES[name](parts[0])
-    if name != FiniteMixture.__name__:
+    if name not in _COMPOUNDS:
         family_named(name)
-    return FiniteMixture(parts)
+    return _COMPOUNDS[name].of_parts([mixing_of(part) for part in _split(inner)])
 
 
 def _split(text: str) -> list[str]:

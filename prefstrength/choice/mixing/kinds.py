@@ -1,11 +1,9 @@
 """What a mixing distribution to be inferred is made of: families, shares, and the strength 0."""
 
 from dataclasses import dataclass
+from typing import Any
 
-from prefstrength.choice.mixing.base import Mixing
-from prefstrength.choice.mixing.compound import FiniteMixture, Lapse, ZeroMass
-
-__all__ = ["Kinds", "kinds_of"]
+__all__ = ["Kinds"]
 
 
 @dataclass(frozen=True)
@@ -14,7 +12,7 @@ class Kinds:
 
     Parameters
     ----------
-    families : tuple of type
+    families : tuple of subclasses of Mixing
         One for each kind whose strength is spread or a number of its own.
     zero : bool
         Whether there is a kind with strength 0 beside them.
@@ -22,7 +20,7 @@ class Kinds:
         Whether a share of everybody's answers is given at random.
     """
 
-    families: tuple[type[Mixing], ...]
+    families: tuple[Any, ...]
     zero: bool = False
     lapse: bool = False
 
@@ -50,25 +48,3 @@ class Kinds:
     def positive(self) -> bool:
         """Whether every strength is positive or 0."""
         return all(family.positive for family in self.families)
-
-
-def kinds_of(mixing: Mixing) -> Kinds:
-    """Kinds of choosers of a mixing distribution.
-
-    Examples
-    --------
-    >>> from prefstrength import LogNormal, ZeroMass
-    >>> kinds_of(ZeroMass(LogNormal())).zero
-    True
-    """
-    if isinstance(mixing, ZeroMass):
-        inner = kinds_of(mixing.mixing)
-        return Kinds(inner.families, True, inner.lapse)
-    if isinstance(mixing, Lapse):
-        inner = kinds_of(mixing.mixing)
-        return Kinds(inner.families, inner.zero, True)
-    if isinstance(mixing, FiniteMixture):
-        parts = [kinds_of(part) for part in mixing.components]
-        families = tuple(family for part in parts for family in part.families)
-        return Kinds(families, any(part.zero for part in parts), any(part.lapse for part in parts))
-    return Kinds((type(mixing),))

@@ -1,9 +1,9 @@
 r"""Sums of panels: every chooser's log-likelihood as a function of the coefficient, in one pass.
 
-What a table of panels is made of (:class:`prefstrength.likelihood.panels.PanelRows`) are sums over
-the chooser's rows of :math:`h(b|x|) = \log(1 + e^{-b|x|})` at fixed coefficients b, and a few
-moments. They add up over parts of the data, and those of both kinds of table, for positive
-coefficients and for any, are kept: the family is not known yet.
+What a series in strength is made of (:func:`coefficients_of`) are sums over the chooser's rows of
+:math:`h(b|x|) = \log(1 + e^{-b|x|})` at fixed coefficients b, and a few moments. They add up over
+parts of the data, and those of both kinds of series, for positive coefficients and for any, are
+kept: the family is not known yet.
 
 :math:`h(e^u)` is read off one table of cubics in u, whatever b and x are; its error is below
 2e-10, which a test measures.
@@ -18,7 +18,6 @@ __all__ = ["DEGREE", "FIELDS", "MOMENTS", "accumulate", "coefficients_of", "eval
 #: Degree of the series in the coefficient.
 DEGREE = 96
 # Range of a positive coefficient, of any coefficient, and the width of the asinh map, in 1/scale.
-# They are those of prefstrength.likelihood.panels, which a test holds them to.
 _LOW, _HIGH, _ENDS, _WIDTH = np.exp(-6.0), np.exp(11.0), 400.0, 0.25
 
 #: Sums that are kept beside the samples of h, in this order: w, wx, w|x|, wx², w|x| times the
