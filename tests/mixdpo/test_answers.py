@@ -1,6 +1,9 @@
 """Training on grades, ties and rankings: the analysis's own lines, averaged over strength."""
 
+import json
 import math
+import subprocess
+import sys
 from itertools import permutations
 
 import numpy as np
@@ -12,6 +15,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("trl")
 
 from datasets import Dataset, IterableDataset  # noqa: E402
+from safetensors.torch import load_file  # noqa: E402
 
 from prefstrength import (  # noqa: E402
     FiniteMixture,
@@ -41,6 +45,7 @@ from prefstrength.mixdpo import (  # noqa: E402
 from prefstrength.mixdpo.answers import Answers  # noqa: E402
 from prefstrength.mixdpo.columns import split_columns  # noqa: E402
 from tests.helpers.tiny_training import (  # noqa: E402
+    USUAL,
     arguments,
     assert_same,
     delta_of,
@@ -384,6 +389,56 @@ def test_a_batch_of_eight_is_eight_of_one(tmp_path, model_path):
     assert_same(*(trained_parameters(each) for each in runs), 1e-5)
     one, other = (each.strength.learned().parameters for each in runs)
     assert one == pytest.approx(other, abs=1e-7)
+
+
+TWO = """
+import json
+import torch
+from datasets import Dataset
+from prefstrength.mixdpo import MixDPOConfig, MixDPOTrainer
+
+model, folder, usual, rows, prior = {model!r}, {folder!r}, {usual!r}, {rows!r}, {prior!r}
+torch.set_num_threads(1)
+data = Dataset.from_list(rows)
+args = MixDPOConfig(
+    folder, strength=prior, strength_learning_rate=1e-2, answer_column="tie",
+    group_columns=["half"], **usual
+)
+trainer = MixDPOTrainer(model, args=args, train_dataset=data, eval_dataset=data)
+trainer.train()
+found = trainer.evaluate()
+trainer.save_model()
+if trainer.accelerator.is_main_process:
+    ours = ("eval_accuracy", "eval_margin", "eval_half")  # others of TRL are means of batches
+    kept = {{k: v for k, v in found.items() if k.startswith(ours)}}
+    kept["loss"] = trainer.state.log_history[3]["loss"]
+    json.dump(kept, open(folder + "/found.json", "w"))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_are_one_with_two_accumulation_steps(tmp_path, model_path):
+    data = [{**row, "half": "ab"[i % 2]} for i, row in enumerate(tied())]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
+    for label, start, steps in (("one", [sys.executable], 2), ("two", launch, 1)):
+        usual = {**USUAL, "max_steps": 4, "gradient_accumulation_steps": steps}
+        usual["learning_rate"] = 1e-3
+        script = tmp_path / f"{label}.py"
+        given = {"model": model_path, "folder": str(tmp_path / label), "usual": usual}
+        prior = prior_of(TIES).to_dict()
+        script.write_text(TWO.format(**given, rows=data, prior=prior))
+        done = subprocess.run(
+            [*start, str(script)], capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+    one, two = (LearnedStrength.load(tmp_path / label) for label in ("one", "two"))
+    assert one.parameters == pytest.approx(two.parameters, abs=1e-9)
+    assert_same(
+        *(load_file(tmp_path / label / "model.safetensors") for label in ("one", "two")), 1e-6
+    )
+    found = [json.loads((tmp_path / label / "found.json").read_text()) for label in ("one", "two")]
+    assert "eval_half/a/margin" in found[0]
+    assert found[0] == pytest.approx(found[1], abs=1e-5)
 
 
 def test_resumed_is_uninterrupted_and_with_the_same_answers(tmp_path, model_path):

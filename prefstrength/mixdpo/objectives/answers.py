@@ -66,7 +66,7 @@ def answer_loss(
     >>> from prefstrength import Graded, PointMass
     >>> delta, grades = torch.tensor([20.0, 20.0, 20.0]), torch.tensor([0, 1, 2])
     >>> answer_loss(delta, PointMass(value=0.1), grades, Graded(3), {"cut_1": 1.0})
-    tensor([0.3133, 1.5225, 3.0486])
+    tensor([0.3133, 1.5073, 3.0486])
     """
     delta, mixing = prepare(delta, mixing)
     answers = torch.as_tensor(answers, device=delta.device)
