@@ -13,6 +13,9 @@ import pandas as pd
 
 from prefstrength.errors import InputError
 
+#: Folder beside a trained policy with the reference that moved while it was trained.
+REFERENCE_NAME = "reference"
+
 
 def atomic_write_bytes(path: str | os.PathLike[str], content: bytes) -> Path:
     """Write ``content`` to ``path`` so that no reader ever sees half of it."""

@@ -14,6 +14,7 @@ from prefstrength.choice.mixing.families import MIXINGS
 from prefstrength.choice.strength_prior import StrengthPrior
 from prefstrength.mixdpo.config_checks import (
     SCHEDULES,
+    check_best,
     check_loss_type,
     check_mean,
     check_objective,
@@ -211,6 +212,7 @@ class MixDPOConfig(DPOConfig):
         check_mean(self, self.build_strength().mean)
         check_objective(self)
         check_loss_type(self)
+        check_best(self)
         if getattr(self, "activation_checkpointing", True) is None:
             # TRL 1.16 sets its default under the old name, of which transformers >= 5.20 warns
             # users who gave neither.

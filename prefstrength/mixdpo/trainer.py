@@ -19,11 +19,15 @@ from transformers import TrainerCallback
 from trl import DPOTrainer
 
 from prefstrength._shared.files import atomic_write_bytes
-from prefstrength.choice.learned_parts import DeltaSettings
 from prefstrength.choice.learned_strength import FILE_NAME, LearnedStrength
 from prefstrength.choice.mixing.base import Mixing
 from prefstrength.errors import InputError
-from prefstrength.mixdpo.checkpoints import STATE_NAME, last_checkpoint
+from prefstrength.mixdpo.checkpoints import (
+    STATE_NAME,
+    last_checkpoint,
+    objective_state,
+    with_prefix,
+)
 from prefstrength.mixdpo.columns import (
     Carried,
     CarriedColumns,
@@ -35,27 +39,38 @@ from prefstrength.mixdpo.columns import (
     split_columns,
 )
 from prefstrength.mixdpo.config import MixDPOConfig
+from prefstrength.mixdpo.config_checks import delta_settings
 from prefstrength.mixdpo.dataset_checks import (
-    check_model,
+    check_best_is_evaluated,
     check_pairs,
     check_strength_columns,
     is_tokenized,
-    model_name,
     named,
     strength_for,
     warn_of_missing,
 )
 from prefstrength.mixdpo.evaluation.metrics import group_means, overall_means
 from prefstrength.mixdpo.hosted_strength import HostedStrength
+from prefstrength.mixdpo.model_checks import (
+    check_fits_model,
+    check_model,
+    check_tokenizer,
+    model_name,
+    processor_of,
+)
 from prefstrength.mixdpo.objectives.base import Batch, Running
 from prefstrength.mixdpo.objectives.registry import OBJECTIVES
-from prefstrength.mixdpo.preparation import tell_left_out
+from prefstrength.mixdpo.preparation import tell_left_out, without_identical
+from prefstrength.mixdpo.reference import (
+    cached_by_delta,
+    check_sync,
+    load_reference,
+    save_reference,
+    start_of,
+)
 from prefstrength.mixdpo.strength_learner import StrengthLearner
 
 __all__ = ["MixDPOTrainer"]
-
-# Before the names of what an objective keeps, in the file of the strength's state.
-_OBJECTIVE = "objective."
 
 
 class MixDPOTrainer(DPOTrainer):
@@ -155,12 +170,18 @@ class MixDPOTrainer(DPOTrainer):
         elif not isinstance(args, MixDPOConfig):
             raise TypeError(f"Expected args as a MixDPOConfig; got {type(args).__name__}.")
         check_model(model, name, ref_model, args, kwargs)
+        check_best_is_evaluated(args, own=kwargs.get("compute_metrics") is not None)
+        options: Any = args.model_init_kwargs or {}  # a dict once the arguments are read
         if isinstance(model, str):
-            options: Any = args.model_init_kwargs or {}  # a dict once the arguments are read
             args.model_init_kwargs = {"use_safetensors": True, **options}
+        if kwargs.get("processing_class") is None:
+            code = {"trust_remote_code": args.trust_remote_code}
+            of_model = options if isinstance(model, str) else {}
+            kwargs["processing_class"] = processor_of(name, {**code, **of_model})
         evaluation = named(eval_dataset)
         self._objective = OBJECTIVES[args.objective]
         self.strength = strength_for(args, train_dataset, evaluation)
+        check_tokenizer(kwargs["processing_class"], next(iter(train_dataset)))
         self.strength.model_name = name
         self._levels = levels_of(evaluation, args.group_columns or ())
         self._reported = tuple(self._levels)
@@ -171,6 +192,7 @@ class MixDPOTrainer(DPOTrainer):
         numbers = [*self._objective.columns, *([args.weight_column] if args.weight_column else [])]
         self._columns = tuple(dict.fromkeys((*numbers, *self._levels, *self.strength.covariates)))
         self._evaluated: list[Any] = []
+        self._pair_losses: list[torch.Tensor] = []
         super().__init__(
             model=model,
             ref_model=ref_model,
@@ -180,6 +202,10 @@ class MixDPOTrainer(DPOTrainer):
             eval_dataset=eval_dataset,
             **kwargs,
         )
+        for label, prepared in (("train_dataset", self.train_dataset), *named(self.eval_dataset)):
+            check_fits_model(prepared, label, self.model, args.max_length)
+        check_sync(self)
+        self._start = start_of(self, ref_model, name)
         self._running = Running(
             mean=lambda value: self.accelerator.reduce(value, "mean"),
             process=self.accelerator.process_index,
@@ -195,7 +221,7 @@ class MixDPOTrainer(DPOTrainer):
                 self._objective.columns,
             )
         num_pairs = self._num_pairs() if self.strength.held and self.strength.learns else None
-        self.strength.delta = _delta_settings(args, num_pairs)
+        self.strength.delta = delta_settings(args, num_pairs)
         self.strength_learner = StrengthLearner(
             self.strength, args.strength_learning_rate, num_pairs
         )
@@ -226,7 +252,9 @@ class MixDPOTrainer(DPOTrainer):
         hosted = HostedStrength(mean, lambda delta: self._pair_loss(delta, law, carried, mode))
         result = self._hosted_loss(hosted, model, carried.rest, return_outputs)
         loss = result[0] if return_outputs else result
-        self._require_finite(hosted.delta, loss, carried.rest, mode)
+        step = self.state.global_step
+        hosted.require_finite(loss, carried.rest, step if mode == "train" else None)
+        self._start.look(hosted, carried.rest["completion_mask"], step)
         if mode == "train":
             loss = self.strength_learner.with_prior(loss)
         else:
@@ -269,6 +297,8 @@ class MixDPOTrainer(DPOTrainer):
         )
         for key, value in found.items():
             self._metrics[mode][f"objective/{key}"].append(value)
+        if not learning:
+            self._pair_losses.append(self.accelerator.gather_for_metrics(loss.detach()))
         if not learning or self.args.weight_column is None:
             return loss
         weights = columns[self.args.weight_column]
@@ -306,9 +336,13 @@ class MixDPOTrainer(DPOTrainer):
         metric_key_prefix: str = "eval",
     ) -> Any:
         self._evaluated.clear()
+        self._pair_losses.clear()
         output = super().evaluation_loop(
             dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
         )
+        if self._pair_losses:  # transformers' own is a mean of batches, some of them filled up
+            loss = torch.cat(self._pair_losses).mean().item()
+            output.metrics[f"{metric_key_prefix}_loss"] = loss
         if self._evaluated:
             deltas, codes, parameters = zip(*self._evaluated, strict=True)
             delta, law = torch.cat(deltas), self.strength.current()
@@ -326,34 +360,17 @@ class MixDPOTrainer(DPOTrainer):
             self._evaluated.clear()
         return output
 
+    def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
+        check_fits_model(dataset, name, self.model, self.args.max_length)
+        with cached_by_delta(self):
+            return super()._precompute_ref_logps(dataset, name, batch_size)
+
     def compute_ref_log_probs(self, model: Any, inputs: dict[str, Any]) -> Any:
         return super().compute_ref_log_probs(model, split_columns(inputs).rest)
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
         self._signature_columns += [c for c in self._columns if c not in self._signature_columns]
-
-    def _require_finite(
-        self, delta: torch.Tensor, loss: torch.Tensor, inputs: dict[str, Any], mode: str
-    ) -> None:
-        bad = int((~torch.isfinite(delta)).sum())
-        if not bad and torch.isfinite(loss):
-            return
-        when = f"at step {self.state.global_step + 1}" if mode == "train" else "in evaluation"
-        for name in ("ref_chosen_logps", "ref_rejected_logps"):
-            lost = int((~torch.isfinite(inputs[name])).sum()) if name in inputs else 0
-            if lost:
-                raise InputError(
-                    "Expected finite log-probabilities of the reference, which were computed "
-                    f"beforehand; got others in column {name} of {lost} of {delta.numel()} pairs "
-                    f"of a batch {when}. The policy is not to blame. Compute them again, or check "
-                    "the reference."
-                )
-        raise InputError(
-            f"Expected a finite loss; got {loss.item()} {when}, with log-ratio differences that "
-            f"are not finite in {bad} of {delta.numel()} pairs of the batch. The policy has "
-            "probably diverged. Lower learning_rate, or resume from an earlier checkpoint."
-        )
 
     def _log_strength(self, mode: str, **more: float) -> None:
         # The last value counts, not the mean since the last log.
@@ -387,14 +404,16 @@ class MixDPOTrainer(DPOTrainer):
     def _prepare_dataset(
         self, dataset: Any, processing_class: Any, args: Any, dataset_name: str
     ) -> Any:
+        check_tokenizer(processing_class, next(iter(dataset)))
         prepared = super()._prepare_dataset(dataset, processing_class, args, dataset_name)
         if isinstance(prepared, Dataset):
             tell_left_out(prepared, dataset, args.max_length)
-        elif next(iter(prepared), None) is None:
+        prepared = without_identical(prepared, args.max_length, args.truncation_mode)
+        if not isinstance(prepared, Dataset) and next(iter(prepared), None) is None:
             raise InputError(
                 "Expected pairs that fit into max_length; got a stream of which the prompt alone "
-                f"has {args.max_length} tokens (max_length) or more in all of them. Raise "
-                "max_length."
+                f"has {args.max_length} tokens (max_length) or more in all of them, or both "
+                "responses are the same up to there. Raise max_length."
             )
         return prepared
 
@@ -411,13 +430,13 @@ class MixDPOTrainer(DPOTrainer):
             # Before the model, so that a push to the hub takes it along.
             folder.mkdir(parents=True, exist_ok=True)
             self.strength.learned().save(folder / FILE_NAME)
+        save_reference(self, folder)
         super().save_model(output_dir, _internal_call=_internal_call)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
         if self.args.should_save:
-            kept = {f"{_OBJECTIVE}{name}": value for name, value in self._running.state.items()}
-            state = save(self.strength_learner.state() | kept)
+            state = save(self.strength_learner.state() | with_prefix(self._running.state))
             atomic_write_bytes(Path(output_dir) / STATE_NAME, state)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
@@ -434,26 +453,19 @@ class MixDPOTrainer(DPOTrainer):
         self.strength.restore(LearnedStrength.load(checkpoint), str(checkpoint))
         state = load_file(path)
         self.strength_learner.load_state(state)
-        self._running.state = _of_objective(state)
+        self._running.state = objective_state(state)
+        load_reference(self, checkpoint)
 
     def _load_best_model(self) -> None:
         super()._load_best_model()
         best = self.state.best_model_checkpoint
+        load_reference(self, best)
         whole, of_groups = self.strength.trajectory, self.strength.group_trajectories
         self.strength.restore(LearnedStrength.load(best), best)
         self.strength.trajectory, self.strength.group_trajectories = whole, of_groups
         path = Path(best) / STATE_NAME
         if path.is_file():  # save_only_model=True keeps no state
-            self._running.state = _of_objective(load_file(path))
-
-
-def _of_objective(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """What an objective kept, among the state in a checkpoint."""
-    return {
-        name.removeprefix(_OBJECTIVE): value
-        for name, value in state.items()
-        if name.startswith(_OBJECTIVE)
-    }
+            self._running.state = objective_state(load_file(path))
 
 
 class _StrengthCallback(TrainerCallback):
@@ -476,19 +488,3 @@ class _StrengthCallback(TrainerCallback):
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._trainer._step_strength()
-
-
-def _delta_settings(args: MixDPOConfig, num_pairs: int | None) -> DeltaSettings:
-    losses: Any = args.loss_type  # one, as the config makes sure
-    arguments = OBJECTIVES[args.objective].settings(args)
-    arguments |= {name: getattr(args, name) for name in ("weight_column", "use_weighting")}
-    if num_pairs is not None:  # that the prior is weighed against
-        arguments["strength_num_pairs"] = num_pairs
-    return DeltaSettings(
-        losses if isinstance(losses, str) else losses[0],
-        args.truncation_mode,
-        args.max_length,
-        args.ld_alpha,
-        args.objective,
-        arguments,
-    )

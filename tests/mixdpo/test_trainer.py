@@ -975,7 +975,7 @@ def test_what_loads_a_model_is_told_to_take_safetensors(tmp_path, model_path, pa
 
     monkeypatch.setattr(LlamaForCausalLM, "from_pretrained", classmethod(listening))
     trainer_of(tmp_path / "a", model_path, pairs, model_init_kwargs={"dtype": "float32"})
-    assert asked == [True, True]  # policy and reference
+    assert asked == [True, True, True]  # a look at the weights, policy and reference
     asked.clear()
     evaluate_preferences(model_path, model_path, pairs.select(range(2)), PointMass(0.1))
     assert asked == [True, True]
