@@ -127,9 +127,11 @@ def describe(prior: dist.Distribution) -> str:
     >>> import numpyro.distributions as dist
     >>> describe(dist.Normal(0.0, 2.5))
     'Normal(0, 2.5)'
+    >>> describe(dist.Normal(-0.0, 1.0))
+    'Normal(0, 1)'
     """
     shown = ", ".join(
-        f"{float(getattr(prior, name)):.2g}"
+        f"{float(getattr(prior, name)) + 0.0:.2g}"
         for name in prior.arg_constraints
         if np.ndim(getattr(prior, name)) == 0
     )

@@ -1,6 +1,7 @@
 """Ways to the posterior; each gives the same :class:`~prefstrength.Fit`."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Protocol
 
 import jax
@@ -11,6 +12,7 @@ from prefstrength.choice.mixing.base import Mixing
 from prefstrength.data.choices import Choices
 from prefstrength.data.compressed.sums_of_pairs import CompressedChoices
 from prefstrength.data.measurement_error import RewardError
+from prefstrength.data.plausibility import Direction, direction, goes_against
 from prefstrength.inference.datatree import assemble, cell_labels
 from prefstrength.inference.methods import METHODS
 from prefstrength.inference.population import Population, cell_codes, describe
@@ -155,6 +157,26 @@ def _errors(model: Model, data: LikelihoodData) -> dict[str, Any]:
     return {"errors": {name: kept}}
 
 
+def _directions(model: Model, choices: Choices | CompressedChoices) -> dict[str, Direction]:
+    """Which way the choices go with each attribute; of compressed choices nothing is known.
+
+    Warns
+    -----
+    DataWarning
+        If they go against one whose coefficient the model takes for positive. Of a reward the
+        choices themselves warn, when they are read.
+    """
+    if isinstance(choices, CompressedChoices):
+        return {}
+    found = {name: direction(choices, name) for name in model.coefficients}
+    known = {name: each for name, each in found.items() if each is not None}
+    for name, each in known.items():
+        law = model.coefficients[name]
+        if each.against and law.varies and law.positive and "reward" not in name.casefold():
+            warn(goes_against(name, each))
+    return known
+
+
 def _warn_of_error_alone(
     population: Population, choices: Choices | CompressedChoices, data: LikelihoodData
 ) -> None:
@@ -188,6 +210,7 @@ def _fit(
     progress: bool,
 ) -> Fit:
     population, data = _of(model, choices)
+    directions = _directions(model, choices)
     _warn_of_error_alone(population, choices, data)
     families = tuple(population.families.values())
     found = sample(population, data, families, method, seed, draws, warmup, chains, progress)
@@ -214,6 +237,7 @@ def _fit(
             "levels": {name: list(choices.groups[name].levels) for name in model.groups},
             "dropped": [{"reason": d.reason, "count": int(d.count)} for d in choices.dropped],
             "hash": choices.content_hash(),
+            "direction": {name: asdict(found) for name, found in directions.items()},
             **(data.note() if isinstance(data, CompressedData) else {}),
         },
         "versions": versions("prefstrength", "jax", "numpyro", "arviz", "numpy", "xarray"),

@@ -15,6 +15,7 @@ from prefstrength.plots.style import (
     PRIOR,
     TRUTH,
     grid_of_panels,
+    points,
     shared_labels,
     short,
     style,
@@ -86,7 +87,7 @@ def plot_prior_posterior(
             _panel(ax, fit, name, prob)
             if name in true:
                 ax.axvline(true[name], color=TRUTH, linewidth=1.0, linestyle=(0, (4, 2)))
-            ax.set_title(title, fontsize=8, fontweight="normal")
+            ax.set_title(title, fontsize=points(8), fontweight="normal")
         shared_labels(drawn, "", "", own_figure=axes is None)
     return drawn
 

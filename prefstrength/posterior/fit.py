@@ -10,6 +10,7 @@ import xarray as xr
 
 from prefstrength._shared.files import atomic_directory, write_json
 from prefstrength._shared.records import read_saved
+from prefstrength.choice.mixing.families import family_named
 from prefstrength.errors import InputError
 
 if TYPE_CHECKING:
@@ -104,10 +105,23 @@ class Fit:
         """
         import arviz as az
 
+        shown = self.tree.assign(posterior=self._once())
         if "sample_stats" in self.tree:
-            return az.summary(self.tree, round_to="none")
-        table = az.summary(self.tree, round_to="none", kind="stats")
+            return az.summary(shown, round_to="none")
+        table = az.summary(shown, round_to="none", kind="stats")
         return table.assign(ess=self.spec["effective"]) if "effective" in self.spec else table
+
+    def _once(self) -> xr.DataTree:
+        """The posterior without location and dispersion where they are the law's parameters."""
+        posterior = self.posterior.to_dataset()
+        twice = []
+        for attribute in self.attributes:
+            names = family_named(self.family(attribute))().parameters
+            own = [posterior[f"{attribute}_{name}"] for name in names]
+            for name in (f"{attribute}_location", f"{attribute}_dispersion"):
+                if name in posterior and any(posterior[name].equals(each) for each in own):
+                    twice.append(name)
+        return xr.DataTree(posterior.drop_vars(twice))
 
     def check(self) -> "Checks":
         """Diagnostics against named thresholds; see :func:`prefstrength.check`."""
