@@ -3,10 +3,12 @@
 import inspect
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from prefstrength._shared.files import REFERENCE_NAME
 from prefstrength._shared.words import listed, warn
 from prefstrength.data.messages import options_of
 from prefstrength.errors import InputError
@@ -176,6 +178,13 @@ class ImplicitSource(CausalSource):
         super().__init__(reward)
         self.reference = Checkpoint(reward, reference, revision, self.what)
         policy = self.checkpoint
+        moved = Path(reward.name_or_path, REFERENCE_NAME)
+        if (moved / "config.json").is_file() and Path(reference).resolve() != moved.resolve():
+            warn(
+                f"{self.owner}: {self.name!r} was trained against a reference that moved, which "
+                f"lies in {str(moved)!r}; got another one, so that the rewards are not those of "
+                "training. Give that folder as reference."
+            )
         self.fingerprint = f"{policy.fingerprint} {self.reference.fingerprint}"
         limits = (self.max_length, self.reference.max_length(reward.max_length))
         self.max_length = min((limit for limit in limits if limit is not None), default=None)
