@@ -1,15 +1,18 @@
 """Draw docs/images/architecture.svg: the rooms of the package, and which imports which.
 
-From the imports in the files themselves: ``python -m docs.images.make_architecture``.
+From the imports in the files themselves: ``python -m docs.images.make_architecture``. It says in
+numbers, too, what the figure shows.
 """
 
 import graphlib
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
+from scipy.sparse.csgraph import connected_components
 
 from tests.test_imports import (
     JAX,
@@ -17,6 +20,7 @@ from tests.test_imports import (
     MAY_USE_TORCH,
     TORCH,
     USERS,
+    entries,
     graph,
     libraries,
     modules,
@@ -80,6 +84,19 @@ def floors(edges: dict[str, set[str]]) -> dict[str, int]:
     return found
 
 
+def numbers(edges: dict[str, set[str]]) -> str:
+    """Sizes of the graph of modules, whose public names are ``""``."""
+    names = sorted(edges.keys() - {""})
+    imported = np.array([[other in edges[name] for other in names] for name in names])
+    _, parts = connected_components(imported, connection="strong")
+    circles = int((np.bincount(parts) > 1).sum())
+    lines = [len(path.read_text(encoding="utf-8").splitlines()) for path in modules()]
+    return (
+        f"{len(entries())} entries at the top, {len(names)} modules, {imported.sum()} imports, "
+        f"{circles} circles; {sum(lines):,} lines, {max(lines)} in the longest file"
+    )
+
+
 def uses(name: str) -> str:
     """Which of the two large libraries a room knows."""
     found = set().union(*(libraries(p) for p in modules() if room(name_of(p)) == name))
@@ -102,7 +119,7 @@ def draw(ax: Axes, edges: dict[str, set[str]]) -> None:
         ax.text(x, y + 0.28, name, ha="center", va="center", fontsize=9, fontweight="bold")
         ax.text(x, y + 0.12, ROOMS[name][0], ha="center", va="center", fontsize=7)
     for name, others in direct(edges).items():
-        for other in others:
+        for other in sorted(others):
             (x, y), (to, top) = at[name], (at[other][0], at[other][1] + HEIGHT)
             lean = max(-0.3, min(0.3, (to - x) / 4)) * WIDTH
             ax.annotate("", (to - lean, top), (x + lean, y), zorder=0,
@@ -127,6 +144,7 @@ def main() -> None:
         draw(figure.add_axes((0, 0, 1, 1)), edges)
         path = Path(__file__).with_name("architecture.svg")
         figure.savefig(path, metadata={"Date": None, "Description": described(edges)})
+    print(f"{numbers(graph())}; {1 + max(floors(edges).values())} floors of rooms")
 
 
 if __name__ == "__main__":

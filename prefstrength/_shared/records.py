@@ -99,7 +99,7 @@ def check_number(name: str, value: Any, *, positive: bool = False) -> None:
         )
 
 
-def plain(name: str, value: Any) -> Any:
+def as_json(name: str, value: Any) -> Any:
     """Return a copy in JSON types, so that a record equals itself after reading."""
     if not isinstance(value, Mapping):
         raise TypeError(f"Expected {name} as a dict; got {type(value).__name__}.")

@@ -1,9 +1,8 @@
 """Parts of a learned strength: of what Δ it was learned, its groups and covariates."""
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
-from prefstrength._shared.records import check_number, plain
+from prefstrength._shared.records import as_json, check_number
 from prefstrength.errors import InputError
 
 __all__ = ["DeltaSettings", "LearnedCovariate", "LearnedGroup", "ShiftPrior"]
@@ -72,7 +71,7 @@ class DeltaSettings:
                 raise InputError(f"Expected ld_alpha between 0 and 1; got {self.ld_alpha}.")
         if not isinstance(self.objective, str):
             raise TypeError(f"Expected objective as a name; got {self.objective!r}.")
-        object.__setattr__(self, "arguments", plain("arguments of an objective", self.arguments))
+        object.__setattr__(self, "arguments", as_json("arguments of an objective", self.arguments))
 
 
 @dataclass(frozen=True)
@@ -154,16 +153,3 @@ class LearnedCovariate:
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
             check_number(f"{name} of a covariate", value, positive=name in ("sd", "scale"))
-
-
-def shown(levels: Any, most: int = 8) -> str:
-    """The first levels, for an error.
-
-    Examples
-    --------
-    >>> shown("abc", most=2)
-    'a, b and 1 more'
-    """
-    names = [str(level) for level in levels]
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

@@ -12,13 +12,13 @@ import numpy as np
 
 from prefstrength._shared.files import atomic_write_text
 from prefstrength._shared.records import build_record, check_number, read_json, to_json
+from prefstrength._shared.words import listed
 from prefstrength.choice.learned_parts import (
     MODES,
     DeltaSettings,
     LearnedCovariate,
     LearnedGroup,
     ShiftPrior,
-    shown,
 )
 from prefstrength.choice.mixing.base import Mixing
 from prefstrength.choice.mixing.families import family_named
@@ -259,7 +259,7 @@ class LearnedStrength:
             if str(level) not in known:
                 raise InputError(
                     f"Expected a level of {self.group_column!r} whose strength was learned "
-                    f"({shown(known)}); got {level!r} in row {row}. Leave such pairs out, or take "
+                    f"({listed(known)}); got {level!r} in row {row}. Leave such pairs out, or take "
                     "the common mixing: strength.current()."
                 )
         return np.array([known[str(level)] for level in levels], dtype=int)

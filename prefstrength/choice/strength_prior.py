@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from prefstrength._shared.files import atomic_write_text
-from prefstrength._shared.records import build_record, check_number, plain, read_json, to_json
+from prefstrength._shared.records import as_json, build_record, check_number, read_json, to_json
 from prefstrength.choice.mixing.base import Mixing
 from prefstrength.choice.mixing.families import family_named
 from prefstrength.errors import InputError
@@ -106,7 +106,7 @@ class StrengthPrior:
         check_number("mean_strength", mean, positive=True)
         object.__setattr__(self, "mean_strength", float(mean))
         for name in ("source", "groups"):
-            object.__setattr__(self, name, plain(name, getattr(self, name)))
+            object.__setattr__(self, name, as_json(name, getattr(self, name)))
         for label, group in self.groups.items():
             for name, value in group.items():
                 if value is not None:

@@ -25,8 +25,9 @@ def log_choice_probability(x: Any, mixing: Mixing) -> jax.Array:
     x : array, shape (...)
         Utility difference chosen minus rejected, for strength 1 (natural-log units).
     mixing : Mixing
-        Law of the strength: PointMass, Normal, LogNormal, Gamma, InverseGaussian, FiniteMixture,
-        ZeroMass or Lapse, with parameters: numbers, or arrays that broadcast against ``x``.
+        Mixing distribution of strength: PointMass, Normal, LogNormal, Gamma, InverseGaussian,
+        FiniteMixture, ZeroMass or Lapse, with parameters: numbers, or arrays that broadcast
+        against ``x``.
 
     Returns
     -------
@@ -81,7 +82,8 @@ def choice_score(x: Any, mixing: Mixing) -> dict[str, jax.Array]:
     x : array, shape (...)
         Utility difference chosen minus rejected, for strength 1.
     mixing : Mixing
-        Law of the strength, with parameters: numbers, or arrays that broadcast against ``x``.
+        Mixing distribution of strength, with parameters: numbers, or arrays that broadcast
+        against ``x``.
 
     Returns
     -------

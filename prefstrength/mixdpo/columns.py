@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from datasets import Dataset
 
-from prefstrength.choice.learned_parts import LearnedCovariate, shown
+from prefstrength._shared.words import listed
+from prefstrength.choice.learned_parts import LearnedCovariate
 from prefstrength.errors import InputError
 from prefstrength.mixdpo.objectives.base import REWARDS
 
@@ -265,7 +266,7 @@ def _require_known(values: Sequence[Any], label: str, column: str, levels: Seque
     for row, value in enumerate(values):
         if str(value) not in known:
             raise InputError(
-                f"Expected a level of {column!r} that train_dataset has ({shown(levels)}); got "
+                f"Expected a level of {column!r} that train_dataset has ({listed(levels)}); got "
                 f"{value!r} in row {row} of {label}. Strength is learned for each level of the "
                 "training pairs: leave such pairs out, or train on some."
             )

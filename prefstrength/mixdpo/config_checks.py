@@ -3,8 +3,8 @@
 import math
 from typing import Any
 
-from prefstrength._shared.words import warn
-from prefstrength.choice.learned_parts import MODES, DeltaSettings, shown
+from prefstrength._shared.words import listed, warn
+from prefstrength.choice.learned_parts import MODES, DeltaSettings
 from prefstrength.choice.mixing.families import MIXINGS
 from prefstrength.choice.strength_prior import StrengthPrior
 from prefstrength.errors import InputError
@@ -147,9 +147,9 @@ def _check_shifts(args: Any, prior: StrengthPrior | None) -> None:
         raise InputError(
             f"Expected a strength that is learned, or a prior with groups of {column!r}, along "
             "with strength_group_column; got a frozen one"
-            f"{' with groups ' + shown(known) if known else ''}. All groups would have one "
-            "law. Leave strength_group_column out, give a family or a prior and learn it, or "
-            f"fit the analysis with `groups=[{column!r}]`."
+            f"{' with groups ' + listed(known) if known else ''}. All groups would have "
+            "one mixing distribution. Leave strength_group_column out, give a family or a prior "
+            f"and learn it, or fit the analysis with `groups=[{column!r}]`."
         )
 
 

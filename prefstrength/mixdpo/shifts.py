@@ -6,10 +6,9 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from prefstrength._shared.words import warn
+from prefstrength._shared.words import listed, warn
 from prefstrength.choice.learned_parts import (
     ShiftPrior,
-    shown,
 )
 from prefstrength.choice.mixing.families import family_named
 from prefstrength.choice.strength_prior import StrengthPrior
@@ -83,7 +82,7 @@ def shift_priors(
     if 0 < len(lacking) < len(levels):
         warn(
             f"The strength prior knows nothing of {len(lacking)} of {len(levels)} levels of "
-            f"{column} ({shown(lacking)}); they start at the common law.",
+            f"{column} ({listed(lacking)}); they start at the common one.",
         )
     return out
 

@@ -1,4 +1,4 @@
-r"""The law of strength while it is learned.
+r"""The mixing distribution of strength while it is learned.
 
 Training changes at least two numbers (one for PointMass): the location, log of the mean strength,
 and the dispersion, log of the spread, as in :mod:`prefstrength.choice.strength_prior`. They are
@@ -62,7 +62,7 @@ MOST_POINTS = 10_000
 
 
 class Strength(nn.Module):
-    """Law of strength with parameters that can be learned.
+    """Mixing distribution of strength, its parameters to be learned.
 
     Parameters
     ----------
@@ -230,7 +230,7 @@ class Strength(nn.Module):
     def mixing(
         self, group: torch.Tensor | None = None, covariates: torch.Tensor | None = None
     ) -> Mixing:
-        """Law with parameters that carry gradients.
+        """The mixing distribution, its parameters carrying gradients.
 
         Parameters
         ----------
@@ -269,7 +269,7 @@ class Strength(nn.Module):
         return held_values(self.coefficient_free, self.coefficient_scale)
 
     def current(self) -> Mixing:
-        """Law with parameters as plain numbers; the common one where groups have theirs."""
+        """The mixing distribution in plain numbers; the common one where groups have theirs."""
         law = self.location.item(), self._dispersion()
         return family_named(self.family).from_log_mean_spread(*law)
 

@@ -19,7 +19,7 @@ __all__ = [
     "summary_of",
 ]
 
-#: Log mean and log spread of a law of strength; PointMass has no spread.
+#: Log mean and log spread of strength; PointMass has no spread.
 LocationDispersion = tuple[float, float | None]
 
 

@@ -74,7 +74,7 @@ __all__ = ["MixDPOTrainer"]
 
 
 class MixDPOTrainer(DPOTrainer):
-    r"""Trainer that learns a policy and the law of strength together.
+    r"""Trainer that learns a policy and the mixing distribution together.
 
     It minimises the mean over the training pairs of
     :math:`-\log E_{\beta \sim F}[\sigma(\beta\Delta)]`, plus the negative log prior of the
@@ -101,7 +101,7 @@ class MixDPOTrainer(DPOTrainer):
     Attributes
     ----------
     strength : Strength
-        The law of strength; ``trainer.strength.learned()`` is its record.
+        The mixing distribution; ``trainer.strength.learned()`` is its record.
 
     Raises
     ------
@@ -114,7 +114,7 @@ class MixDPOTrainer(DPOTrainer):
     Besides TRL's metrics, in which rewards are log-ratios times the *mean* strength (of the pair's
     own law), the logs hold ``strength/mean``, ``strength/cv``, ``strength/<parameter>``,
     ``strength/grad_norm`` (of the objective in everything learned of strength),
-    ``strength/gradient/location`` and ``…/dispersion`` (in those of the common law),
+    ``strength/gradient/location`` and ``…/dispersion`` (in those of the common one),
     ``strength/learning_rate`` and ``strength/negative_log_prior``; with groups
     ``strength/<column>/<level>/mean`` and ``…/cv`` of the 20 with the most pairs, and with
     covariates ``strength/coefficient/<column>``. The trajectory has a point for every optimizer

@@ -110,7 +110,7 @@ class MixedLogit:
             if mixing.known:
                 raise InputError(
                     f"Expected a mixing distribution to be inferred for {name!r}; got "
-                    f"{mixing!r}, a known law. Leave its parameters out."
+                    f"{mixing!r}, which is known. Leave its parameters out."
                 )
         if len(set(self.groups)) != len(self.groups):
             raise InputError(f"Expected each group once; got {list(self.groups)}.")

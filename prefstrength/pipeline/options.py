@@ -12,7 +12,6 @@ import prefstrength as ps
 from prefstrength.choice.learned_parts import MODES
 from prefstrength.choice.mixing.base import Mixing
 from prefstrength.choice.mixing.families import MIXINGS
-from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.data.from_pairs import pairs_fields
 from prefstrength.data.texts import Texts
 from prefstrength.errors import InputError
@@ -23,7 +22,7 @@ from prefstrength.rewards.named import kinds_explained, read_settings, settings_
 __all__ = ["FAMILIES", "Reading", "Rewarding", "Sampler", "Specification", "Training", "option"]
 
 #: Families whose strength varies, as the command line names them.
-FAMILIES = {name.lower(): name for name, law in MIXINGS.items() if law is not PointMass}
+FAMILIES = {name.lower(): name for name, law in MIXINGS.items() if law.varies}
 
 
 def option(meaning: str, **typed: Any) -> Any:
@@ -143,7 +142,9 @@ class Specification:
     panel: ClassVar[str] = "Model"
 
     family: str = option(
-        "Law of the strength over choosers.", default="lognormal", choices=tuple(FAMILIES)
+        "Mixing distribution of strength over choosers.",
+        default="lognormal",
+        choices=tuple(FAMILIES),
     )
     mean_strength: float = option(
         "Mean strength in the prior for training. It plays the part of DPO's beta: the data "

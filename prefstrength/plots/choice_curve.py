@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 from scipy.special import expit
 
-from prefstrength.plots._truth import Truth
 from prefstrength.plots.levels import Level, by_levels, level_legend
 from prefstrength.plots.observed import Observed, bins, observed
 from prefstrength.plots.style import (
@@ -23,6 +22,7 @@ from prefstrength.plots.style import (
     short,
     style,
 )
+from prefstrength.plots.truth import Truth
 from prefstrength.posterior.curves import choice_curve
 from prefstrength.posterior.fit import Fit
 
@@ -57,7 +57,7 @@ def plot_choice_curve(
     axes : Axes or sequence of Axes, optional
         Where to draw, one for each panel; a new figure by default.
     truth : Mixing, dict or DataFrame, optional
-        Laws that simulated strengths came from; drawn dashed in black.
+        Mixing distributions that simulated strengths came from; drawn dashed in black.
 
     Returns
     -------

@@ -8,7 +8,6 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
-from prefstrength.plots._truth import Truth
 from prefstrength.plots.observed import check_factor
 from prefstrength.plots.style import (
     GREY,
@@ -27,6 +26,7 @@ from prefstrength.plots.style import (
     style,
     top_levels,
 )
+from prefstrength.plots.truth import Truth
 from prefstrength.posterior.choosers import chooser_strengths
 from prefstrength.posterior.fit import Fit
 from prefstrength.posterior.heterogeneity import heterogeneity

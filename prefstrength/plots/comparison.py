@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from prefstrength.plots._truth import Truth
 from prefstrength.plots.style import (
     DOUBLE,
     GREY,
@@ -18,6 +17,7 @@ from prefstrength.plots.style import (
     percent,
     style,
 )
+from prefstrength.plots.truth import Truth
 
 __all__ = ["plot_comparison"]
 

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from prefstrength.plots._truth import Truth
 from prefstrength.plots.forest import draw_forest
 from prefstrength.plots.observed import cell_weights, check_factor
 from prefstrength.plots.style import (
@@ -23,6 +22,7 @@ from prefstrength.plots.style import (
     style,
     top_levels,
 )
+from prefstrength.plots.truth import Truth
 from prefstrength.posterior.fit import Fit
 from prefstrength.posterior.heterogeneity import heterogeneity
 
@@ -59,7 +59,7 @@ def plot_groups(
     axes : sequence of two Axes, optional
         Where to draw; a new figure by default.
     truth : Mixing, dict or DataFrame, optional
-        Laws that simulated strengths came from; drawn as open diamonds.
+        Mixing distributions that simulated strengths came from; drawn as open diamonds.
 
     Returns
     -------

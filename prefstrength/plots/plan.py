@@ -81,7 +81,7 @@ def plot_plan(
     Raises
     ------
     InputError
-        If there are more than six laws and spreads, or a number is out of range.
+        If there are more than six mixing distributions and spreads, or a number is out of range.
 
     Examples
     --------
@@ -99,8 +99,8 @@ def plot_plan(
         rows.setdefault((design.label, design.spread), []).append(design)
     if len(rows) > _MOST_ROWS:
         raise InputError(
-            f"A figure has room for {_MOST_ROWS} laws and spreads; got {len(rows)}. "
-            "Plan for fewer, or draw several."
+            f"A figure has room for {_MOST_ROWS} mixing distributions and spreads; got "
+            f"{len(rows)}. Plan for fewer, or draw several."
         )
     sizes = [number * design.situations for number in plan.choosers for design in plan.designs]
     low, high = (min(sizes), max(sizes)) if annotations is None else annotations

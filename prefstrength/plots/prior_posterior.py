@@ -7,7 +7,6 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from prefstrength.choice.mixing.families import family_named
-from prefstrength.plots._truth import Truth
 from prefstrength.plots.observed import cell_weights, check_factor
 from prefstrength.plots.style import (
     GREY,
@@ -20,6 +19,7 @@ from prefstrength.plots.style import (
     short,
     style,
 )
+from prefstrength.plots.truth import Truth
 from prefstrength.posterior.fit import Fit
 
 __all__ = ["plot_prior_posterior"]

@@ -8,7 +8,6 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from prefstrength.choice.mixing.families import family_named
-from prefstrength.plots._truth import Truth
 from prefstrength.plots.levels import Level, by_levels, level_legend
 from prefstrength.plots.observed import cell_weights
 from prefstrength.plots.style import (
@@ -25,6 +24,7 @@ from prefstrength.plots.style import (
     strength_label,
     style,
 )
+from prefstrength.plots.truth import Truth
 from prefstrength.posterior.curves import strength_density
 from prefstrength.posterior.fit import Fit
 from prefstrength.posterior.heterogeneity import heterogeneity
@@ -59,7 +59,7 @@ def plot_strength(
     axes : Axes or sequence of Axes, optional
         Where to draw, one for each panel; a new figure by default.
     truth : Mixing, dict or DataFrame, optional
-        Laws that simulated strengths came from; drawn dashed in black.
+        Mixing distributions that simulated strengths came from; drawn dashed in black.
 
     Returns
     -------

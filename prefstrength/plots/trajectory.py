@@ -11,8 +11,8 @@ from matplotlib.ticker import MaxNLocator
 from prefstrength.choice.learned_strength import LearnedStrength
 from prefstrength.choice.mixing.families import family_named
 from prefstrength.errors import InputError
-from prefstrength.plots._truth import Truth
 from prefstrength.plots.style import DOUBLE, GREY, LEARNED, PRIOR, TRUTH, panels, percent, style
+from prefstrength.plots.truth import Truth
 
 __all__ = ["plot_trajectory"]
 

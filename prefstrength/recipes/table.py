@@ -36,7 +36,7 @@ _CAPTION = (
     "Evaluation on held-out pairs, with 90 % intervals. Margin: mean strength times log-ratio "
     "difference, in nats; with another mean strength it is another unit. Micro: every pair counts "
     "once; macro: every group; worst: the worst group. Where strength differs by group or "
-    "covariate, mean and sd/mean are those of the common law."
+    "covariate, mean and sd/mean are those of the common mixing distribution."
 )
 _CAPTION_STRENGTHS = (
     "Learned strength by group, in order of mean strength; of a covariate the change of the log "
@@ -88,7 +88,7 @@ def collect_strengths(folders: Sequence[str | os.PathLike[str]]) -> pd.DataFrame
     Returns
     -------
     DataFrame
-        For each method of each run a row of the common law (with an empty ``column``), one for
+        For each method of each run a row of the common strength (with an empty ``column``), one for
         each group (in order of mean strength) and one for each covariate: ``recipe``, ``run``,
         ``seed``, ``method``, ``family``, ``column``, ``level``, ``pairs`` (training pairs of the
         group), ``mean``, ``cv``, ``coefficient`` (of the covariate).

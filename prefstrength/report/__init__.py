@@ -61,8 +61,8 @@ def write_report(
         Models to compare by PSIS-LOO over choosers, by name.
     title : str, optional
     truth : Mixing, dict or DataFrame, optional
-        Laws that simulated strengths came from; drawn into the figures, and held against the
-        intervals in a table.
+        Mixing distributions that simulated strengths came from; drawn into the figures, and held
+        against the intervals in a table.
     pairs : DataFrame, optional
         The scored pairs, for what they say of the reward and of the length of responses.
     notes : sequence of str

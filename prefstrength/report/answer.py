@@ -321,8 +321,8 @@ def _prior(facts: Facts) -> Answer:
     )
     if spread == "sd_log" and facts.fit.groups:
         text += (
-            " It is one law for all groups together, matched to them in the sd of log strength; "
-            "its sd/mean can be smaller than theirs, whose mixture has a longer tail."
+            " It is one mixing distribution for all groups together, matched to them in the sd of "
+            "log strength; its sd/mean can be smaller than theirs, whose mixture has a longer tail."
         )
     return Answer(question, short, (text,))
 

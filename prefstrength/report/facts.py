@@ -11,8 +11,8 @@ from prefstrength.choice.learned_strength import LearnedStrength
 from prefstrength.choice.mixing.families import family_named
 from prefstrength.choice.strength_prior import StrengthPrior
 from prefstrength.errors import InputError
-from prefstrength.plots._truth import Truth
 from prefstrength.plots.observed import cell_weights
+from prefstrength.plots.truth import Truth
 from prefstrength.posterior.choosers import chooser_strengths
 from prefstrength.posterior.fit import Fit
 from prefstrength.posterior.heterogeneity import heterogeneity

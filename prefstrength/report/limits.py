@@ -174,7 +174,7 @@ def _training(facts: Facts) -> list[Limit]:
     if learned.mode == "frozen":
         text += " Here the strength was frozen, so none of this could happen."
     elif learned.prior is None:
-        text += " Here training had no prior against that: do not read the learned law as data."
+        text += " Here training had no prior against that: do not read what was learned as data."
     else:
         text += " The prior from the analysis is what holds it here."
     return [Limit("Strength in training", text)]

@@ -1,4 +1,4 @@
-r"""Fisher information of a chooser's choices on the law of strength.
+r"""Fisher information of a chooser's choices on the mixing distribution.
 
 One chooser's sequence of choices with reward differences :math:`x_1 \dots x_T` has probability
 
@@ -65,8 +65,8 @@ def chooser_information(
     family = type(mixing)
     if not family.varies:
         raise InputError(
-            f"Expected a law with a dispersion; got {mixing!r}, at which the information on it "
-            "is 0. plan() takes it as the limit of another family."
+            f"Expected a mixing distribution with a dispersion; got {mixing!r}, at which the "
+            "information on it is 0. plan() takes it as the limit of another family."
         )
     if not spread > 0:
         raise InputError(f"Expected spread > 0; got {spread}.")

@@ -73,15 +73,15 @@ class StrengthComparison:
         groups = len(self.learned.groups)
         if groups:
             return (
-                f" Training learned a law for each of {groups} groups; here is the common one, to "
-                f"which they are shrunk. For one of them take `group='{self.learned.group_column}"
-                "=<level>'`."
+                f" Training learned a strength for each of {groups} groups; here is the common "
+                "one, to which they are shrunk. For one of them take "
+                f"`group='{self.learned.group_column}=<level>'`."
             )
         if self.cells > 1:
             return (
-                f" The posterior mixes {self.cells} groups, training learned one law: a prior made "
-                "from this fit matches the sd of log strength of the mixture (the coefficient of "
-                "variation, for the other families), and the other index may differ."
+                f" The posterior mixes {self.cells} groups, training learned one strength: a prior "
+                "made from this fit matches the sd of log strength of the mixture (the coefficient "
+                "of variation, for the other families), and the other index may differ."
             )
         return ""
 
@@ -226,8 +226,8 @@ def _group_record(record: LearnedStrength, group: str) -> LearnedStrength:
             f"Expected a group that training learned, as '{record.group_column}=<level>'; got "
             f"{group!r}. Train with `strength_group_column={column!r}` to learn it."
             if record.group_column
-            else f"Expected no group, because training learned one law for all; got {group!r}. "
-            f"Train with `strength_group_column={column!r}` to learn one for each."
+            else f"Expected no group, because training learned one strength for all; got "
+            f"{group!r}. Train with `strength_group_column={column!r}` to learn one for each."
         )
     return record.of_group(level)
 

@@ -308,8 +308,8 @@ def plan(
     Parameters
     ----------
     assumed : Mixing, sequence of Mixing, Fit or MixedLogit
-        The law of strength that is taken for true: known laws; the posterior medians of a fit
-        to earlier data; the prior medians of a model with one coefficient. A
+        What is taken for true: known mixing distributions; the posterior medians of a fit to
+        earlier data; the prior medians of a model with one coefficient. A
         :class:`~prefstrength.PointMass` is taken as a LogNormal without dispersion: how many
         annotations until homogeneous data are called so.
     choosers, situations : sequence of int
@@ -389,7 +389,7 @@ def plan(
 
 
 def law_of_mean(family: str, mean: float, cv: float) -> Mixing:
-    """A law of strength from its mean and sd/mean; a point mass where the latter is 0.
+    """A mixing distribution from its mean and sd/mean; a point mass where the latter is 0.
 
     Examples
     --------
@@ -419,7 +419,7 @@ def _assumed(assumed: Any, spread: float, priors: Mapping[str, Any] | None) -> l
     if assumed_errors := (isinstance(assumed, Fit | MixedLogit) and assumed.errors):
         raise InputError(
             "A plan expects rewards without errors; got errors of "
-            f"{list(assumed_errors)}. Give a known law, such as `LogNormal(mu=0, sigma=0.7)`, and "
+            f"{list(assumed_errors)}. Give a known one, such as `LogNormal(mu=0, sigma=0.7)`, and "
             "take its sizes for the least: errors in the rewards ask for more choices."
         )
     if isinstance(assumed, Fit):
@@ -427,7 +427,7 @@ def _assumed(assumed: Any, spread: float, priors: Mapping[str, Any] | None) -> l
         if assumed.groups:
             raise InputError(
                 f"Expected a fit without groups; got groups {assumed.groups}. "
-                "Give the law of the group that you plan for, such as `LogNormal(mu=0, sigma=0.7)`."
+                "Give that of the group that you plan for, such as `LogNormal(mu=0, sigma=0.7)`."
             )
         family = family_named(assumed.family())
         medians = [
@@ -458,7 +458,9 @@ def _assumed(assumed: Any, spread: float, priors: Mapping[str, Any] | None) -> l
     out: list[_Assumed] = []
     for mixing in laws:
         if not isinstance(mixing, Mixing):
-            raise TypeError(f"Expected known laws, a fit or a model; got {mixing!r}.")
+            raise TypeError(
+                f"Expected known mixing distributions, a fit or a model; got {mixing!r}."
+            )
         mixing.require_known()
         if mixing.varies:
             out.append((_label(mixing), type(mixing), *mixing.location_dispersion(), priors))

@@ -242,16 +242,16 @@ def test_a_law_does_not_change():
         ),
         (
             lambda: LogNormal(mu=0.0, sigma=0),
-            "LogNormal expects sigma > 0; got 0. One strength for all is PointMass(value=...).",
+            "LogNormal expects sigma > 0; got 0. One strength for all is `PointMass(value=...)`.",
         ),
         (
             lambda: Gamma(shape=np.float64(-1.0), rate=1.0),
-            "Gamma expects shape > 0; got -1.0. One strength for all is PointMass(value=...).",
+            "Gamma expects shape > 0; got -1.0. One strength for all is `PointMass(value=...)`.",
         ),
         (
             lambda: InverseGaussian(mu=-1.0, shape=1.0),
             "InverseGaussian expects mu > 0; got -1.0. "
-            "One strength for all is PointMass(value=...).",
+            "One strength for all is `PointMass(value=...)`.",
         ),
         (
             lambda: ZeroMass(Gamma(shape=1.0, rate=1.0)),
@@ -281,7 +281,7 @@ def test_a_law_does_not_change():
         (
             lambda: FiniteMixture(),
             "FiniteMixture expects at least one component; got none. "
-            "Give components=(LogNormal(mu=0, sigma=0.5), PointMass(value=0)).",
+            "Give `components=(LogNormal(mu=0, sigma=0.5), PointMass(value=0))`.",
         ),
     ],
 )

@@ -30,9 +30,10 @@ def run_small_demo(folder: Path) -> Path:
     said = python(
         """
         from prefstrength.pipeline.demo import run_demo
+        from prefstrength.pipeline.options import Sampler
         fit = run_demo(
             "out", choosers=120, situations=12, train=False, progress=False,
-            sampler={"draws": 200, "warmup": 200, "chains": 2},
+            sampler=Sampler(draws=200, warmup=200, chains=2),
         )
         print(fit.method)
         """,

@@ -6,6 +6,7 @@ with. Write it where a change of the public names is meant.
 
 import dataclasses
 import inspect
+from abc import ABC
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -38,7 +39,7 @@ def call_of(kind: type) -> str:
     """How an object is made; of errors, and of other libraries' arguments, nothing."""
     if issubclass(kind, BaseException):
         return ""
-    if all(is_ours(part) or part is object for part in kind.__mro__):
+    if all(is_ours(part) or part in (object, ABC) for part in kind.__mro__):
         return signature(kind)
     return fields(kind) if dataclasses.is_dataclass(kind) else signature(kind)
 

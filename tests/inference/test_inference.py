@@ -527,7 +527,9 @@ def test_what_cannot_be_integrated_is_sampled_and_says_so():
     assert fit.spec["reason"].startswith("3 random attributes and 72 situations are too many")
     assert fit.spec["likelihood"]["how"] == "latent choosers, nothing integrated"
     assert set(fit.posterior.data_vars) > {"reward_mu", "length_sigma", "safety_shape"}
-    with pytest.raises(InputError, match='at most two random attributes.*or "svi" for many'):
+    with pytest.raises(
+        InputError, match="at most two random attributes.*or `method='svi'` for many"
+    ):
         model.fit(choices, method="nuts", progress=False)
 
 

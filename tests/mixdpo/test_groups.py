@@ -328,7 +328,7 @@ WITH_GROUPS = StrengthPrior(
 
 
 def test_shifts_start_where_the_prior_has_them():
-    with pytest.warns(DataWarning, match=r"nothing of 1 of 3 levels of region \(north\)"):
+    with pytest.warns(DataWarning, match=r"nothing of 1 of 3 levels of region \('north'\)"):
         shifts = shift_priors(LEVELS, "region", WITH_GROUPS, "LogNormal", 0.25, 0.35)
     assert shifts["north"] == ShiftPrior(0.0, 0.25, 0.0, 0.35)
     assert shifts["east"] == ShiftPrior(math.log(2), 0.25, math.log(0.3) - math.log(0.7), 0.4)
@@ -447,7 +447,7 @@ def test_pairs_whose_law_is_not_known():
         ({"length": [1.0]}, "Expected a column region"),
         (
             {"region": ["moon"], "length": [1.0]},
-            r"learned \(east, north, west\); got 'moon' in row 0",
+            r"learned \('east', 'north', 'west'\); got 'moon' in row 0",
         ),
         (
             {"region": ["east"] * 2, "length": [1.0, math.nan]},
@@ -746,7 +746,9 @@ def test_logged_evaluated_and_saved(tmp_path, model_path, pairs):
     assert common.metrics.loc[0, "margin"] != pytest.approx((mean * delta).mean(), rel=1e-3)
     with pytest.raises(InputError, match="got no length among"):
         evaluate_preferences(str(tmp_path), model_path, data.remove_columns("length"), record)
-    with pytest.raises(InputError, match=r"learned \(east, north, west\); got 'moon' in row 0"):
+    with pytest.raises(
+        InputError, match=r"learned \('east', 'north', 'west'\); got 'moon' in row 0"
+    ):
         evaluate_preferences(
             str(tmp_path), model_path, data.map(lambda row: {"region": "moon"}), record
         )
@@ -852,7 +854,9 @@ def test_evaluation_pairs_whose_strength_is_not_learned(tmp_path, model_path, pa
     strange = grouped(6).map(
         lambda row, i: {"region": "moon" if i == 4 else "east"}, with_indices=True
     )
-    unknown = r"'region' that train_dataset has \(east, north, west\); got 'moon' in row 4 of eval"
+    unknown = (
+        r"'region' that train_dataset has \('east', 'north', 'west'\); got 'moon' in row 4 of eval"
+    )
     missing = r"numbers in column length of eval_dataset.*got None in row 1 \(1 of 6"
     hole = with_column("length", [1.0, None, 2.0, 3.0, 4.0, 5.0])
     for wrong, text in (
@@ -894,7 +898,7 @@ def test_covariates_are_standardised_before_they_are_rounded():
         ({"strength_group_column": "g"}, "a prior with groups of 'g'.*got a frozen one"),
         (
             {"strength": WITH_GROUPS, "strength_group_column": "g", "strength_mode": "frozen"},
-            "frozen one with groups region=east, region=west, age=old. All groups would have one",
+            "frozen one with groups 'region=east', 'region=west', 'age=old'. All groups",
         ),
         ({"strength_covariates": ["x"]}, "'joint' with strength_covariates.*got 'frozen'"),
         (

@@ -894,7 +894,7 @@ def with_ties():
         (with_ties, r"got 2 of 6 marked as ties \(first rows: 1, 2\)"),
         (
             lambda: changed(prompt=" ".join(["w1"] * 40) + " "),
-            "got 6 of 6 pairs, whose prompt alone has 32 tokens (max_length) or more",
+            r"got 6 of 6 pairs, whose prompt alone has 32 tokens \(max_length\) or more",
         ),
     ],
 )

@@ -323,7 +323,7 @@ def test_the_numpyro_model_adds_the_log_likelihood(choices):
             lambda: MixedLogit({"reward": LogNormal(mu=0.0, sigma=1.0)}),
             InputError,
             "Expected a mixing distribution to be inferred for 'reward'; got "
-            "LogNormal(mu=0, sigma=1), a known law. Leave its parameters out.",
+            "LogNormal(mu=0, sigma=1), which is known. Leave its parameters out.",
         ),
         (
             lambda: MixedLogit({"reward": LogNormal}),

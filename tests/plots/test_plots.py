@@ -18,9 +18,9 @@ import prefstrength as ps
 from prefstrength import plots
 from prefstrength.data.choices import Choices
 from prefstrength.errors import InputError
-from prefstrength.plots._truth import Truth
 from prefstrength.plots.observed import bins, observed
 from prefstrength.plots.style import detached, level_style, room_for_legend, style
+from prefstrength.plots.truth import Truth
 from prefstrength.posterior.heterogeneity import VERDICTS
 from tests.helpers.made_up import made_up_fit
 

@@ -146,7 +146,7 @@ def test_options_are_checked_at_the_door(model, choices):
         ps.MixedLogit({"lenght": ps.Normal()}).fit(choices)
     with pytest.raises(ps.InputError, match="groups among"):
         ps.MixedLogit({"reward": ps.LogNormal()}, groups=["region"]).fit(choices)
-    with pytest.raises(ps.InputError, match="a known law. Leave its parameters out"):
+    with pytest.raises(ps.InputError, match="which is known. Leave its parameters out"):
         ps.MixedLogit({"reward": ps.LogNormal(mu=0.0, sigma=1.0)})
     with pytest.raises(TypeError, match="such as LogNormal"):
         ps.MixedLogit({"reward": ps.LogNormal})

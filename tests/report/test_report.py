@@ -423,7 +423,7 @@ def test_training_that_learned_something_else(simple: Simple) -> None:
     assert "No: the learned spread lies below the interval" in page.text
     assert "It stayed within one sd" not in page.text
     assert "The record of the training holds no prior" in page.text
-    assert "do not read the learned law as data" in page.text
+    assert "do not read what was learned as data" in page.text
 
 
 def test_strength_that_was_frozen_is_not_judged(simple: Simple) -> None:

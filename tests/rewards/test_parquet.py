@@ -465,7 +465,7 @@ def test_what_cannot_be_scored_in_parts_is_refused_before_anything_is_written(fi
         score_parquet(files, out, Letters(), backend="ray", divide=True, progress=False)
     with pytest.raises(InputError, match="divide=True` and `force=True"):
         score_parquet(files, out, Letters(), divide=True, force=True, progress=False)
-    with pytest.raises(InputError, match="workers=2 and backend=None"):
+    with pytest.raises(InputError, match="workers=2` and `backend=None"):
         score_parquet(files, out, Letters(), workers=2, progress=False)
     assert not out.exists()
 

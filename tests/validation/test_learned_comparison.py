@@ -99,7 +99,7 @@ def test_a_group_is_compared_with_its_own_posterior():
     # Without a group it is the common law, and says so.
     everyone = ps.compare_strength(fit, record)
     assert everyone.table.set_index("index").loc["sd_log", "learned"] == 0.7
-    assert "a law for each of 2 groups; here is the common one" in everyone.scale
+    assert "a strength for each of 2 groups; here is the common one" in everyone.scale
     plain = ps.compare_strength(fit, learned(0.7))
     pd.testing.assert_frame_equal(plain.table, everyone.table)
     assert [ax.get_ylabel() for ax in ps.plot_trajectory(record.of_group("west"))][1] == (
@@ -117,7 +117,7 @@ def test_groups_that_one_of_the_two_does_not_know():
         ),
         (by_region({"east": 0.2, "north": 1.0}), "region=north", "one of .*'region=west'"),
         (by_region({"old": 1.0}, "age"), "region=west", "as 'age=<level>'; got 'region=west'"),
-        (learned(0.7), "region=west", "no group, because training learned one law for all"),
+        (learned(0.7), "region=west", "no group, because training learned one strength for all"),
     ):
         with pytest.raises(ps.InputError, match=text):
             ps.compare_strength(fit, record, group=group)

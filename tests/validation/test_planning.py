@@ -213,7 +213,7 @@ def test_a_plan_says_what_it_cannot_do():
             plan(law, **bad)
     with pytest.raises(ps.InputError, match="known|parameters"):
         plan(ps.LogNormal())
-    with pytest.raises(TypeError, match="known laws, a fit or a model"):
+    with pytest.raises(TypeError, match="known mixing distributions, a fit or a model"):
         plan(["LogNormal"])
     with pytest.raises(ps.InputError, match="one coefficient without groups"):
         plan(ps.MixedLogit({"reward": ps.LogNormal()}, groups=["region"]))

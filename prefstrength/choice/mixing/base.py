@@ -96,7 +96,7 @@ class Mixing(ABC):
             if name in self.positive_parameters and value <= 0:
                 raise InputError(
                     f"{self.family} expects {name} > 0; got {value}. "
-                    "One strength for all is PointMass(value=...)."
+                    "One strength for all is `PointMass(value=...)`."
                 )
 
     @property

@@ -112,13 +112,13 @@ class FiniteMixture(Compound):
         if isinstance(self.components, Mixing):
             raise TypeError(
                 "FiniteMixture expects a sequence of components; got a single one. "
-                "Write components=(one, other)."
+                "Write `components=(one, other)`."
             )
         object.__setattr__(self, "components", tuple(self.components))
         if not self.components:
             raise InputError(
                 "FiniteMixture expects at least one component; got none. "
-                "Give components=(LogNormal(mu=0, sigma=0.5), PointMass(value=0))."
+                "Give `components=(LogNormal(mu=0, sigma=0.5), PointMass(value=0))`."
             )
         for part in self.components:
             _check_part("FiniteMixture", part, ())
@@ -412,7 +412,7 @@ def _check_share(kind: str, name: str, share: Any, below: bool) -> None:
 def _check_part(kind: str, part: Any, allowed: tuple[type[Mixing], ...]) -> None:
     if isinstance(part, type) or not isinstance(part, Mixing):
         raise TypeError(
-            f"{kind} expects mixing distributions, such as LogNormal(mu=0, sigma=0.7); "
+            f"{kind} expects mixing distributions, such as `LogNormal(mu=0, sigma=0.7)`; "
             f"got {part!r}."
         )
     if isinstance(part, Compound) and not isinstance(part, allowed):

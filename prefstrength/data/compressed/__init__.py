@@ -204,7 +204,7 @@ class _Task:
     number: int
 
 
-class _Hands(Protocol):
+class _Workers(Protocol):
     """Threads, or workers of a Ray cluster."""
 
     def parts(self, task: _Task, sums: Sums) -> Iterator[Part]:
@@ -214,7 +214,7 @@ class _Hands(Protocol):
 @contextmanager
 def _hands(
     backend: str | None, workers: int | None, tasks: list[_Task], sums: Sums
-) -> Iterator[_Hands]:
+) -> Iterator[_Workers]:
     """Who does the work."""
     if backend is None:
         threads = workers or os.cpu_count() or 1

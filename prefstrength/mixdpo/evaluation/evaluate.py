@@ -102,9 +102,9 @@ def evaluate_preferences(
         ``tools`` and ``chat_template_kwargs`` where it had them, the columns in ``groups``, and
         those on which the learned strength depends.
     strength : Mixing, LearnedStrength, or an object with ``.learned()``
-        Law of strength. Of what training learned, ``trainer.strength`` or a record, every pair
-        has the law of its group and covariates, and Δ is what it was trained on;
-        ``trainer.strength.current()`` is the common law, which does not know of which Δ.
+        Mixing distribution of strength. Of what training learned, ``trainer.strength`` or a
+        record, every pair has that of its group and covariates, and Δ is what it was trained on;
+        ``trainer.strength.current()`` is the common one, which does not know of which Δ.
     groups : sequence of str
         Columns to report by.
     tokenizer : PreTrainedTokenizerBase, optional
@@ -220,8 +220,8 @@ def _settings(
         if trained is not None and getattr(trained, name) != value:
             raise InputError(
                 f"Expected {name} {getattr(trained, name)!r}, with which the strength was trained; "
-                f"got {value!r}. Leave it out, or give a law alone, such as strength.current(), to "
-                "try it on another log-ratio difference."
+                f"got {value!r}. Leave it out, or give a mixing distribution alone, such as "
+                "strength.current(), to try it on another log-ratio difference."
             )
     if max_length != "trained":
         given["max_length"] = max_length

@@ -53,8 +53,8 @@ def preference_metrics(
     delta : array-like, shape (pair,)
         Log-ratio differences chosen minus rejected, in nats.
     strength : Mixing
-        Law of strength, with parameters: numbers, or arrays of shape (pair,) where pairs differ
-        in their law, as ``LearnedStrength.of_pairs`` gives them.
+        Mixing distribution of strength, with parameters: numbers, or arrays of shape (pair,) where
+        pairs differ, as ``LearnedStrength.of_pairs`` gives them.
     groups : dict, optional
         Factor name to the level of every pair.
     clusters : sequence, optional
@@ -117,12 +117,12 @@ def preference_metrics(
     """
     values, codes = _checked(delta, groups, prob, draws)
     cluster = _clusters(clusters, len(values))
-    strength = _plain(strength)
+    strength = _without_gradients(strength)
     for name, value in strength.parameters.items():
         if np.shape(value) not in ((), values.shape):
             raise InputError(
-                f"Expected {name} of the law of strength as one number, or as one for each of "
-                f"{len(values)} pairs; got shape {np.shape(value)}."
+                f"Expected {name} of the mixing distribution as one number, or as one for each "
+                f"of {len(values)} pairs; got shape {np.shape(value)}."
             )
     each = _of_pairs(values, strength)
     rng = np.random.default_rng(seed)
@@ -204,7 +204,7 @@ def _clusters(clusters: Sequence[Any] | None, size: int) -> np.ndarray:
     return pd.factorize(column)[0]
 
 
-def _plain(strength: Mixing) -> Mixing:
+def _without_gradients(strength: Mixing) -> Mixing:
     """The law without gradients, as it is while it is learned."""
     held = {k: v for k, v in strength.parameters.items() if isinstance(v, torch.Tensor)}
     if not held:

@@ -116,7 +116,7 @@ class Batch:
     columns : mapping
         Columns of numbers by name, each (pair,).
     mixing : Mixing
-        Law of strength, with gradients; parameters of shape () or (pair,).
+        Mixing distribution of strength, with gradients; parameters of shape () or (pair,).
     arguments : MixDPOConfig
     running : Running
     learning : bool
@@ -141,7 +141,7 @@ class Batch:
 
 
 class Objective(abc.ABC):
-    """What is minimised: a function of Δ and the law of strength, by name.
+    """What is minimised: a function of Δ and the mixing distribution, by name.
 
     Attributes
     ----------

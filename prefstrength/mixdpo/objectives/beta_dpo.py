@@ -62,7 +62,7 @@ def beta_dpo_loss(
     delta : torch.Tensor, shape (pair,)
         Log-ratio differences of a batch, in nats.
     mixing : Mixing
-        Law of strength; PointMass at β₀ is the paper's.
+        Mixing distribution of strength; PointMass at β₀ is the paper's.
     threshold, a : float
         As in :func:`beta_dpo_scale`.
     batch_mean : torch.Tensor, shape (), optional

@@ -19,7 +19,7 @@ def capo_loss(delta: torch.Tensor, mixing: Mixing, reward_difference: torch.Tens
     delta : torch.Tensor, shape (...)
         Log-ratio difference chosen minus rejected, in nats.
     mixing : Mixing
-        Law of strength, of which the mean counts; PointMass is the paper's.
+        Mixing distribution of strength, of which the mean counts; PointMass is the paper's.
     reward_difference : torch.Tensor, shape (...)
         Reward of the chosen minus that of the rejected response, in logits: q is the rate at
         which the one wins against the other, and 1 - q the other's.

@@ -36,7 +36,7 @@ def mixdpo_loss(
     delta : torch.Tensor, shape (...)
         Log-ratio difference chosen minus rejected, in nats.
     mixing : Mixing
-        Law of strength; with PointMass this is the loss of DPO.
+        Mixing distribution of strength; with PointMass this is the loss of DPO.
     estimator : {"exact", "monte-carlo"}
         ``"monte-carlo"``: the paper's, the mean over ``samples`` draws for each pair, through
         which gradients reach the parameters. For every family; not for FiniteMixture, ZeroMass
@@ -92,7 +92,7 @@ def mixdpo_logit(delta: torch.Tensor, mixing: Mixing) -> torch.Tensor:
     delta : torch.Tensor, shape (...)
         Log-ratio difference chosen minus rejected, in nats.
     mixing : Mixing
-        Law of strength.
+        Mixing distribution of strength.
 
     Returns
     -------

@@ -26,7 +26,7 @@ def odpo_loss(
     delta : torch.Tensor, shape (...)
         Log-ratio difference chosen minus rejected, in nats.
     mixing : Mixing
-        Law of strength; PointMass is the paper's.
+        Mixing distribution of strength; PointMass is the paper's.
     reward_difference : torch.Tensor, shape (...)
         Reward of the chosen minus that of the rejected response. Differences below
         ``LEAST_REWARD_DIFFERENCE``, negative ones included, count as that: such a pair asks for

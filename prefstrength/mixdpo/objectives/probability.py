@@ -28,9 +28,9 @@ def log_choice_probability(delta: torch.Tensor, mixing: Mixing) -> torch.Tensor:
     delta : torch.Tensor, shape (...)
         Log-ratio difference chosen minus rejected, in nats, free of β.
     mixing : Mixing
-        Law of strength: PointMass, Normal, LogNormal, Gamma, InverseGaussian, FiniteMixture,
-        ZeroMass or Lapse, with parameters: numbers, or tensors that broadcast against ``delta``
-        and may require gradients.
+        Mixing distribution of strength: PointMass, Normal, LogNormal, Gamma, InverseGaussian,
+        FiniteMixture, ZeroMass or Lapse, with parameters: numbers, or tensors that broadcast
+        against ``delta`` and may require gradients.
 
     Returns
     -------

@@ -23,7 +23,7 @@ def smpo_loss(
     delta : torch.Tensor, shape (...)
         Log-ratio difference chosen minus rejected, in nats.
     mixing : Mixing
-        Law of strength; PointMass is the paper's.
+        Mixing distribution of strength; PointMass is the paper's.
     reward_difference : torch.Tensor, shape (...)
         Reward of the chosen minus that of the rejected response, in logits. Where it is negative
         the reward model contradicts the label, and the pair is learned the other way round.

@@ -60,7 +60,7 @@ def evaluate_policy(
 ) -> None:
     """Evaluate a trained policy under the strength that lies beside it, in all processes.
 
-    Every pair has the law of its group and covariates, where strength was learned by them.
+    Every pair has the strength of its group and covariates, where strength was learned by them.
 
     Writes ``evaluation/metrics.csv`` (as of :func:`~prefstrength.mixdpo.preference_metrics`) and
     ``evaluation/pairs.parquet`` into the policy's folder, the first of them last. Goes on after

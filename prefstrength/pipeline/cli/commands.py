@@ -1,4 +1,4 @@
-"""The command line: ``prefstrength run|score|fit|train|compare|report|demo|plan|calibrate``."""
+"""Commands over a folder: run, or one stage of it; scores and sums of data of any size."""
 
 from pathlib import Path
 from typing import Annotated

@@ -69,7 +69,7 @@ class Truth:
         if not isinstance(truth, Mapping) or "cells" not in truth:
             raise InputError(
                 "Expected truth as a mixing distribution, a table, or a dict with 'cells'; got "
-                f"{shown(truth)}. Give the law of each group's strength."
+                f"{shown(truth)}. Give the mixing distribution of each group."
             )
         family = truth.get("family")
         cells = truth["cells"]
