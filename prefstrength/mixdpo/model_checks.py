@@ -122,7 +122,11 @@ def whole_model(name: str, options: Mapping[str, Any]) -> None:
     check_generates(kind, config, name)
     try:  # the shapes alone, without memory for the weights
         _, report = kind.from_pretrained(
-            name, device_map="meta", output_loading_info=True, use_safetensors=True, **where
+            name,
+            device_map="meta",
+            output_loading_info=True,
+            use_safetensors=options.get("use_safetensors", True),
+            **where,
         )
     except Exception as error:  # of safetensors, of torch, or of transformers
         raise not_loaded(name, error) from error
