@@ -13,6 +13,9 @@ import pandas as pd
 
 from prefstrength.errors import InputError
 
+#: Folder beside a trained policy with the reference that moved while it was trained.
+REFERENCE_NAME = "reference"
+
 
 def atomic_write_bytes(path: str | os.PathLike[str], content: bytes) -> Path:
     """Write ``content`` to ``path`` so that no reader ever sees half of it."""
@@ -52,7 +55,36 @@ def write_parquet(path: str | os.PathLike[str], frame: pd.DataFrame) -> Path:
 
 def write_csv(path: str | os.PathLike[str], frame: pd.DataFrame) -> Path:
     """Write a frame as CSV, without its index."""
-    return atomic_write_text(path, frame.to_csv(index=False))
+    return atomic_write_text(path, as_csv(frame))
+
+
+def as_csv(frame: pd.DataFrame) -> str:
+    """A frame as CSV, without its index, of which no cell is a formula to a spreadsheet.
+
+    Texts that begin as one does get an apostrophe before them: labels are other people's.
+
+    Examples
+    --------
+    >>> print(as_csv(pd.DataFrame({"level": ["=1+1", "-3", "a=b"], "n": [-1, 2, 3]})))
+    level,n
+    '=1+1,-1
+    -3,2
+    a=b,3
+    <BLANKLINE>
+    """
+    texts = frame.select_dtypes(exclude=["number", "bool"]).columns
+    safe = frame.assign(**{name: frame[name].map(_no_formula) for name in texts})
+    return safe.rename(columns=_no_formula).to_csv(index=False)
+
+
+def _no_formula(value: Any) -> Any:
+    if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
 
 
 def require_folder(path: str | os.PathLike[str], holds: str) -> None:

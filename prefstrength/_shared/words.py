@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 import sys
 import traceback
 import warnings
@@ -14,6 +15,8 @@ import pandas as pd
 
 from prefstrength.errors import DataWarning
 
+# Control characters of either set, and those that turn the direction of writing.
+_STEERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2028\u2029\u2066-\u2069]")
 _PACKAGE = str(Path(__file__).parents[1]) + os.sep
 
 
@@ -28,6 +31,21 @@ def shown(value: Any, width: int = 40) -> str:
     value = value.item() if isinstance(value, np.generic) else value
     text = " ".join(repr(value).split())
     return text if len(text) <= width else text[: width - 3] + "..."
+
+
+def printable(text: str) -> str:
+    r"""Text of which no character steers a terminal: each that would is written out.
+
+    Examples
+    --------
+    >>> print(printable("a\x1b[31mb\x9b2Jc"))
+    a\x1b[31mb\x9b2Jc
+    """
+
+    def written(found: re.Match[str]) -> str:
+        return found[0] if found[0] == "\n" else found[0].encode("unicode_escape").decode()
+
+    return _STEERS.sub(written, text)
 
 
 def listed(values: Iterable[Any], most: int = 8) -> str:

@@ -1,5 +1,6 @@
 """Checks of identifiability: constant, separated and proportional attributes, groups of one."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import pandas as pd
 
 from prefstrength._shared.words import listed, shown, warn
 from prefstrength.data.anomalies import look_at_combinations, look_at_outlying
+from prefstrength.data.answers import tied
 from prefstrength.data.factor import Factor
 from prefstrength.errors import InputError
 
@@ -14,8 +16,66 @@ from prefstrength.errors import InputError
 THIN_LEVEL = 10
 #: From this many situations on, rewards that always agree with the choice get a warning.
 SEPARATION_FROM = 20
+#: Standard errors below one half from which an attribute is said to go against the choices.
+AGAINST_FROM = 3.0
 #: Labels of the alternatives of a pair, the chosen one first.
 PAIR = ("chosen", "rejected")
+
+
+@dataclass(frozen=True)
+class Direction:
+    """How often the alternative with the higher attribute is the chosen one.
+
+    Parameters
+    ----------
+    higher, lower : float
+        Weighted shares of the situations in which the chosen alternative lies above, or below,
+        the mean of the others.
+    situations : int
+        That the shares are of: those with a weight and a difference.
+    least : float
+        Share of ``higher`` that chance may leave of one half; 0 of a few situations.
+    """
+
+    higher: float
+    lower: float
+    situations: int
+    least: float
+
+    @classmethod
+    def of(cls, gap: np.ndarray, weights: np.ndarray) -> "Direction | None":
+        """Of the chosen minus the mean of the others, shape (situation,); None of no difference."""
+        decided = (gap != 0) & (weights > 0)
+        if not decided.any():
+            return None
+        w = weights[decided]
+        higher = float(w[gap[decided] > 0].sum() / w.sum())
+        effective = w.sum() ** 2 / (w**2).sum()
+        error = 0.5 / np.sqrt(effective)
+        enough = effective >= SEPARATION_FROM
+        least = float(max(0.5 - AGAINST_FROM * error, 0.0)) if enough else 0.0
+        return cls(higher, 1.0 - higher, int(decided.sum()), least)
+
+    @property
+    def against(self) -> bool:
+        """Whether the higher one is rejected more often than chance explains."""
+        return self.higher < self.least
+
+
+def direction(choices: Any, name: str) -> Direction | None:
+    """Direction of an attribute of ``Choices``; None where all alternatives are equal in it."""
+    values = choices.values[:, :, choices.attributes.index(name)]
+    weights = choices.weights
+    if choices.answer is not None:  # a tie goes with neither
+        weights = weights * ~tied(choices)
+    return Direction.of(gap_to_others(values, choices.chosen, choices.available), weights)
+
+
+def gap_to_others(values: np.ndarray, chosen: np.ndarray, available: np.ndarray) -> np.ndarray:
+    """Chosen alternative's value minus the mean of the others', shape (situation,)."""
+    own = values[np.arange(len(chosen)), chosen]
+    others = np.maximum(available.sum(axis=1) - 1, 1)
+    return own - (np.where(available, values, 0.0).sum(axis=1) - own) / others
 
 
 def look_at_groups(groups: dict[str, Factor], chooser: np.ndarray | None) -> None:
@@ -119,6 +179,11 @@ def look_at_numbers(fields: dict[str, Any], columns: list[str]) -> None:
                 f"Attribute {name!r} is {side} for the {which} alternative in all {len(rows):,} "
                 f"{noun}; strength then has no upper bound. {advice}"
             )
+            continue
+        found = Direction.of(gap_to_others(x, chosen, available), fields["weights"])
+        # Only of a reward it is known beforehand that more should be better.
+        if found is not None and found.against and "reward" in name.casefold():
+            warn(goes_against(name, found, noun))
     if len(spread) > 1:
         table = np.stack([s[matters] for s in spread], axis=1)
         table = table / np.sqrt((table**2).mean(axis=0))
@@ -151,3 +216,13 @@ def _extremes_of_rankings(
             least = min(least, (np.nanmin(high, axis=1) - np.nanmax(low, axis=1)).min())
             most = max(most, (np.nanmax(high, axis=1) - np.nanmin(low, axis=1)).max())
     return (float(least), float(most)) if most > -np.inf else (0.0, 0.0)
+
+
+def goes_against(name: str, found: Direction, noun: str = "situations") -> str:
+    """Sentence on an attribute of which the higher value is rejected more often."""
+    return (
+        f"Alternatives with the higher {name} are rejected more often: in {found.lower:.1%} of "
+        f"{found.situations:,} {noun} the chosen one is the lower. Its sign may be reversed, the "
+        "two columns exchanged, or less of it is better, as of a price. Check it; where less is "
+        "better, give it with the other sign."
+    )

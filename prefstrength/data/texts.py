@@ -4,6 +4,7 @@ What a cell may hold is said here, once. What else a door asks of the texts, suc
 all or no blanks, is the door's own.
 """
 
+import json
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,13 +14,21 @@ import pandas as pd
 
 from prefstrength._shared.words import Rows, nearest, shown, warn
 from prefstrength.data.columns import column, refuse_half_characters
-from prefstrength.data.messages import message_fault
+from prefstrength.data.messages import (
+    message_fault,
+    more_of,
+    read_message,
+    template_options,
+    with_options,
+)
 from prefstrength.errors import InputError
 
-#: A text, or a conversation as a tuple of (role, content).
-Text = str | tuple[tuple[str, str], ...]
+#: A text, or a conversation as a tuple of (role, content), or with more behind them as JSON.
+Text = str | tuple[tuple[str, ...], ...]
 
 TEXT_COLUMNS = ("prompt", "chosen", "rejected")
+#: Columns that training hands to the chat template, where pairs have them.
+OF_TEMPLATE = ("tools", "chat_template_kwargs")
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,8 +81,15 @@ def flatten(text: Text) -> str:
     if isinstance(text, str):
         return text
     if len(text) == 1:
-        return text[0][1]
-    return "\n".join(f"{role}: {content}" for role, content in text)
+        return _said(text[0])
+    return "\n".join(f"{message[0]}: {_said(message)}" for message in text)
+
+
+def _said(message: tuple[str, ...]) -> str:
+    """Content of a message, and what it calls."""
+    calls = more_of(message).get("tool_calls")
+    written = "" if calls is None else json.dumps(calls, ensure_ascii=False, sort_keys=True)
+    return "\n".join(part for part in (message[1], written) if part)
 
 
 def read_texts(frame: pd.DataFrame, rows: Rows) -> Texts | None:
@@ -97,6 +113,8 @@ def read_texts(frame: pd.DataFrame, rows: Rows) -> Texts | None:
                 f"{name!r}.{hint} Add the column, or rename {other!r} if it is no text."
             )
     columns = [_read(column(frame, name, "text"), name, rows) for name in present]
+    if present[0] == "prompt":
+        columns[0] = _with_options(columns[0], frame)
     places, different = pd.factorize(pd.concat(columns, ignore_index=True).array)
     parts = np.split(places.astype(np.int64), len(present))
     texts = Texts(rows, different, dict(zip(present, parts, strict=True)))
@@ -191,11 +209,25 @@ def _read(values: pd.Series, name: str, rows: Rows) -> pd.Series:
             f"Column {name!r} should hold lists of messages with the text fields 'role' and "
             f"'content'; got {what} in {rows.where(faulty)}. {step}"
         )
-    texts = [
-        v if isinstance(v, str) else tuple((m["role"], m["content"]) for m in v) for v in values
-    ]
+    texts = [v if isinstance(v, str) else tuple(map(read_message, v)) for v in values]
     refuse_half_characters(pd.Series(map(flatten, texts), dtype=object), name, rows)
     return pd.Series(texts, dtype=object)
+
+
+def _with_options(prompts: pd.Series, frame: pd.DataFrame) -> pd.Series:
+    """Prompts with what the chat template is given for them; plain texts go through none."""
+    given = [name in frame.columns for name in OF_TEMPLATE]
+    if not any(given):
+        return prompts
+    parts = [
+        frame[name].tolist() if there else [None] * len(frame)
+        for name, there in zip(OF_TEMPLATE, given, strict=True)
+    ]
+    out = []
+    for prompt, tools, other in zip(prompts, *parts, strict=True):
+        options = {} if isinstance(prompt, str) else template_options(tools, other)
+        out.append(with_options(prompt, options) if options else prompt)
+    return pd.Series(out, dtype=object)
 
 
 def check_format(texts: Texts) -> None:

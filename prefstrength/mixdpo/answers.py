@@ -15,7 +15,7 @@ from prefstrength.choice.strength_prior import StrengthPrior
 from prefstrength.errors import InputError
 from prefstrength.mixdpo.objectives.answers import answer_loss
 
-__all__ = ["Answers"]
+__all__ = ["Answers", "log_decided"]
 
 # Pairs of which probabilities are computed together.
 _AT_ONCE = 4000
@@ -151,3 +151,16 @@ class Answers:
             )
             found[some] = -loss.numpy()
         return found
+
+
+def log_decided(
+    logged: dict[str, list[float]], accelerator: Any, lead: torch.Tensor, decided: torch.Tensor
+) -> None:
+    """Let TRL's accuracies and margins of this step be of pairs with a better response."""
+    sums = [decided.sum(), (lead[decided] > 0).sum(), lead[decided].sum()]
+    total = accelerator.reduce(torch.stack([each.float() for each in sums]), "sum")
+    for name, value in zip(("accuracies", "margins"), total[1:], strict=True):
+        values = logged[f"rewards/{name}"]
+        values[-1:] = [(value / total[0]).item()] if total[0] else []
+        if not values:
+            del logged[f"rewards/{name}"]

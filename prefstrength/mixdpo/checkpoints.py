@@ -4,15 +4,16 @@ import json
 import os
 from pathlib import Path
 
+import torch
+
 from prefstrength._shared.words import warn
 
-__all__ = ["last_checkpoint"]
+__all__ = ["last_checkpoint", "objective_state", "with_prefix"]
 
 #: Exact parameters of the strength and the state of its optimizer, in every checkpoint.
 STATE_NAME = "strength_state.safetensors"
-
-
-# -- checkpoints -----------------------------------------------------------------------------------
+# Before the names of what an objective keeps, in that file.
+_OBJECTIVE = "objective."
 
 
 def last_checkpoint(folder: str | os.PathLike[str], *, strength: bool = True) -> str | None:
@@ -64,3 +65,17 @@ def _lacks(checkpoint: Path, strength: bool) -> str | None:
     if strength and not (checkpoint / STATE_NAME).is_file():
         return f"has no {STATE_NAME} (`save_only_model=True`, or another trainer's)"
     return None
+
+
+def with_prefix(kept: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What an objective keeps, under names that the strength does not use."""
+    return {f"{_OBJECTIVE}{name}": value for name, value in kept.items()}
+
+
+def objective_state(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What an objective kept, among the state in a checkpoint."""
+    return {
+        name.removeprefix(_OBJECTIVE): value
+        for name, value in state.items()
+        if name.startswith(_OBJECTIVE)
+    }

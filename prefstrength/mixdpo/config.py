@@ -9,12 +9,13 @@ from typing import Any
 
 from trl import DPOConfig
 
-from prefstrength.choice.learned_parts import MODES, DeltaSettings, LearnedCovariate
+from prefstrength.choice.learned_parts import MODES, LearnedCovariate
 from prefstrength.choice.mixing.families import MIXINGS
 from prefstrength.choice.strength_prior import StrengthPrior
 from prefstrength.mixdpo.answers import Answers
 from prefstrength.mixdpo.config_checks import (
     SCHEDULES,
+    check_best,
     check_loss_type,
     check_mean,
     check_objective,
@@ -221,6 +222,7 @@ class MixDPOConfig(DPOConfig):
             None if self.answer_column is None else Answers.of(self.answer_column, self._prior)
         )
         check_loss_type(self)
+        check_best(self)
         if getattr(self, "activation_checkpointing", True) is None:
             # TRL 1.16 sets its default under the old name, of which transformers >= 5.20 warns
             # users who gave neither.
@@ -231,30 +233,6 @@ class MixDPOConfig(DPOConfig):
     def answers(self) -> Answers | None:
         """What the answers in ``answer_column`` mean."""
         return self._answers
-
-    def delta_settings(self, num_pairs: int | None) -> DeltaSettings:
-        """Which Δ a strength is of, and what is minimised.
-
-        Parameters
-        ----------
-        num_pairs : int or None
-            Training pairs that the prior is weighed against.
-        """
-        losses: Any = self.loss_type  # one, as the checks make sure
-        arguments = OBJECTIVES[self.objective].settings(self)
-        arguments |= {name: getattr(self, name) for name in ("weight_column", "use_weighting")}
-        if num_pairs is not None:
-            arguments["strength_num_pairs"] = num_pairs
-        if self.answer_column is not None:  # records of plain choices stay what they were
-            arguments["answer_column"] = self.answer_column
-        return DeltaSettings(
-            losses if isinstance(losses, str) else losses[0],
-            self.truncation_mode,
-            self.max_length,
-            self.ld_alpha,
-            self.objective,
-            arguments,
-        )
 
     def build_strength(
         self,

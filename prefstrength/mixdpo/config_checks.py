@@ -4,14 +4,23 @@ import math
 from typing import Any
 
 from prefstrength._shared.words import listed, warn
-from prefstrength.choice.learned_parts import MODES
+from prefstrength.choice.learned_parts import MODES, DeltaSettings
 from prefstrength.choice.mixing.families import MIXINGS
 from prefstrength.choice.strength_prior import StrengthPrior
 from prefstrength.errors import InputError
+from prefstrength.mixdpo.evaluation.metrics import LOWER_IS_BETTER
 from prefstrength.mixdpo.objectives.base import check_one_of
 from prefstrength.mixdpo.objectives.registry import OBJECTIVES
 
-__all__ = ["SCHEDULES", "check_loss_type", "check_mean", "check_objective", "resolve_strength"]
+__all__ = [
+    "SCHEDULES",
+    "check_best",
+    "check_loss_type",
+    "check_mean",
+    "check_objective",
+    "delta_settings",
+    "resolve_strength",
+]
 
 #: Schedules of the strength's learning rate: transformers' that need nothing but a warmup.
 SCHEDULES = ("constant", "constant_with_warmup", "linear", "cosine", "inverse_sqrt")
@@ -24,6 +33,9 @@ LEAST_MEAN, GREATEST_MEAN = 1e-4, 5.0
 USUAL_MEAN = 1.0
 # Log-ratios divided by their length are smaller by about this.
 _PER_TOKEN = 100.0
+
+# Metrics, TRL's among them, of which more is better.
+_HIGHER_IS_BETTER = ("accuracy", "accuracies", "margin", "margins")
 
 _POSITIVE = (
     "strength_learning_rate",
@@ -200,6 +212,32 @@ def check_objective(args: Any) -> None:
         )
 
 
+def check_best(args: Any) -> None:
+    """Settle which way the metric is better that the best checkpoint goes by.
+
+    Transformers takes all for better the higher they are whose name does not end in "loss".
+    """
+    name = args.metric_for_best_model
+    if name is None:
+        return
+    last = name.rpartition("/")[2].removeprefix("eval_")
+    lower = any(last.endswith(each) for each in ("loss", *LOWER_IS_BETTER))
+    if not lower and not last.endswith(_HIGHER_IS_BETTER):
+        if args.greater_is_better is None:
+            raise InputError(
+                f"Expected greater_is_better with metric_for_best_model {name!r}, which may be "
+                "better either way; got none. Give `greater_is_better=True` or `False`."
+            )
+        return
+    if args.greater_is_better is None:
+        args.greater_is_better = not lower
+    elif args.greater_is_better is lower:
+        raise InputError(
+            f"Expected `greater_is_better={not lower}` with metric_for_best_model {name!r}; got "
+            f"{args.greater_is_better}, which keeps the worst checkpoint. Leave it out."
+        )
+
+
 def check_loss_type(args: Any) -> None:
     """Stop at losses of TRL that the objective, which stands in the place of one, replaces."""
     losses = [args.loss_type] if isinstance(args.loss_type, str) else list(args.loss_type)
@@ -224,3 +262,22 @@ def check_loss_type(args: Any) -> None:
             "Expected no label_smoothing, which the MixDPO loss does not have; got "
             f"{args.label_smoothing}. Leave it out."
         )
+
+
+def delta_settings(args: Any, num_pairs: int | None) -> DeltaSettings:
+    """What Δ is and what its loss depends on, for the record of what was learned."""
+    losses: Any = args.loss_type  # one, as the config makes sure
+    arguments = OBJECTIVES[args.objective].settings(args)
+    arguments |= {name: getattr(args, name) for name in ("weight_column", "use_weighting")}
+    if num_pairs is not None:  # that the prior is weighed against
+        arguments["strength_num_pairs"] = num_pairs
+    if args.answer_column is not None:  # records of plain choices stay what they were
+        arguments["answer_column"] = args.answer_column
+    return DeltaSettings(
+        losses if isinstance(losses, str) else losses[0],
+        args.truncation_mode,
+        args.max_length,
+        args.ld_alpha,
+        args.objective,
+        arguments,
+    )

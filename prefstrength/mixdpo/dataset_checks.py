@@ -1,11 +1,9 @@
-"""What is looked at when a trainer is made: the model, and the pairs with their columns."""
+"""What is looked at of the pairs when a trainer is made: form, columns, ties."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, IterableDataset
-from transformers import PreTrainedModel
 
 from prefstrength._shared.words import warn
 from prefstrength.errors import InputError
@@ -18,9 +16,9 @@ from prefstrength.mixdpo.columns import (
     standardisation,
 )
 from prefstrength.mixdpo.config import MixDPOConfig
+from prefstrength.mixdpo.evaluation.metrics import METRICS
 from prefstrength.mixdpo.objectives.registry import OBJECTIVES
 from prefstrength.mixdpo.strength import Strength
-from prefstrength.mixdpo.weights import require_safetensors
 
 
 def strength_for(args: MixDPOConfig, train: Any, evaluation: Sequence[tuple[str, Any]]) -> Strength:
@@ -66,46 +64,6 @@ def warn_of_missing(dataset: Any, label: str, factors: tuple[str, ...]) -> None:
             f"Expected the group_columns {', '.join(factors)} in {label}; got no "
             f"{' and no '.join(missing)}, so that their metrics are missing. Add the columns.",
         )
-
-
-def model_name(model: Any) -> str:
-    """Name or path of a model; empty where it has none."""
-    if isinstance(model, str):
-        return model
-    if not hasattr(model, "config"):
-        raise TypeError(
-            f"Expected model as a name, a path or a transformers model; got {type(model).__name__}."
-        )
-    return getattr(model.config, "_name_or_path", "")
-
-
-def check_model(
-    model: Any, name: str, ref_model: Any, args: MixDPOConfig, kwargs: dict[str, Any]
-) -> None:
-    """Find the model that cannot be a policy."""
-    if isinstance(model, str):
-        local = model.startswith((".", "/", "~")) or model.count("/") > 1
-        if local and not Path(model).is_dir():
-            raise InputError(
-                f"Expected a model's folder or its name on the hub; got {model!r}, where there is "
-                "no folder. Check the path."
-            )
-        options: Any = args.model_init_kwargs or {}
-        if options.get("use_safetensors", True):
-            require_safetensors(model)
-        return
-    reloads = isinstance(model, PreTrainedModel) and not (
-        ref_model is not None or kwargs.get("peft_config") or args.precompute_ref_log_probs
-    )
-    if not name and (reloads or kwargs.get("processing_class") is None):
-        raise InputError(
-            "Expected a model that was loaded from a path, from where its "
-            f"{'reference' if reloads else 'tokenizer'} is loaded too; got a "
-            f"{type(model).__name__} that exists in memory alone. Save model and tokenizer with "
-            "save_pretrained(folder) and give the folder."
-        )
-    if reloads:
-        require_safetensors(name)
 
 
 def named(dataset: Any) -> list[tuple[str, Any]]:
@@ -188,4 +146,24 @@ def refuse_ties(marks: Any, label: str) -> None:
             f"{len(marks)} marked as ties (first rows: {', '.join(map(str, ties[:3]))}). "
             "In a tie, chosen and rejected are arbitrary. Drop these pairs, or train on ties as "
             "answers, `answer_column='tie'`, with the prior of a fit of them."
+        )
+
+
+def check_best_is_evaluated(args: MixDPOConfig, own: bool) -> None:
+    """Stop where the best checkpoint is to go by a metric that no evaluation will have.
+
+    Parameters
+    ----------
+    args : MixDPOConfig
+    own : bool
+        Whether the user computes metrics of their own.
+    """
+    name = args.metric_for_best_model
+    if name is None or own or args.group_columns:
+        return
+    ours = next((each for each in METRICS if name.endswith(each)), None)
+    if ours is not None and not name.endswith("token_accuracy"):
+        raise InputError(
+            f"Expected group_columns with metric_for_best_model {name!r}, which evaluations hold "
+            "along with the metrics of groups; got none. Name a column, or go by 'eval_loss'."
         )

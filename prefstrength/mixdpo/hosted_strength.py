@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 
+from prefstrength.errors import InputError
+
 
 class HostedStrength:
     """Stands where TRL's DPO loss has β.
@@ -37,6 +39,39 @@ class HostedStrength:
     @property
     def delta(self) -> torch.Tensor:
         return self._seen[0]
+
+    @property
+    def log_ratios(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of the chosen and the rejected responses, (pair,) each, detached."""
+        return self._seen[1], self._seen[2]
+
+    def require_finite(self, loss: torch.Tensor, inputs: dict[str, Any], step: int | None) -> None:
+        """Stop where the loss of a batch is no number; steps done, or None in evaluation."""
+        delta = self.delta
+        bad = int((~torch.isfinite(delta)).sum())
+        if not bad and torch.isfinite(loss):
+            return
+        when = "in evaluation" if step is None else f"at step {step + 1}"
+        for name in ("ref_chosen_logps", "ref_rejected_logps"):
+            lost = int((~torch.isfinite(inputs[name])).sum()) if name in inputs else 0
+            if lost:
+                raise InputError(
+                    "Expected finite log-probabilities of the reference, which were computed "
+                    f"beforehand; got others in column {name} of {lost} of {delta.numel()} pairs "
+                    f"of a batch {when}. The policy is not to blame. Compute them again, or check "
+                    "the reference."
+                )
+        why = (
+            "The policy has probably diverged. Lower learning_rate, or resume from an earlier "
+            "checkpoint."
+            if step != 0
+            else "No step was taken: weights of the policy or the reference are probably damaged, "
+            "or half precision overflows. Check them."
+        )
+        raise InputError(
+            f"Expected a finite loss; got {loss.item()} {when}, with log-ratio differences that "
+            f"are not finite in {bad} of {delta.numel()} pairs of the batch. {why}"
+        )
 
     def check(self, lengths: tuple[torch.Tensor, ...] | None = None) -> None:
         """Stop where TRL no longer multiplies as it did; lengths where log-ratios are divided."""

@@ -8,12 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils.peft_utils import find_adapter_config_file
 
 from prefstrength.errors import InputError
+from prefstrength.mixdpo.model_checks import check_loaded, not_loaded
 from prefstrength.mixdpo.weights import require_safetensors
 
 __all__ = ["accelerator", "evaluating", "load_model", "load_tokenizer", "weights_fingerprint"]
+
+# Under this name TRL keeps the adapter that another one is trained on from.
+_REFERENCE_ADAPTER = "ref"
 
 
 def accelerator() -> torch.device:
@@ -38,7 +44,7 @@ def load_model(model: Any, what: str, dtype: torch.dtype = torch.float32) -> Any
     TypeError
         If it is no model.
     InputError
-        If the weights in a folder are no safetensors.
+        If the weights in a folder are no safetensors, or not those of the whole model.
 
     Examples
     --------
@@ -54,16 +60,34 @@ def load_model(model: Any, what: str, dtype: torch.dtype = torch.float32) -> Any
     if isinstance(model, str | os.PathLike):
         path = os.fspath(model)
         require_safetensors(path)
-        if Path(path, "adapter_config.json").is_file():
-            from peft import AutoPeftModelForCausalLM
-
-            return AutoPeftModelForCausalLM.from_pretrained(path, dtype=dtype, use_safetensors=True)
-        return AutoModelForCausalLM.from_pretrained(path, dtype=dtype, use_safetensors=True)
+        if find_adapter_config_file(path) is not None:
+            return _load_adapter(path, dtype)
+        try:
+            found, report = AutoModelForCausalLM.from_pretrained(
+                path, dtype=dtype, use_safetensors=True, output_loading_info=True
+            )
+        except (ValueError, RuntimeError, SafetensorError) as error:
+            raise not_loaded(path, error) from error
+        check_loaded(path, report)
+        return found
     if not hasattr(model, "config"):
         raise TypeError(
             f"Expected {what} as a name, a path or a transformers model; got "
             f"{type(model).__name__}."
         )
+    return model
+
+
+def _load_adapter(path: str, dtype: torch.dtype) -> Any:
+    """Load an adapter with its base, and beside it the one that it was trained against, if any."""
+    from peft import AutoPeftModelForCausalLM
+
+    model = AutoPeftModelForCausalLM.from_pretrained(path, dtype=dtype, use_safetensors=True)
+    if find_adapter_config_file(path, subfolder=_REFERENCE_ADAPTER) is not None:
+        if Path(path).is_dir():
+            require_safetensors(Path(path, _REFERENCE_ADAPTER))
+        model.load_adapter(path, _REFERENCE_ADAPTER, subfolder=_REFERENCE_ADAPTER)
+        model.set_adapter("default")
     return model
 
 

@@ -9,7 +9,7 @@ from trl import DPOTrainer
 from prefstrength._shared.words import warn
 from prefstrength.errors import InputError
 
-__all__ = ["prepared_pairs", "tell_left_out"]
+__all__ = ["prepared_pairs", "tell_left_out", "without_identical"]
 
 
 def prepared_pairs(
@@ -36,3 +36,53 @@ def tell_left_out(prepared: Dataset, rows: Dataset, max_length: int | None) -> N
             f"Expected pairs that fit into max_length; got {dropped}. Raise max_length."
         )
     warn(f"Left out {dropped}.")
+
+
+def without_identical(prepared: Any, max_length: int | None, truncation_mode: str) -> Any:
+    """Leave out pairs of which both responses are the same tokens, once they are cut.
+
+    Their Δ is 0 whatever the policy: they train nothing, and would count as pairs all the same.
+
+    Parameters
+    ----------
+    prepared : Dataset or IterableDataset
+        Columns ``prompt_ids``, ``chosen_ids``, ``rejected_ids``.
+    max_length, truncation_mode
+        As of ``DPOConfig``.
+
+    Warns
+    -----
+    DataWarning
+        If there are any; of a stream nothing is said.
+
+    Raises
+    ------
+    InputError
+        If there are no others.
+    """
+
+    def differ(prompt_ids: list[int], chosen_ids: list[int], rejected_ids: list[int]) -> bool:
+        sides = [prompt_ids + ids for ids in (chosen_ids, rejected_ids)]
+        if max_length is not None:
+            start = truncation_mode == "keep_start"
+            sides = [ids[:max_length] if start else ids[-max_length:] for ids in sides]
+        return sides[0] != sides[1]
+
+    columns = ["prompt_ids", "chosen_ids", "rejected_ids"]
+    if not isinstance(prepared, Dataset):
+        return prepared.filter(differ, input_columns=columns)
+    kept = prepared.filter(differ, input_columns=columns, desc="Looking for identical responses")
+    if len(kept) == len(prepared):
+        return prepared
+    same = f"{len(prepared) - len(kept)} of {len(prepared)} pairs"
+    cut = "" if max_length is None else f" within {max_length} tokens (max_length)"
+    if not len(kept):
+        raise InputError(
+            f"Expected pairs of two different responses; got {same} of which both are the same "
+            f"tokens{cut}. Raise max_length, or check the columns chosen and rejected."
+        )
+    warn(
+        f"Left out {same}, of which both responses are the same tokens{cut}: there is nothing to "
+        "prefer."
+    )
+    return kept

@@ -22,7 +22,13 @@ from prefstrength._shared.files import atomic_write_bytes
 from prefstrength.choice.learned_strength import FILE_NAME, LearnedStrength
 from prefstrength.choice.mixing.base import Mixing
 from prefstrength.errors import InputError
-from prefstrength.mixdpo.checkpoints import STATE_NAME, last_checkpoint
+from prefstrength.mixdpo.answers import log_decided
+from prefstrength.mixdpo.checkpoints import (
+    STATE_NAME,
+    last_checkpoint,
+    objective_state,
+    with_prefix,
+)
 from prefstrength.mixdpo.columns import (
     Carried,
     CarriedColumns,
@@ -34,27 +40,38 @@ from prefstrength.mixdpo.columns import (
     split_columns,
 )
 from prefstrength.mixdpo.config import MixDPOConfig
+from prefstrength.mixdpo.config_checks import delta_settings
 from prefstrength.mixdpo.dataset_checks import (
-    check_model,
+    check_best_is_evaluated,
     check_pairs,
     check_strength_columns,
     is_tokenized,
-    model_name,
     named,
     strength_for,
     warn_of_missing,
 )
 from prefstrength.mixdpo.evaluation.metrics import logged_means
 from prefstrength.mixdpo.hosted_strength import HostedStrength
+from prefstrength.mixdpo.model_checks import (
+    check_fits_model,
+    check_model,
+    check_tokenizer,
+    model_name,
+    processor_of,
+)
 from prefstrength.mixdpo.objectives.base import Batch, Running
 from prefstrength.mixdpo.objectives.registry import OBJECTIVES
-from prefstrength.mixdpo.preparation import tell_left_out
+from prefstrength.mixdpo.preparation import tell_left_out, without_identical
+from prefstrength.mixdpo.reference import (
+    cached_by_delta,
+    check_sync,
+    load_reference,
+    save_reference,
+    start_of,
+)
 from prefstrength.mixdpo.strength_learner import StrengthLearner
 
 __all__ = ["MixDPOTrainer"]
-
-# Before the names of what an objective keeps, in the file of the strength's state.
-_OBJECTIVE = "objective."
 
 
 class MixDPOTrainer(DPOTrainer):
@@ -155,12 +172,18 @@ class MixDPOTrainer(DPOTrainer):
         elif not isinstance(args, MixDPOConfig):
             raise TypeError(f"Expected args as a MixDPOConfig; got {type(args).__name__}.")
         check_model(model, name, ref_model, args, kwargs)
+        check_best_is_evaluated(args, own=kwargs.get("compute_metrics") is not None)
+        options: Any = args.model_init_kwargs or {}  # a dict once the arguments are read
         if isinstance(model, str):
-            options: Any = args.model_init_kwargs or {}  # a dict once the arguments are read
             args.model_init_kwargs = {"use_safetensors": True, **options}
+        if kwargs.get("processing_class") is None:
+            code = {"trust_remote_code": args.trust_remote_code}
+            of_model = options if isinstance(model, str) else {}
+            kwargs["processing_class"] = processor_of(name, {**code, **of_model})
         evaluation = named(eval_dataset)
         self._objective = OBJECTIVES[args.objective]
         self.strength = strength_for(args, train_dataset, evaluation)
+        check_tokenizer(kwargs["processing_class"], next(iter(train_dataset)))
         self.strength.model_name = name
         self._levels = levels_of(evaluation, args.group_columns or ())
         self._reported = tuple(self._levels)
@@ -174,6 +197,7 @@ class MixDPOTrainer(DPOTrainer):
         carried = (*numbers, *self._levels, *self.strength.covariates, *answer)
         self._columns = tuple(dict.fromkeys(carried))
         self._evaluated: list[Any] = []
+        self._pair_losses: list[torch.Tensor] = []
         super().__init__(
             model=model,
             ref_model=ref_model,
@@ -183,6 +207,10 @@ class MixDPOTrainer(DPOTrainer):
             eval_dataset=eval_dataset,
             **kwargs,
         )
+        for label, prepared in (("train_dataset", self.train_dataset), *named(self.eval_dataset)):
+            check_fits_model(prepared, label, self.model, args.max_length)
+        check_sync(self)
+        self._start = start_of(self, ref_model, name)
         self._running = Running(
             mean=lambda value: self.accelerator.reduce(value, "mean"),
             process=self.accelerator.process_index,
@@ -199,7 +227,7 @@ class MixDPOTrainer(DPOTrainer):
                 self._answers,
             )
         num_pairs = self._num_pairs() if self.strength.held and self.strength.learns else None
-        self.strength.delta = args.delta_settings(num_pairs)
+        self.strength.delta = delta_settings(args, num_pairs)
         self.strength_learner = StrengthLearner(
             self.strength, args.strength_learning_rate, num_pairs
         )
@@ -208,9 +236,8 @@ class MixDPOTrainer(DPOTrainer):
     def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
         """As ``trl.DPOTrainer.train``.
 
-        With ``resume_from_checkpoint=True`` the run goes on from the newest *complete* checkpoint
-        in ``args.output_dir``: one that was being written when the run was killed is passed over,
-        with a warning.
+        ``resume_from_checkpoint=True`` goes on from the newest *complete* checkpoint in
+        ``args.output_dir``; one that a killed run left half written is passed over, with a warning.
         """
         if resume_from_checkpoint is True:
             resume_from_checkpoint = last_checkpoint(str(self.args.output_dir))
@@ -230,8 +257,12 @@ class MixDPOTrainer(DPOTrainer):
         hosted = HostedStrength(mean, lambda delta: self._pair_loss(delta, law, carried, mode))
         result = self._hosted_loss(hosted, model, carried.rest, return_outputs)
         loss = result[0] if return_outputs else result
-        self._require_finite(hosted.delta, loss, carried.rest, mode)
-        self._log_decided(hosted.delta, mean, carried, mode)
+        step = self.state.global_step
+        hosted.require_finite(loss, carried.rest, step if mode == "train" else None)
+        self._start.look(hosted, carried.rest["completion_mask"], step)
+        if self._answers is not None and carried.answers is not None:
+            lead, decided = self._answers.lead(mean * hosted.delta, carried.answers)
+            log_decided(self._metrics[mode], self.accelerator, lead, decided)
         if mode == "train":
             loss = self.strength_learner.with_prior(loss)
         else:
@@ -241,8 +272,7 @@ class MixDPOTrainer(DPOTrainer):
 
     def _law_of(self, carried: Carried) -> tuple[Mixing, Any]:
         """Law of the pairs of a batch and its mean, of all or of each."""
-        column = self.strength.group_column
-        group = None if column is None else carried.codes[column]
+        group = carried.codes.get(self.strength.group_column)
         law = self.strength.mixing(group, carried.covariates)
         return law, law.mean().detach() if self._own_laws else self.strength.mean
 
@@ -283,25 +313,14 @@ class MixDPOTrainer(DPOTrainer):
         )
         for key, value in found.items():
             self._metrics[mode][f"objective/{key}"].append(value)
+        if not learning:
+            self._pair_losses.append(self.accelerator.gather_for_metrics(loss.detach()))
         if not learning or self.args.weight_column is None:
             return loss
         weights = columns[self.args.weight_column]
         if isinstance(self.train_dataset, IterableDataset):  # others were looked through
             check_weights(weights, self.args.weight_column, self.state.global_step + 1)
         return loss * weights
-
-    def _log_decided(self, delta: torch.Tensor, mean: Any, carried: Carried, mode: str) -> None:
-        """Let TRL's accuracies and margins be of pairs with a better response, by the answer."""
-        if self._answers is None or carried.answers is None:
-            return
-        lead, decided = self._answers.lead(mean * delta, carried.answers)
-        sums = [decided.sum(), (lead[decided] > 0).sum(), lead[decided].sum()]
-        total = self.accelerator.reduce(torch.stack([each.float() for each in sums]), "sum")
-        for name, value in zip(("accuracies", "margins"), total[1:], strict=True):
-            logged = self._metrics[mode][f"rewards/{name}"]
-            logged[-1:] = [(value / total[0]).item()] if total[0] else []
-            if not logged:
-                del self._metrics[mode][f"rewards/{name}"]
 
     def _keep_for_groups(self, delta: torch.Tensor, law: Mixing, carried: Carried) -> None:
         """Keep what the metrics by group are made of when the evaluation is through."""
@@ -337,9 +356,13 @@ class MixDPOTrainer(DPOTrainer):
         metric_key_prefix: str = "eval",
     ) -> Any:
         self._evaluated.clear()
+        self._pair_losses.clear()
         output = super().evaluation_loop(
             dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
         )
+        if self._pair_losses:  # transformers' own is a mean of batches, some of them filled up
+            loss = torch.cat(self._pair_losses).mean().item()
+            output.metrics[f"{metric_key_prefix}_loss"] = loss
         if self._evaluated:
             law = self.strength.current()
             for metric, value in logged_means(self._evaluated, law, self._levels).items():
@@ -347,34 +370,17 @@ class MixDPOTrainer(DPOTrainer):
             self._evaluated.clear()
         return output
 
+    def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
+        check_fits_model(dataset, name, self.model, self.args.max_length)
+        with cached_by_delta(self):
+            return super()._precompute_ref_logps(dataset, name, batch_size)
+
     def compute_ref_log_probs(self, model: Any, inputs: dict[str, Any]) -> Any:
         return super().compute_ref_log_probs(model, split_columns(inputs).rest)
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
         self._signature_columns += [c for c in self._columns if c not in self._signature_columns]
-
-    def _require_finite(
-        self, delta: torch.Tensor, loss: torch.Tensor, inputs: dict[str, Any], mode: str
-    ) -> None:
-        bad = int((~torch.isfinite(delta)).sum())
-        if not bad and torch.isfinite(loss):
-            return
-        when = f"at step {self.state.global_step + 1}" if mode == "train" else "in evaluation"
-        for name in ("ref_chosen_logps", "ref_rejected_logps"):
-            lost = int((~torch.isfinite(inputs[name])).sum()) if name in inputs else 0
-            if lost:
-                raise InputError(
-                    "Expected finite log-probabilities of the reference, which were computed "
-                    f"beforehand; got others in column {name} of {lost} of {delta.numel()} pairs "
-                    f"of a batch {when}. The policy is not to blame. Compute them again, or check "
-                    "the reference."
-                )
-        raise InputError(
-            f"Expected a finite loss; got {loss.item()} {when}, with log-ratio differences that "
-            f"are not finite in {bad} of {delta.numel()} pairs of the batch. The policy has "
-            "probably diverged. Lower learning_rate, or resume from an earlier checkpoint."
-        )
 
     def _log_strength(self, mode: str, **more: float) -> None:
         # The last value counts, not the mean since the last log.
@@ -408,14 +414,16 @@ class MixDPOTrainer(DPOTrainer):
     def _prepare_dataset(
         self, dataset: Any, processing_class: Any, args: Any, dataset_name: str
     ) -> Any:
+        check_tokenizer(processing_class, next(iter(dataset)))
         prepared = super()._prepare_dataset(dataset, processing_class, args, dataset_name)
         if isinstance(prepared, Dataset):
             tell_left_out(prepared, dataset, args.max_length)
-        elif next(iter(prepared), None) is None:
+        prepared = without_identical(prepared, args.max_length, args.truncation_mode)
+        if not isinstance(prepared, Dataset) and next(iter(prepared), None) is None:
             raise InputError(
                 "Expected pairs that fit into max_length; got a stream of which the prompt alone "
-                f"has {args.max_length} tokens (max_length) or more in all of them. Raise "
-                "max_length."
+                f"has {args.max_length} tokens (max_length) or more in all of them, or both "
+                "responses are the same up to there. Raise max_length."
             )
         return prepared
 
@@ -432,13 +440,13 @@ class MixDPOTrainer(DPOTrainer):
             # Before the model, so that a push to the hub takes it along.
             folder.mkdir(parents=True, exist_ok=True)
             self.strength.learned().save(folder / FILE_NAME)
+        save_reference(self, folder)
         super().save_model(output_dir, _internal_call=_internal_call)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
         if self.args.should_save:
-            kept = {f"{_OBJECTIVE}{name}": value for name, value in self._running.state.items()}
-            state = save(self.strength_learner.state() | kept)
+            state = save(self.strength_learner.state() | with_prefix(self._running.state))
             atomic_write_bytes(Path(output_dir) / STATE_NAME, state)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
@@ -455,26 +463,19 @@ class MixDPOTrainer(DPOTrainer):
         self.strength.restore(LearnedStrength.load(checkpoint), str(checkpoint))
         state = load_file(path)
         self.strength_learner.load_state(state)
-        self._running.state = _of_objective(state)
+        self._running.state = objective_state(state)
+        load_reference(self, checkpoint)
 
     def _load_best_model(self) -> None:
         super()._load_best_model()
         best = self.state.best_model_checkpoint
+        load_reference(self, best)
         whole, of_groups = self.strength.trajectory, self.strength.group_trajectories
         self.strength.restore(LearnedStrength.load(best), best)
         self.strength.trajectory, self.strength.group_trajectories = whole, of_groups
         path = Path(best) / STATE_NAME
         if path.is_file():  # save_only_model=True keeps no state
-            self._running.state = _of_objective(load_file(path))
-
-
-def _of_objective(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """What an objective kept, among the state in a checkpoint."""
-    return {
-        name.removeprefix(_OBJECTIVE): value
-        for name, value in state.items()
-        if name.startswith(_OBJECTIVE)
-    }
+            self._running.state = objective_state(load_file(path))
 
 
 class _StrengthCallback(TrainerCallback):

@@ -1,7 +1,7 @@
 """Ways to the posterior; each gives the same :class:`~prefstrength.Fit`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from prefstrength._shared.records import versions
@@ -10,6 +10,7 @@ from prefstrength.choice.mixing.base import Mixing
 from prefstrength.data.choices import Choices
 from prefstrength.data.compressed.sums_of_pairs import CompressedChoices
 from prefstrength.data.measurement_error import RewardError
+from prefstrength.data.plausibility import Direction, direction, goes_against
 from prefstrength.errors import InputError
 from prefstrength.inference.datatree import assemble, cell_labels
 from prefstrength.inference.methods import METHODS
@@ -110,13 +111,14 @@ def fit(
     """
     work = Work.of(model, choices)
     population, data = work.population, work.data
+    directions = _directions(model, choices)
     _warn_of_error_alone(population, choices, data)
     _warn_of_lapses_alone(work, choices)
     found = sample(population, data, work.reading, method, seed, draws, warmup, chains, progress)
     tree = assemble(population, work.reading, choices, data, found, seed)
     options = {"seed": seed, "draws": draws, "chains": chains}
     options["warmup"] = warmup if found.statistics else 0
-    return Fit(tree, _spec(model, choices, work, found, options))
+    return Fit(tree, _spec(model, choices, work, found, options, directions))
 
 
 def sample_population(
@@ -219,6 +221,26 @@ def _errors(model: Model, data: LikelihoodData) -> dict[str, Any]:
     return {"errors": {name: kept}}
 
 
+def _directions(model: Model, choices: Choices | CompressedChoices) -> dict[str, Direction]:
+    """Which way the choices go with each attribute; of compressed choices nothing is known.
+
+    Warns
+    -----
+    DataWarning
+        If they go against one whose coefficient the model takes for positive. Of a reward the
+        choices themselves warn, when they are read.
+    """
+    if isinstance(choices, CompressedChoices):
+        return {}
+    found = {name: direction(choices, name) for name in model.coefficients}
+    known = {name: each for name, each in found.items() if each is not None}
+    for name, each in known.items():
+        kinds = model.coefficients[name].kinds
+        if each.against and kinds.random and kinds.positive and "reward" not in name.casefold():
+            warn(goes_against(name, each))
+    return known
+
+
 def _warn_of_error_alone(
     population: Population, choices: Choices | CompressedChoices, data: LikelihoodData
 ) -> None:
@@ -268,6 +290,7 @@ def _spec(
     work: Work,
     found: Sampled,
     options: Mapping[str, Any],
+    directions: Mapping[str, Direction],
 ) -> dict[str, Any]:
     """Model, data, method and versions, as a fit keeps them."""
     population, data = work.population, work.data
@@ -296,6 +319,7 @@ def _spec(
             "levels": {name: list(choices.groups[name].levels) for name in model.groups},
             "dropped": [{"reason": d.reason, "count": int(d.count)} for d in choices.dropped],
             "hash": choices.content_hash(),
+            "direction": {name: asdict(each) for name, each in directions.items()},
             **(data.note() if isinstance(data, CompressedData) else {}),
         },
         "versions": versions("prefstrength", "jax", "numpyro", "arviz", "numpy", "xarray"),

@@ -15,6 +15,8 @@ from prefstrength.plots.style import (
     draw_band,
     grid_of_panels,
     plain_labels,
+    points,
+    say_left_out,
     shared_labels,
     short,
     style,
@@ -97,6 +99,7 @@ def plot_calibration(
     """
     table = calibration.table
     known = table["variable"].tolist()
+    picked = variables is None
     if variables is None:
         worst = set(table.nsmallest(_MOST_PANELS, "p_adjusted")["variable"])
         variables = [name for name in known if name in worst]
@@ -116,7 +119,7 @@ def plot_calibration(
                 _ecdf(ax, ranks, calibration.most, calibration.band(prob))
             else:
                 _histogram(ax, ranks, calibration.most, prob)
-            ax.set_title(short(name, 30), fontsize=8, fontweight="normal")
+            ax.set_title(short(name, 30), fontsize=points(8), fontweight="normal")
             ax.set_xlim(0, 1)
             ax.set_xticks([0, 0.5, 1], ["0", "½", "1"])
             plain_labels(ax)
@@ -125,6 +128,9 @@ def plot_calibration(
             drawn[0].set_ylim(0, 1.1 * max(tops))
         y = "ECDF minus uniform" if kind == "ecdf" else "simulations"
         shared_labels(drawn, "rank of the true value", y, own_figure=axes is None)
+        if picked:
+            what = "variables, those farthest from uniform"
+            say_left_out(drawn, len(known), what, own_figure=axes is None)
     return drawn
 
 

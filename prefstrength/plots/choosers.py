@@ -19,7 +19,9 @@ from prefstrength.plots.style import (
     panels,
     percent,
     plain_labels,
+    points,
     short,
+    shorts,
     strength_label,
     style,
     top_levels,
@@ -118,9 +120,11 @@ def plot_choosers(
         if len(pick) < len(table) and not _telling(table["chooser"]):
             pick = pick[:0]
         ax.set_yticks(rank[pick], [short(name, 14) for name in table["chooser"].iloc[pick]])
-        plain_labels(ax, size=6.5)
+        plain_labels(ax, size=points(6.5))
         ax.set_ylim(-0.02 * total - 0.6, total * 1.02 - 0.4)
-        ax.set_ylabel(f"{total:,} choosers" + (", in order of strength" if total >= 15 else ""))
+        some = f", {len(table):,} drawn" if len(table) < total else ""
+        order = ", in order of strength" if total >= 15 else ""
+        ax.set_ylabel(f"{total:,} choosers{order}{some}")
         ax.set_xlabel(strength_label(attribute, fit.spec["scales"][attribute]))
         _legend(ax, by, levels, bool(known), prob)
     return ax
@@ -171,8 +175,8 @@ def _legend(ax: Axes, by: str | None, levels: list[str], true: bool, prob: float
     handles = [
         Line2D([], [], color=_look(by, levels, index)["color"], markersize=4, linewidth=1.2,
                marker=_look(by, levels, index)["marker"],
-               label=short(level, 18) if by else f"median, {percent(prob)} interval")
-        for index, level in enumerate(levels)
+               label=label if by else f"median, {percent(prob)} interval")
+        for index, label in enumerate(shorts(levels, 18))
     ]  # fmt: skip
     if true:
         handles.append(Line2D([], [], color=TRUTH, marker="D", markerfacecolor="none",

@@ -17,7 +17,9 @@ from prefstrength.plots.style import (
     level_style,
     panels,
     percent,
+    points,
     short,
+    shorts,
     style,
     top_levels,
 )
@@ -98,7 +100,7 @@ def _differences(ax: Axes, seen: Observed, attribute: str) -> None:
     higher = np.average((x > 0) + 0.5 * (x == 0), weights=weight)
     ax.margins(y=0.2)
     ax.text(0.98, 0.98, f"{percent(round(higher, 3))} > 0", transform=ax.transAxes,
-            ha="right", va="top", fontsize=8)  # fmt: skip
+            ha="right", va="top", fontsize=points(8))  # fmt: skip
     ax.set_title(f"{short(attribute, 16).capitalize()} differences")
     unit = "sd" if attribute_unit(seen.scale) == "sd" else f"units of {short(attribute, 12)}"
     ax.set_xlabel(f"chosen − rejected ({unit})")
@@ -139,7 +141,7 @@ def _choices(ax: Axes, seen: Observed) -> None:
 def _agreement(ax: Axes, seen: Observed, attribute: str, prob: float, by: str | None) -> None:
     sizes = np.bincount(seen.level, weights=seen.weight, minlength=len(seen.levels))
     shown = top_levels(seen.levels, sizes.tolist(), _MOST_LEVELS) if by else list(seen.levels)
-    top = 0.0
+    labels, top = shorts(shown, 14), 0.0
     for index, level in enumerate(shown):
         mine = seen.level == seen.levels.index(level)
         found = bins(seen.difference[mine], seen.weight[mine], prob, most=8)
@@ -151,7 +153,7 @@ def _agreement(ax: Axes, seen: Observed, attribute: str, prob: float, by: str | 
             markersize=3.5,
             linewidth=0.9,
             elinewidth=0.8,
-            label=short(level, 14),
+            label=labels[index],
             **look,
         )
         top = max(top, found.high.max(initial=0))
@@ -163,6 +165,8 @@ def _agreement(ax: Axes, seen: Observed, attribute: str, prob: float, by: str | 
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     ax.set_xlim(left=0)
     if by:
+        every = len(seen.levels)
+        some = f"\n({len(shown)} of {every} levels)" if len(shown) < every else ""
         # Beside the panel: inside, four lines leave no corner free.
-        ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), title=short(by, 16),
-                  title_fontsize=8, handlelength=2.2, alignment="left")  # fmt: skip
+        ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), title=f"{short(by, 16)}{some}",
+                  title_fontsize=points(8), handlelength=2.2, alignment="left")  # fmt: skip

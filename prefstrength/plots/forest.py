@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from prefstrength.plots.style import DATA, GREY, POSTERIOR
+from prefstrength.plots.style import DATA, GREY, POSTERIOR, points
 from prefstrength.posterior.heterogeneity import VERDICTS
 
 __all__ = ["draw_forest"]
@@ -51,15 +51,17 @@ def draw_forest(
         ax.set_ylim(-0.7, len(rows) - 0.3)
         ax.tick_params(axis="y", length=0)
     above: dict[str, Any] = {"textcoords": "offset points", "va": "bottom", "color": GREY}
-    drawn[0].annotate(note, (0, 1), xytext=(0, 2), xycoords="axes fraction", fontsize=8, **above)
-    drawn[1].annotate("practically\nhomogeneous", (rope / 2, 1), xytext=(0, 2), fontsize=7,
+    drawn[0].annotate(
+        note, (0, 1), xytext=(0, 2), xycoords="axes fraction", fontsize=points(8), **above
+    )
+    drawn[1].annotate("practically\nhomogeneous", (rope / 2, 1), xytext=(0, 2), fontsize=points(7),
                       xycoords=("data", "axes fraction"), ha="center", **above)  # fmt: skip
     drawn[1].axvspan(0, rope, color="#E6E6E6", zorder=0, linewidth=0)
     drawn[1].set_xlabel("sd / mean of strength")
     for y, row in records:
-        drawn[1].annotate(str(row["verdict"]), (1, y), xytext=(5, 0), va="center", fontsize=8,
-                          xycoords=("axes fraction", "data"), textcoords="offset points",
-                          color=DATA)  # fmt: skip
+        drawn[1].annotate(str(row["verdict"]), (1, y), xytext=(5, 0), va="center",
+                          fontsize=points(8), xycoords=("axes fraction", "data"),
+                          textcoords="offset points", color=DATA)  # fmt: skip
     return place
 
 

@@ -18,6 +18,7 @@ from prefstrength.plots.style import (
     percent,
     plain_labels,
     short,
+    shorts,
     style,
     top_levels,
 )
@@ -99,7 +100,7 @@ def plot_groups(
                     ax.plot(value, y, "D", markerfacecolor="none", color=TRUTH, markersize=5.5,
                             markeredgewidth=1.0, label="truth")  # fmt: skip
         _limits(drawn, rows)
-        drawn[0].set_yticks(place, [_label(row) for row in rows])
+        drawn[0].set_yticks(place, _labels(rows))
         plain_labels(drawn[0], bold=[i for i, row in enumerate(rows) if isinstance(row, str)])
         drawn[0].set_xlabel(f"mean strength ({unit})")
     return drawn
@@ -123,11 +124,15 @@ def _rows(table: pd.DataFrame, fit: Fit, by: str | None) -> list[Any]:
     return rows
 
 
-def _label(row: Any) -> str:
-    if isinstance(row, str):
-        return row
+def _labels(rows: list[Any]) -> list[str]:
+    """Label of every row, different for different levels."""
+    names = iter(shorts([row["level"] for row in rows if not isinstance(row, str)], 24))
+    return [row if isinstance(row, str) else _label(next(names), row) for row in rows]
+
+
+def _label(name: str, row: Any) -> str:
     size = f"{row['choosers']:,} choosers" if row["choosers"] else f"{row['situations']:,} choices"
-    return f"{short(row['level'], 24) or 'all data'} ({size})"
+    return f"{name or 'all data'} ({size})"
 
 
 def _limits(drawn: np.ndarray, rows: list[Any]) -> None:

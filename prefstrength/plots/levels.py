@@ -9,12 +9,17 @@ from matplotlib.axes import Axes
 
 from prefstrength.plots.observed import cell_weights, check_factor
 from prefstrength.plots.style import (
+    DOUBLE,
     POSTERIOR,
     SINGLE,
+    fitting,
     grid_of_panels,
     level_style,
     panels,
+    points,
+    say_left_out,
     short,
+    shorts,
     top_levels,
 )
 from prefstrength.posterior.fit import Fit
@@ -22,7 +27,8 @@ from prefstrength.posterior.fit import Fit
 __all__ = ["Level", "by_levels", "level_legend"]
 
 _MOST_TOGETHER = 3
-_MOST_PANELS = 12
+#: Levels that get a panel each; of more only those with most data are drawn.
+MOST_PANELS = 12
 
 
 @dataclass(frozen=True)
@@ -64,13 +70,14 @@ def by_levels(
     InputError
         If there is no such factor.
     """
-    levels = _levels(fit, by)
+    levels, total = _levels(fit, by)
     alone = len(levels) > _MOST_TOGETHER
     if alone:
         drawn = grid_of_panels(len(levels), axes, sharex=True, sharey=True)
     else:
         drawn = panels(1, 1, SINGLE, 2.7, axes)
     own = by is not None and not alone
+    labels = shorts(list(levels), 18)
     for index, (name, cells) in enumerate(levels.items()):
         ax = drawn[index if alone else 0]
         look = {"color": POSTERIOR, "linestyle": "-", "marker": "o"}
@@ -79,26 +86,35 @@ def by_levels(
             cells=cells,
             alone=alone,
             look=level_style(index) if own else look,
-            label=short(name, 18) if own else "posterior",
+            label=labels[index] if own else "posterior",
             truth="truth" if alone or index == len(levels) - 1 else None,
         )
         draw(ax, level)
-        if alone:
-            ax.set_title(short(name, 19), fontsize=8, fontweight="normal")
+    if alone:
+        # Panels are this wide where they are ours; elsewhere nobody knows.
+        room = 72 * DOUBLE / min(len(drawn), 4) - 24
+        titles = fitting(list(levels), room, points(8))
+        for ax, title in zip(drawn, titles, strict=True):
+            ax.set_title(title, fontsize=points(8), fontweight="normal")
+        what = f"levels of {short(by, 18)}, those with most data"
+        say_left_out(drawn, total, what, own_figure=axes is None)
     return drawn
 
 
-def _levels(fit: Fit, by: str | None) -> dict[str, list[tuple[dict[str, str], float]]]:
-    """Names and cells of the levels that are drawn, those with data."""
+def _levels(fit: Fit, by: str | None) -> tuple[dict[str, list[tuple[dict[str, str], float]]], int]:
+    """Names and cells of the levels that are drawn, and how many have data."""
     if by is None:
-        return {"": cell_weights(fit)}
+        return {"": cell_weights(fit)}, 1
     check_factor(by, fit.groups)
     cells = {name: cell_weights(fit, by, name) for name in fit.spec["data"]["levels"][by]}
     cells = {name: found for name, found in cells.items() if found}
     sizes = [sum(weight for _, weight in found) for found in cells.values()]
-    return {name: cells[name] for name in top_levels(list(cells), sizes, _MOST_PANELS)}
+    shown = top_levels(list(cells), sizes, MOST_PANELS)
+    return {name: cells[name] for name in shown}, len(cells)
 
 
 def level_legend(ax: Axes, by: str | None, loc: str) -> None:
     """Legend of a panel that levels share, under the name of their factor."""
-    ax.legend(loc=loc, title=short(by, 18) if by else None, title_fontsize=8, handlelength=2.4)
+    ax.legend(
+        loc=loc, title=short(by, 18) if by else None, title_fontsize=points(8), handlelength=2.4
+    )

@@ -9,7 +9,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentF
 
 from prefstrength.choice.mixing.base import Mixing
 from prefstrength.errors import InputError
-from prefstrength.plots.style import DOUBLE, GREY, level_style, panels, percent, style
+from prefstrength.plots.style import DOUBLE, GREY, level_style, panels, percent, points, style
 
 __all__ = ["plot_plan"]
 
@@ -140,13 +140,13 @@ def plot_plan(
             told.set_ylim(-0.03, 1.03)
             told.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
             told.set_ylabel("probability of the verdict")
-            width.set_title(label, fontsize=8, fontweight="normal")
-            told.set_title(f"{design.verdict}, differences of sd {spread:.3g}", fontsize=8,
+            width.set_title(label, fontsize=points(8), fontweight="normal")
+            told.set_title(f"{design.verdict}, differences of sd {spread:.3g}", fontsize=points(8),
                            fontweight="normal")  # fmt: skip
             legend = told.legend(
                 title=f"choices of each chooser:\nannotations for {percent(probability)}",
-                title_fontsize=7.5,
-                fontsize=7.5,
+                title_fontsize=points(7.5),
+                fontsize=points(7.5),
                 loc="center left",
                 bbox_to_anchor=(1.0, 0.5),
                 handlelength=2.6,

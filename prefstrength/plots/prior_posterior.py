@@ -13,6 +13,7 @@ from prefstrength.plots.style import (
     PRIOR,
     TRUTH,
     grid_of_panels,
+    points,
     shared_labels,
     short,
     style,
@@ -88,7 +89,7 @@ def plot_prior_posterior(
             _panel(ax, fit, shown, prob)
             if shown[0] in true:
                 ax.axvline(true[shown[0]], color=TRUTH, linewidth=1.0, linestyle=(0, (4, 2)))
-            ax.set_title(title, fontsize=8, fontweight="normal")
+            ax.set_title(title, fontsize=points(8), fontweight="normal")
         shared_labels(drawn, "", "", own_figure=axes is None)
     return drawn
 

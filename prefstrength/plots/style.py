@@ -3,6 +3,7 @@
 Nothing here changes Matplotlib's global settings: every figure is drawn inside :func:`style`.
 """
 
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -13,7 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from prefstrength._shared.words import shown
+from prefstrength._shared.words import shown, warn
 from prefstrength.errors import InputError
 
 __all__ = [
@@ -30,14 +31,18 @@ __all__ = [
     "detached",
     "difference_label",
     "draw_band",
+    "fitting",
     "grid_of_panels",
     "level_style",
     "panels",
     "percent",
     "plain_labels",
+    "points",
     "room_for_legend",
+    "say_left_out",
     "shared_labels",
     "short",
+    "shorts",
     "strength_label",
     "style",
     "top_levels",
@@ -84,14 +89,37 @@ _RC: dict[str, Any] = {
     "figure.constrained_layout.use": False,
 }
 
+#: Settings that are sizes of type: they follow the user's ``font.size``.
+_SIZES = (
+    "font.size", "axes.titlesize", "axes.labelsize", "xtick.labelsize", "ytick.labelsize",
+    "legend.fontsize",
+)  # fmt: skip
+
 _DETACHED: ContextVar[bool] = ContextVar("detached", default=False)
+_STYLED: ContextVar[bool] = ContextVar("styled", default=False)
 
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Matplotlib settings of the project, for the length of a block."""
-    with mpl.rc_context(_RC):
+    """Matplotlib settings of the project, for the length of a block.
+
+    Type is as much larger than ours as the user's ``font.size`` is than Matplotlib's.
+    """
+    if _STYLED.get():
         yield
+        return
+    larger = mpl.rcParams["font.size"] / mpl.rcParamsDefault["font.size"]
+    token = _STYLED.set(True)
+    try:
+        with mpl.rc_context({**_RC, **{name: larger * _RC[name] for name in _SIZES}}):
+            yield
+    finally:
+        _STYLED.reset(token)
+
+
+def points(size: float) -> float:
+    """Size of type in points inside :func:`style`, for text that has a size of its own."""
+    return float(size / _RC["font.size"] * mpl.rcParams["font.size"])
 
 
 @contextmanager
@@ -173,9 +201,9 @@ def shared_labels(drawn: np.ndarray, x: str, y: str, own_figure: bool, legend: b
     if own_figure and len(drawn) > 1:
         figure = drawn[0].figure
         if x:
-            figure.supxlabel(x, fontsize=8.5)
+            figure.supxlabel(x, fontsize=points(8.5))
         if y:
-            figure.supylabel(y, fontsize=8.5)
+            figure.supylabel(y, fontsize=points(8.5))
         if legend and handles:
             figure.legend(handles, labels, loc="outside upper right", ncols=len(handles),
                           handlelength=2.2)  # fmt: skip
@@ -247,6 +275,86 @@ def short(text: Any, most: int = 26) -> str:
     """
     text = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def shorts(texts: Sequence[Any], most: int = 26) -> list[str]:
+    r"""Labels on one line each, cut to ``most`` characters so that different ones stay different.
+
+    Examples
+    --------
+    >>> shorts(["people of the north", "people of the south"], most=10)
+    ['peop…north', 'peop…south']
+    >>> shorts(["a" * 30 + "b" + "c" * 30, "a" * 30 + "d" + "c" * 30], most=8)
+    ['aaaaaa…1', 'aaaaaa…2']
+    """
+    cut = [short(text, most) for text in texts]
+    if len(set(cut)) == len(cut):
+        return cut
+    whole = [short(text, 10**6) for text in texts]
+    again = {text: [i for i, each in enumerate(cut) if each == text] for text in cut}
+    for places in again.values():
+        if len({whole[i] for i in places}) < 2:
+            continue
+        ends = [_ends_of(whole[i], most) for i in places]
+        if len(set(ends)) < len(set(whole[i] for i in places)):
+            ends = [f"{whole[i][: most - 1 - len(str(n))]}…{n}" for n, i in enumerate(places, 1)]
+        for i, text in zip(places, ends, strict=True):
+            cut[i] = text
+    return cut
+
+
+def _ends_of(text: str, most: int) -> str:
+    """Beginning and end of a text."""
+    end = most // 2
+    return text if len(text) <= most else f"{text[: most - 1 - end]}…{text[len(text) - end :]}"
+
+
+def fitting(texts: Sequence[Any], width: float, size: float) -> list[str]:
+    """Labels on one line each, as long as there is room for in points; see :func:`shorts`.
+
+    Examples
+    --------
+    >>> fitting(["a level with a long name", "WWWWWWWWWW", "好好好好好好"], width=40, size=8)
+    ['a level w…', 'WWWWW…', '好好好好…']
+    """
+    out = [short(text, 10**6) for text in texts]
+    most = max(map(len, out), default=1)
+    while most > 4 and any(_width(text) * size > width for text in shorts(out, most)):
+        most -= 1
+    pairs = zip(out, shorts(out, most), strict=True)
+    # One wide label must not cut the narrow ones.
+    return [text if _width(text) * size <= width else cut for text, cut in pairs]
+
+
+def _width(text: str) -> float:
+    """Width of a text in its size, about."""
+    wide = {"W": 1.0, "F": 1.0}
+    return sum(
+        wide.get(unicodedata.east_asian_width(c), 0.8 if c.isupper() or c in "mw@%…" else 0.52)
+        for c in text
+    )
+
+
+def say_left_out(drawn: np.ndarray, total: int, what: str, own_figure: bool) -> None:
+    """Say in a figure made here, or with a warning, that it does not show everything.
+
+    Parameters
+    ----------
+    drawn : numpy.ndarray of Axes
+        One for each that is shown.
+    total : int
+        How many there are.
+    what : str
+        Of what, and which are shown: ``"levels of region, those with most data"``.
+    own_figure : bool
+    """
+    if total <= len(drawn):
+        return
+    text = f"{len(drawn)} of {total} {what}"
+    if own_figure:
+        drawn[0].figure.suptitle(text, fontsize=points(8), x=0.01, ha="left", fontweight="normal")
+    else:
+        warn(f"Drew {text}.")
 
 
 def percent(prob: float) -> str:

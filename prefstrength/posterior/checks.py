@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from prefstrength.choice.mixing.families import family_named
 from prefstrength.errors import InputError
 from prefstrength.posterior.interface import Fitted
 
@@ -25,6 +26,8 @@ THRESHOLDS = {
     "elbo_change": 4.0,
     "likelihood_error": 0.01,
     "predicted_agreement": 0.005,
+    "separation": 1.0,
+    "higher_chosen": 0.5,
 }
 
 _MEANING = {
@@ -78,9 +81,25 @@ _MEANING = {
         "The model misses how often choosers follow the reward: look at the choice curve; label "
         "noise or another family may fit.",
     ),
+    "separation": (
+        "Share of the situations in which the attribute points one way; where that is all, "
+        "strength has no upper bound, and the prior alone says how large it is.",
+        "It may be made from these very choices: use one that is not.",
+    ),
+    "higher_chosen": (
+        "Share of the situations in which the chosen alternative has the higher value; the "
+        "threshold is what chance leaves of one half. Below it, higher ones are rejected more "
+        "often.",
+        "The sign may be reversed, the two columns exchanged, or less of it better, as of a "
+        "price: check it, and give it with the other sign.",
+    ),
 }
-_AT_LEAST = {"ess_bulk", "ess_tail", "bfmi", "effective_draws", "predicted_agreement"}
-_BELOW = {"tree_depth"}
+_AT_LEAST = {
+    "ess_bulk", "ess_tail", "bfmi", "effective_draws", "predicted_agreement", "higher_chosen",
+}  # fmt: skip
+_BELOW = {"tree_depth", "separation"}
+# Fewer situations than these may well all point one way.
+_SEPARATION_FROM = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +169,7 @@ def check(fit: Fitted) -> Checks:
     >>> ps.check(fit).passed
     True
     """
+    thresholds = dict(THRESHOLDS)
     found: list[tuple[str, str, float]] = []
     if fit.method == "svi":
         found.append(("elbo_change", "", float(fit.spec["elbo_change"])))
@@ -160,9 +180,18 @@ def check(fit: Fitted) -> Checks:
         found += _convergence(fit)
     found.append(("likelihood_error", "", float(fit.spec["likelihood"]["error"])))
     found.append(("predicted_agreement", "", _predictive_tail(fit)))
+    directions = fit.spec["data"].get("direction", {})
+    found += [
+        ("separation", name, max(each["higher"], each["lower"]))
+        for name, each in directions.items()
+        if each["situations"] >= _SEPARATION_FROM
+    ]
+    if (against := _against(fit, directions)) is not None:
+        name, thresholds["higher_chosen"] = against, directions[against]["least"]
+        found.append(("higher_chosen", name, directions[name]["higher"]))
     rows = []
     for name, variable, value in found:
-        threshold = THRESHOLDS[name]
+        threshold = thresholds[name]
         if name in _AT_LEAST:
             passed = value >= threshold
         elif name in _BELOW:
@@ -182,6 +211,21 @@ def check(fit: Fitted) -> Checks:
             }
         )
     return Checks(pd.DataFrame(rows))
+
+
+def _against(fit: Fitted, directions: dict[str, Any]) -> str | None:
+    """The attribute that most of all goes against the choices, of those that should not.
+
+    A reward should not, nor what the model takes for positive; a price rightly does.
+    """
+    families = {name: family_named(fit.family(name)) for name in directions}
+    asked = [
+        name
+        for name, law in families.items()
+        if "reward" in name.casefold() or (law.varies and law.positive)
+    ]
+    margin = {name: directions[name]["higher"] - directions[name]["least"] for name in asked}
+    return min(margin, key=lambda name: margin[name]) if margin else None
 
 
 def _convergence(fit: Fitted) -> list[tuple[str, str, float]]:

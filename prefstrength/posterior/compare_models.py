@@ -76,9 +76,10 @@ def compare(fits: Mapping[str, Fit]) -> pd.DataFrame:
     high = {name: float(np.mean(np.asarray(value.pareto_k) > 0.7)) for name, value in loo.items()}
     worst = max(high, key=lambda name: high[name])
     if high[worst] > 0.02:
+        unit = "choosers" if fits[worst].spec["data"]["choosers"] else "choices"
         warn(
             f"PSIS-LOO expects Pareto k < 0.7; got {high[worst]:.0%} of units above it in "
-            f"{worst!r}. A few choosers decide the comparison: read elpd_diff with care.",
+            f"{worst!r}. A few {unit} decide the comparison: read elpd_diff with care.",
             SamplingWarning,
         )
     diff = {

@@ -125,10 +125,25 @@ class Fit:
         """
         import arviz as az
 
+        shown = self.tree.assign(posterior=self._once())
         if "sample_stats" in self.tree:
-            return az.summary(self.tree, round_to="none")
-        table = az.summary(self.tree, round_to="none", kind="stats")
+            return az.summary(shown, round_to="none")
+        table = az.summary(shown, round_to="none", kind="stats")
         return table.assign(ess=self.spec["effective"]) if "effective" in self.spec else table
+
+    def _once(self) -> xr.DataTree:
+        """The posterior without location and dispersion where they are the law's parameters."""
+        posterior = self.posterior.to_dataset()
+        twice = []
+        for attribute in self.attributes:
+            names = {each for family in self.mixing(attribute).kinds.families
+                     for each in family().parameters}  # fmt: skip
+            shown = (f"{attribute}_{name}" for name in sorted(names))
+            own = [posterior[name] for name in shown if name in posterior]
+            for name in (f"{attribute}_location", f"{attribute}_dispersion"):
+                if name in posterior and any(posterior[name].equals(each) for each in own):
+                    twice.append(name)
+        return xr.DataTree(posterior.drop_vars(twice))
 
     def check(self) -> "Checks":
         """Diagnostics against named thresholds; see :func:`prefstrength.check`."""

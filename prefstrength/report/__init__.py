@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from prefstrength._shared.files import atomic_directory, atomic_write_text, write_json
+from prefstrength._shared.files import as_csv, atomic_directory, atomic_write_text, write_json
 from prefstrength._shared.words import listed, shown
 from prefstrength.choice.strength_prior import StrengthPrior
 from prefstrength.errors import InputError
@@ -142,7 +142,7 @@ def write_report(
         files[f"figures/{figure.name}.png"] = figure.png
         files[f"figures/{figure.name}.pdf"] = figure.pdf
     for table in tabled.values():
-        files[f"tables/{table.name}.csv"] = table.frame.to_csv(index=False).encode("utf-8")
+        files[f"tables/{table.name}.csv"] = as_csv(table.frame).encode("utf-8")
         text = latex(table)
         if text is not None:
             files[f"tables/{table.name}.tex"] = (text + "\n").encode("utf-8")

@@ -1,7 +1,7 @@
 """Answer of the report in plain language: what a colleague wants to know first."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -52,8 +52,15 @@ def answers(facts: Facts) -> list[Answer]:
         found.append(_how_much(facts))
     if len(facts.levels):
         found.append(_where(facts))
-    found += [_train(facts), _prior(facts), _learned(facts)]
-    return found
+    found += [_train(facts), _prior(facts)]
+    if len(facts.failed):
+        found = [_of_a_failed_fit(each) for each in found]
+    return [*found, _learned(facts)]
+
+
+def _of_a_failed_fit(answer: Answer) -> Answer:
+    """The same, as what it is: said by a fit that failed its checks."""
+    return replace(answer, short=f"Of a fit that failed its checks: {answer.short}", tone="unsure")
 
 
 def _vary(facts: Facts) -> Answer:
@@ -185,7 +192,18 @@ def _verdict(verdict: Any) -> str:
 
 
 def training_advice(facts: Facts) -> str:
-    """What to train with: ``"MixDPO"``, ``"DPO"``, or ``""`` where the data do not say."""
+    """What to train with: ``"MixDPO"``, ``"DPO"``, or ``""`` where the data do not say.
+
+    They do not where a check failed, the comparison of models says otherwise than the verdict,
+    or there is no prior for MixDPO.
+    """
+    advice = _by_verdict(facts)
+    if len(facts.failed) or _says_otherwise(facts, advice):
+        return ""
+    return "" if advice == "MixDPO" and facts.prior is None else advice
+
+
+def _by_verdict(facts: Facts) -> str:
     if not facts.varies:
         return ""
     if HETEROGENEOUS in set(facts.heterogeneity["verdict"]):
@@ -193,12 +211,35 @@ def training_advice(facts: Facts) -> str:
     return "DPO" if facts.overall["verdict"] == HOMOGENEOUS else ""
 
 
+def _says_otherwise(facts: Facts, advice: str) -> bool:
+    """Whether models that predict choices left out clearly better are not those of the advice."""
+    if facts.models is None or not facts.alike or not advice:
+        return False
+    ordered = facts.models.sort_values("elpd", ascending=False)
+    alike = ordered["model"].isin(facts.alike).to_numpy()
+    if alike.all() or not alike.any() or alike[0] == (advice == "DPO"):
+        return False
+    best, other = ordered.iloc[0], ordered[alike != alike[0]].iloc[0]
+    return bool(best["elpd"] - other["elpd"] > 2 * other["dse"])
+
+
 def _train(facts: Facts) -> Answer:
     question = "Train with plain DPO or with MixDPO?"
-    advice, compared = training_advice(facts), tuple(_models_sentence(facts))
+    advice, compared = _by_verdict(facts), tuple(_models_sentence(facts))
     if not facts.varies:
         short = "This model alone gives no reason for either."
         return Answer(question, short, compared, "unsure")
+    if _says_otherwise(facts, advice):
+        verdict, models = ("varies", "one strength for all") if advice == "MixDPO" else (
+            "is practically the same for everybody", "strengths that vary"
+        )  # fmt: skip
+        text = (
+            f"By its posterior strength {verdict}, and yet the model with {models} predicts "
+            "choices left out clearly better. Both cannot be right: the family, its prior or the "
+            "few choices that decide may be to blame. Look at the choice curve and at the prior "
+            "against the posterior before training on either."
+        )
+        return Answer(question, "Not settled: two answers contradict.", (*compared, text), "unsure")
     if advice == "DPO":
         text = (
             "Strength is practically the same for everybody: one strength, which is plain DPO, "
@@ -213,7 +254,13 @@ def _train(facts: Facts) -> Answer:
             "of each choice over the distribution of strength, where DPO takes one strength for "
             "all and reads the choices of the unsure as if they were meant as firmly as the rest."
         )
+        if facts.prior is None:
+            short = "With MixDPO, but there is no prior to train it under."
+            return Answer(question, short, (text, facts.no_prior, *compared), "unsure")
         return Answer(question, "With MixDPO, under the prior below.", (text, *compared), "yes")
+    if facts.prior is None:
+        text = "The data do not settle whether strength varies, and give no prior for MixDPO."
+        return Answer(question, "Plain DPO, for want of a prior.", (text, *compared), "unsure")
     text = (
         "The data do not settle whether strength varies. MixDPO under the prior below is the "
         "cautious choice: where the spread is small it trains almost as plain DPO does. More "

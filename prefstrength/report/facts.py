@@ -70,6 +70,8 @@ class Facts:
         How response length goes with choice and reward.
     attenuation : pandas.DataFrame or None
         What ignoring the errors in the rewards would do.
+    alike : tuple of str
+        Models of the comparison that give all choosers one strength.
     """
 
     fit: Fit
@@ -93,6 +95,7 @@ class Facts:
     lengths: dict[str, float] | None
     attenuation: pd.DataFrame | None = None
     notes: tuple[str, ...] = field(default=())
+    alike: tuple[str, ...] = ()
 
     @property
     def overall(self) -> pd.Series:
@@ -182,6 +185,9 @@ def collect(
         lengths=None if pairs is None else _lengths(pairs, attribute),
         attenuation=attenuation,
         notes=notes,
+        alike=tuple(
+            name for name, each in (comparison_fits or {}).items() if not each.mixing().kinds.random
+        ),
     )
 
 

@@ -19,6 +19,7 @@ from prefstrength.plots import (
     plot_strength,
     plot_trajectory,
 )
+from prefstrength.plots.levels import MOST_PANELS
 from prefstrength.plots.style import DOUBLE, detached, percent, style
 from prefstrength.report.facts import Facts
 from prefstrength.report.words import fixed, label, listing, number, share, with_interval
@@ -177,18 +178,21 @@ def _of_groups(facts: Facts, common: dict[str, Any]) -> list[Plan]:
             lambda: plot_groups(fit, rope=facts.rope, **common),
         )
     ]  # fmt: skip
-    for index, factor in enumerate(fit.groups):
-        name, shown = _file_name(factor, index), label(factor)
+    for factor, name in _file_names(fit.groups).items():
+        shown = label(factor)
+        number_of = len(fit.spec["data"]["levels"][factor])
+        most = f" Of {number_of} levels those with most data." if number_of > MOST_PANELS else ""
         found += [
             (
                 f"strength_by_{name}", "groups", f"Strength by {shown}",
-                f"The distribution of strength in the levels of {shown}.",
+                f"The distribution of strength in the levels of {shown}.{most}",
                 f"Densities of strength by {shown}; the numbers are in the table of groups.",
                 partial(plot_strength, fit, by=factor, **common),
             ),
             (
                 f"choice_curve_by_{name}", "groups", f"Choices by {shown}",
-                f"Data and model in the levels of {shown}. A steeper start is a larger strength.",
+                f"Data and model in the levels of {shown}. A steeper start is a larger strength."
+                f"{most}",
                 f"Choice curves by {shown}; the numbers are in the table of groups.",
                 partial(plot_choice_curve, fit, by=factor, **common),
             ),
@@ -288,7 +292,15 @@ def _of_training(facts: Facts) -> list[Plan]:
     return found
 
 
-def _file_name(factor: str, index: int) -> str:
-    """Somebody's column name as part of a file's name; numbered where little of it is left."""
-    kept = re.sub(r"[^a-z0-9]+", "_", factor.lower()).strip("_")[:30]
-    return kept if kept == factor.lower() else f"{index + 1}_{kept}".rstrip("_")
+def _file_names(factors: list[str]) -> dict[str, str]:
+    """Somebody's column names as parts of file names.
+
+    Numbered where little of a name is left, or where another has the same: some disks do not tell
+    capitals from small letters.
+    """
+    kept = {each: re.sub(r"[^a-z0-9]+", "_", each.lower()).strip("_")[:30] for each in factors}
+    names = {}
+    for index, (factor, name) in enumerate(kept.items(), 1):
+        alone = name == factor.lower() and list(kept.values()).count(name) == 1
+        names[factor] = name if alone else f"{index}_{name}".rstrip("_")
+    return names

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from prefstrength._shared.records import versions
+from prefstrength.report.answer import answers, training_advice
 from prefstrength.report.facts import Facts
 
 __all__ = ["SCHEMA", "commit", "provenance"]
@@ -62,6 +63,8 @@ def provenance(facts: Facts, title: str, files: dict[str, bytes]) -> dict[str, A
             for row in facts.checks.to_dict("records")
         ],
         "all_checks_passed": not len(facts.failed),
+        "answers": {answer.question: answer.short for answer in answers(facts)},
+        "train_with": training_advice(facts) or None,
         "prior": None if facts.prior is None else facts.prior.to_dict(),
         "learned": None
         if learned is None

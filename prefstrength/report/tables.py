@@ -314,6 +314,10 @@ _LATEX = {
     "$": r"\$",
     "#": r"\#",
     "_": r"\_",
+    # At the beginning of a row they would be taken for an option of the line above.
+    "[": "{[}",
+    "]": "{]}",
+    "*": "{*}",
     "{": r"\{",
     "}": r"\}",
     "~": r"\textasciitilde{}",

@@ -35,8 +35,14 @@ class ImplicitReward(ModelReward):
     revision, reference_revision : str, optional
         Branch, tag or commit on the hub.
     batch_size, max_length, max_truncated, dtype, compile, device, sanitize, trust_remote_code
-        As of :class:`HFReward`, except that longer responses lose their end, as in training. The
-        output layers stay in float32. Both models are in memory together.
+        As of :class:`HFReward`, except that longer responses lose their end, and that control
+        tokens inside the texts are read as such, both as in training: ``sanitize=True`` reads them
+        as ordinary text. The output layers stay in float32. Both models are in memory together.
+
+    Warns
+    -----
+    DataWarning
+        If texts hold control tokens, which end turns or begin others for whoever wrote them.
 
     Raises
     ------
@@ -76,7 +82,7 @@ class ImplicitReward(ModelReward):
     dtype: str = "float32"
     compile: bool = False
     device: str | None = None
-    sanitize: bool = True
+    sanitize: bool = False
     trust_remote_code: bool = False
 
     def __post_init__(self) -> None:

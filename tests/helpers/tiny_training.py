@@ -15,6 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast,
 
 from prefstrength import StrengthPrior
 from prefstrength.mixdpo import MixDPOConfig, MixDPOTrainer
+from prefstrength.mixdpo.reference import StartAtReference
 
 LOGNORMAL = StrengthPrior("LogNormal", math.log(0.1), 0.2, math.log(0.7), 0.3)
 GAMMA = StrengthPrior("Gamma", math.log(0.1), 0.2, math.log(0.5), 0.3)
@@ -124,7 +125,8 @@ class Worse(TrainerCallback):
 
 
 def moved(trainer: MixDPOTrainer) -> MixDPOTrainer:
-    """A trainer whose policy is no longer its reference."""
+    """A trainer whose policy is no longer its reference, and is not expected to be."""
+    trainer._start = StartAtReference(applies=False, half=False)
     with torch.no_grad():
         torch.manual_seed(1)
         for each in trainer.model.parameters():

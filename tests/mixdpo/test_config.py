@@ -264,3 +264,32 @@ def test_point_mass_has_no_dispersion_to_learn(tmp_path):
 def test_strength_of_a_wrong_type(tmp_path):
     with pytest.raises(TypeError, match="path of one; got int"):
         config(tmp_path, strength=3)
+
+
+@pytest.mark.parametrize(
+    ("metric", "higher"),
+    [
+        ("eval_loss", False),
+        ("eval_negative_log_likelihood", False),
+        ("eval_calibration_error", False),
+        ("region/worst/calibration_error", False),
+        ("eval_seen_negative_log_likelihood", False),
+        ("eval_accuracy", True),
+        ("eval_region/macro/margin", True),
+        ("eval_rewards/accuracies", True),
+    ],
+)
+def test_the_best_checkpoint_is_not_the_worst(tmp_path, metric, higher):
+    about = {"metric_for_best_model": metric, "group_columns": ["region"]}
+    args = config(tmp_path, **about)
+    assert args.greater_is_better is higher
+    assert config(tmp_path, **about, greater_is_better=higher).greater_is_better is higher
+    with pytest.raises(InputError, match="which keeps the worst checkpoint"):
+        config(tmp_path, **about, greater_is_better=not higher)
+
+
+def test_a_metric_that_may_be_better_either_way(tmp_path):
+    with pytest.raises(InputError, match="may be better either way; got none"):
+        config(tmp_path, metric_for_best_model="eval_strength/mean")
+    args = config(tmp_path, metric_for_best_model="eval_strength/mean", greater_is_better=False)
+    assert args.greater_is_better is False

@@ -709,7 +709,7 @@ with torch.no_grad():
         each += 0.3 * torch.randn(each.shape, generator=generator)
 found = trainer.evaluate()
 if trainer.accelerator.is_main_process:
-    kept = {k: v for k, v in found.items() if k.startswith("eval_region/")}
+    kept = {k: v for k, v in found.items() if k.startswith(("eval_region/", "eval_loss"))}
     json.dump(kept, open(sys.argv[4], "w"))
 """
 
@@ -735,5 +735,6 @@ def test_two_processes_report_what_one_does(tmp_path, model_path):
         found.append(json.loads(out.read_text()))
     assert found[0].keys() == found[1].keys()
     assert abs(found[0]["eval_region/east/margin"]) > 0.01
+    assert abs(found[0]["eval_loss"] - math.log(2)) > 1e-3
     for key, value in found[0].items():
         assert found[1][key] == pytest.approx(value, rel=1e-4, abs=1e-6), key

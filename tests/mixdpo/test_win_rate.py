@@ -22,7 +22,14 @@ from prefstrength.mixdpo.evaluation.win_metrics import PENALTY_SD, win_metrics  
 from prefstrength.mixdpo.tiny import make_tiny_model  # noqa: E402
 from prefstrength.rewards import ColumnReward, HFReward, TextReward  # noqa: E402
 from tests.helpers.tiny_training import lora  # noqa: E402
-from tests.helpers.word_models import SPECIAL, make_model, make_tokenizer, save  # noqa: E402
+from tests.helpers.word_models import (  # noqa: E402
+    ASKING,
+    SPECIAL,
+    make_causal,
+    make_model,
+    make_tokenizer,
+    save,
+)
 
 PROMPTS = [f"w{i} w{(7 * i) % 29}" + " w5" * (i % 4) for i in range(20)]
 QUIET = {"max_new_tokens": 9, "progress": False}
@@ -250,6 +257,66 @@ def test_settings_that_came_with_a_model_do_not_count(talkative):
     # And they are the model's own again, as is its mode.
     assert own.generation_config.repetition_penalty == 5.0
     assert own.training
+
+
+def test_a_response_ends_where_tokenizer_or_template_end_it(tmp_path, talkative):
+    # A base model trained on conversations still names its own end of text alone.
+    tokenizer = AutoTokenizer.from_pretrained(talkative)
+    model = AutoModelForCausalLM.from_pretrained(talkative)
+    only = torch.zeros(32)
+    only[tokenizer.eos_token_id] = 1e6  # every answer would be <eos> for ever
+    model.lm_head.register_forward_hook(lambda layer, given, logits: logits + only)
+    model.generation_config.eos_token_id = 5
+    ends = generate._ends(model, tokenizer, None)
+    assert ends == [tokenizer.eos_token_id, 5]
+    found = generate.generate_responses(
+        model, tokenizer, PROMPTS[:2], generate.Decoding(6), progress=False
+    )
+    assert found["tokens"].tolist() == [0, 0]
+    assert not found["truncated"].any()
+    words = make_tokenizer(ASKING)
+    end = words.convert_tokens_to_ids("<|end|>")
+    said = make_causal().eval()
+    assert generate._ends(said, words, {}) == sorted({2, end})
+    assert generate._ends(said, words, None) == [2]
+
+
+def test_a_thinking_template_is_told_as_in_training(tmp_path, judge):
+    thinking = (
+        ASKING + "{% if enable_thinking is defined and not enable_thinking %}w1 w2{% endif %}"
+    )
+    tokenizer = make_tokenizer(thinking)
+    chats = [[{"role": "user", "content": "w5"}]]
+    plain, told = (
+        generate._token_ids(tokenizer, chats, given)[0]
+        for given in ({}, {"enable_thinking": False})
+    )
+    assert told[: len(plain)] == plain
+    assert tokenizer.decode(told[len(plain) :]).split() == ["w1", "w2"]
+    save(tmp_path, make_causal(), tokenizer)
+    done = win_rate(
+        tmp_path, tmp_path, chats, judge, chat_template_kwargs={"enable_thinking": False}, **QUIET
+    )
+    other = win_rate(tmp_path, tmp_path, chats, judge, **QUIET)
+    assert done.settings["chat_template_kwargs"] == {"enable_thinking": False}
+    assert done.responses["response_a"][0] != other.responses["response_a"][0]
+
+
+def test_tool_calls_reach_the_template(tmp_path):
+    template = (
+        "{% for m in messages %}<|{{ m['role'] }}|> {{ m['content'] }} {% if m['tool_calls'] %}"
+        "{{ m['tool_calls'][0]['function']['name'] }}{% endif %} <|end|>{% endfor %}"
+    )
+    tokenizer = make_tokenizer(template)
+    ids = []
+    for name in ("w7", "w8"):
+        call = {"type": "function", "function": {"name": name, "arguments": {}}}
+        chat = [
+            {"role": "user", "content": "w5"},
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+        ]
+        ids += generate._token_ids(tokenizer, generate.read_prompts([chat]), {})
+    assert ids[0] != ids[1]
 
 
 def test_an_adapter_answers(talkative, judge):

@@ -217,8 +217,8 @@ def test_reversed_rewards_are_not_made_into_a_prior():
     x = rng.normal(size=400)
     chosen = rng.random(400) < special.expit(-2 * x)  # the worse answer is preferred
     frame = pd.DataFrame({"reward_chosen": np.where(chosen, x, -x), "reward_rejected": 0.0})
-    fit = ps.MixedLogit({"reward": ps.PointMass()}).fit(
-        ps.Choices.from_pairs(frame), seed=0, progress=False
-    )
+    with pytest.warns(ps.DataWarning, match="higher reward are rejected more often"):
+        choices = ps.Choices.from_pairs(frame)
+    fit = ps.MixedLogit({"reward": ps.PointMass()}).fit(choices, seed=0, progress=False)
     with pytest.raises(ps.InputError, match="check the sign of the rewards"):
         ps.StrengthPrior.from_fit(fit)

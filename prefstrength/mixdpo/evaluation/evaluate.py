@@ -24,6 +24,7 @@ from prefstrength.errors import InputError
 from prefstrength.mixdpo.answers import Answers
 from prefstrength.mixdpo.dataset_checks import refuse_ties
 from prefstrength.mixdpo.evaluation.metrics import preference_metrics
+from prefstrength.mixdpo.model_checks import check_fits_model, check_tokenizer
 from prefstrength.mixdpo.models import (
     accelerator,
     evaluating,
@@ -31,7 +32,8 @@ from prefstrength.mixdpo.models import (
     load_tokenizer,
     weights_fingerprint,
 )
-from prefstrength.mixdpo.preparation import prepared_pairs, tell_left_out
+from prefstrength.mixdpo.preparation import prepared_pairs, tell_left_out, without_identical
+from prefstrength.mixdpo.reference import reference_of
 
 __all__ = ["Evaluation", "evaluate_preferences"]
 
@@ -39,6 +41,8 @@ _PART = "part-{:08d}.parquet"
 # Batches between two writes.
 _BATCHES = 16
 _TEXTS = ("prompt", "chosen", "rejected")
+# Columns that training hands to the chat template, where pairs have them.
+_OF_TEMPLATE = ("tools", "chat_template_kwargs")
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,10 +102,13 @@ def evaluate_preferences(
         accelerator if there is one, or an object, which stays as and where it is.
     reference : str, PreTrainedModel or None
         What it was trained against; a name is loaded as the policy is. ``None`` with a PEFT model
-        for what TRL compares it with: its adapter ``ref`` if it has one, else its base model.
+        for what TRL compares it with: its adapter ``ref`` if it has one, in memory or beside it on
+        disk, else its base model; with a folder that holds a reference which moved in training
+        (``sync_ref_model``) for that.
     data : datasets.Dataset or pandas.DataFrame
-        Columns ``prompt``, ``chosen``, ``rejected``, texts or conversations as for training, the
-        columns in ``groups``, and those on which the learned strength depends.
+        Columns ``prompt``, ``chosen``, ``rejected``, texts or conversations as for training, with
+        ``tools`` and ``chat_template_kwargs`` where it had them, the columns in ``groups``, and
+        those on which the learned strength depends.
     strength : Mixing, LearnedStrength, or an object with ``.learned()``
         Mixing distribution of strength. Of what training learned, ``trainer.strength`` or a
         record, every pair has that of its group and covariates, and Δ is what it was trained on.
@@ -182,6 +189,7 @@ def evaluate_preferences(
     elif "tie" in (data.columns if isinstance(data, pd.DataFrame) else data.column_names):
         refuse_ties(list(data["tie"]), "the data")
     law = strength if record is None else record.of_pairs(table)
+    reference = reference_of(model, reference)
     policy, kept = load_model(model, "model"), None
     policy = policy if policy is model else policy.to(accelerator())
     tokenizer = tokenizer or load_tokenizer(policy, model)
@@ -194,6 +202,7 @@ def evaluate_preferences(
     base = None if reference is None else load_model(reference, "reference", policy.dtype)
     base = base if base is None or base is reference else base.to(policy.device)
     prepared = _prepared(table, tokenizer, settings)
+    check_fits_model(prepared, "data", policy, settings.max_length)
     if directory is not None:
         kept, spec = Path(directory), _spec(policy, base, prepared, settings)
         folder = Folder(kept, "an evaluation")
@@ -287,7 +296,8 @@ def _checked(data: Any, groups: Sequence[str], depends: Sequence[str] = ()) -> p
             f"Expected columns {', '.join(columns)}; got no {' and no '.join(missing)} "
             f"among {', '.join(map(str, present))}. Rename the columns."
         )
-    table = data[columns] if isinstance(data, pd.DataFrame) else data.select_columns(columns)
+    kept = columns + [name for name in _OF_TEMPLATE if name in present and name not in columns]
+    table = data[kept] if isinstance(data, pd.DataFrame) else data.select_columns(kept)
     table = table if isinstance(table, pd.DataFrame) else pd.DataFrame(table.to_dict())
     table = table.reset_index(drop=True)
     if not len(table):
@@ -304,11 +314,13 @@ def _checked(data: Any, groups: Sequence[str], depends: Sequence[str] = ()) -> p
 
 def _prepared(table: pd.DataFrame, tokenizer: Any, settings: DeltaSettings) -> Dataset:
     """Token numbers of every pair that fits, and the pair's row."""
-    rows = Dataset.from_list(table[list(_TEXTS)].to_dict("records"))
+    extra = [name for name in _OF_TEMPLATE if name in table]
+    rows = Dataset.from_list(table[[*_TEXTS, *extra]].to_dict("records"))
+    check_tokenizer(tokenizer, rows[0], "evaluation")
     rows = rows.add_column("row", list(range(len(rows))))
     prepared = prepared_pairs(rows, tokenizer, settings.max_length, settings.truncation_mode)
     tell_left_out(prepared, rows, settings.max_length)
-    return prepared
+    return without_identical(prepared, settings.max_length, settings.truncation_mode)
 
 
 # -- what is kept ----------------------------------------------------------------------------------

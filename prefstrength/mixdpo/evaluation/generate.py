@@ -22,7 +22,7 @@ from prefstrength.mixdpo.models import evaluating, weights_fingerprint
 __all__ = ["Decoding", "generate_responses", "prompts_that_fit", "read_prompts"]
 
 #: A text, or a conversation.
-Prompt = str | list[dict[str, str]]
+Prompt = str | list[dict[str, Any]]
 
 # Part of the identity of a response: raise it when the way of generating changes.
 _GENERATING = 1
@@ -66,6 +66,7 @@ def generate_responses(
     prompts: Sequence[Prompt],
     decoding: Decoding,
     *,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
     batch_size: int = 8,
     directory: str | os.PathLike[str] | None = None,
     label: str = "responses",
@@ -84,6 +85,9 @@ def generate_responses(
         ``temperature`` once for each time.
     decoding : Decoding
         How.
+    chat_template_kwargs : dict, optional
+        What the chat template is given besides, as the column of that name gives it in training:
+        ``{"enable_thinking": False}``, or ``tools``.
     batch_size : int
         Prompts of a batch. Batches are sorted by length.
     directory : path, optional
@@ -121,9 +125,10 @@ def generate_responses(
     """
     if batch_size < 1:
         raise InputError(f"Expected batch_size of at least 1; got {batch_size}.")
-    ids = _token_ids(tokenizer, prompts)
+    given = dict(chat_template_kwargs or {})
+    ids = _token_ids(tokenizer, prompts, given)
     _check_fits(policy, ids, decoding.max_new_tokens)
-    ends = _ends(policy, tokenizer)
+    ends = _ends(policy, tokenizer, given if not isinstance(prompts[0], str) else None)
     kept = None if directory is None else _Kept(Path(directory), _identity(policy, ends, decoding))
     keys = _keys(ids, sampling=decoding.temperature > 0)
     wanted = dict(zip(keys, ids, strict=True))
@@ -201,7 +206,11 @@ def read_prompts(prompts: Any) -> list[Prompt]:
 
 
 def prompts_that_fit(
-    config: Any, tokenizer: Any, prompts: Sequence[Prompt], max_new_tokens: int
+    config: Any,
+    tokenizer: Any,
+    prompts: Sequence[Prompt],
+    max_new_tokens: int,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
 ) -> np.ndarray:
     """Which prompts leave room for a response within a model's context.
 
@@ -213,6 +222,8 @@ def prompts_that_fit(
         As of :func:`generate_responses`.
     max_new_tokens : int
         Tokens of the longest response.
+    chat_template_kwargs : dict, optional
+        As of :func:`generate_responses`.
 
     Returns
     -------
@@ -230,7 +241,8 @@ def prompts_that_fit(
     >>> prompts_that_fit(config, tokenizer, ["Say hello.", "Hello there"], 254).tolist()
     [False, True]
     """
-    return _fits(config, _token_ids(tokenizer, prompts), max_new_tokens)
+    ids = _token_ids(tokenizer, prompts, dict(chat_template_kwargs or {}))
+    return _fits(config, ids, max_new_tokens)
 
 
 def _read(value: Any) -> Prompt | None:
@@ -242,14 +254,17 @@ def _read(value: Any) -> Prompt | None:
     for message in value:
         if not isinstance(message, Mapping):
             return None
-        role, content = message.get("role"), message.get("content")
-        if not isinstance(role, str) or not isinstance(content, str):
+        # Templates write more than these: tool calls, the name of a tool.
+        kept = {key: part for key, part in message.items() if part is not None}
+        if not isinstance(kept.get("role"), str):
             return None
-        messages.append({"role": role, "content": content})
-    return messages if any(message["content"].strip() for message in messages) else None
+        if not isinstance(kept.setdefault("content", ""), str):
+            return None
+        messages.append(kept)
+    return messages if any(m["content"].strip() or len(m) > 2 for m in messages) else None
 
 
-def _token_ids(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
+def _token_ids(tokenizer: Any, prompts: Sequence[Prompt], given: dict[str, Any]) -> list[list[int]]:
     chat = not isinstance(prompts[0], str)
     if chat and not tokenizer.chat_template:
         raise InputError(
@@ -261,7 +276,7 @@ def _token_ids(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
         try:
             ids = (
                 tokenizer.apply_chat_template(
-                    prompt, tokenize=True, add_generation_prompt=True, return_dict=True
+                    prompt, tokenize=True, add_generation_prompt=True, return_dict=True, **given
                 )["input_ids"]
                 if chat
                 else tokenizer(prompt)["input_ids"]
@@ -316,13 +331,37 @@ def _keys(ids: list[list[int]], sampling: bool) -> list[str]:
 # -- one batch -------------------------------------------------------------------------------------
 
 
-def _ends(policy: Any, tokenizer: Any) -> list[int]:
-    """Tokens that end a response: what the model says, else what its tokenizer says."""
+def _ends(policy: Any, tokenizer: Any, given: dict[str, Any] | None) -> list[int]:
+    """Tokens that end a response: what the model, its tokenizer and its chat template say.
+
+    They differ where a base model was trained on conversations: it ends a turn as the template
+    does, and would go on with invented turns until the end of text that its config still names.
+    """
     said = getattr(policy.generation_config, "eos_token_id", None)
-    said = tokenizer.eos_token_id if said is None else said
-    if said is None:
-        return []
-    return sorted(said) if isinstance(said, list | tuple | set) else [int(said)]
+    ends = set(said if isinstance(said, list | tuple | set) else [said])
+    ends |= {tokenizer.eos_token_id, None if given is None else _end_of_turn(tokenizer, given)}
+    return sorted(int(end) for end in ends if end is not None)
+
+
+def _end_of_turn(tokenizer: Any, given: dict[str, Any]) -> int | None:
+    """First special token that the template writes behind an answer, whatever it says."""
+    try:
+        one, other = (
+            tokenizer.apply_chat_template(
+                [{"role": "user", "content": "a"}, {"role": "assistant", "content": answer}],
+                tokenize=True,
+                return_dict=True,
+                **given,
+            )["input_ids"]
+            for answer in ("b", "c d")
+        )
+    except Exception:  # a template that wants other roles; those of the prompts are said of there
+        return None
+    same = 0
+    while same < min(len(one), len(other)) and one[-1 - same] == other[-1 - same]:
+        same += 1
+    special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+    return next((int(token) for token in one[len(one) - same :] if token in special), None)
 
 
 @contextmanager

@@ -29,6 +29,9 @@ METRICS = {
     "calibration_error": "mean distance between predicted probability and accuracy, over ten bins",
 }
 
+#: Metrics of which less is better; of the others more is.
+LOWER_IS_BETTER = ("negative_log_likelihood", "calibration_error")
+
 _BINS = 10
 _MOST_AT_ONCE = 4_000_000  # resampled pairs held in memory
 

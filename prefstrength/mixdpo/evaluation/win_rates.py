@@ -114,6 +114,7 @@ def win_rate(
     groups: Mapping[str, Sequence[Any]] | None = None,
     *,
     tokenizer: Any = None,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
     max_new_tokens: int = 256,
     temperature: float = 0.0,
     batch_size: int = 8,
@@ -139,6 +140,9 @@ def win_rate(
         Factor name to the level of every prompt, to report by.
     tokenizer : PreTrainedTokenizerBase, optional
         Of both models; by default the one beside each model.
+    chat_template_kwargs : dict, optional
+        What the chat template is given besides, as the column of that name gives it in training:
+        ``{"enable_thinking": False}``.
     max_new_tokens : int
         Tokens after which a response is cut off. How many were is reported.
     temperature : float
@@ -227,6 +231,7 @@ def win_rate(
                 tokenizers[side],
                 read,
                 decoding,
+                chat_template_kwargs=chat_template_kwargs,
                 batch_size=batch_size,
                 directory=None if folder is None else folder / _CACHES[0],
                 label=f"responses of {side}",
@@ -253,6 +258,7 @@ def win_rate(
         **{f"model_{side}": _name(models[side], model) for side, model in given.items()},
         "judge": about,
         "decoding": asdict(decoding),
+        "chat_template_kwargs": dict(chat_template_kwargs or {}),
         "tie_margin": float(tie_margin),
         "prob": float(prob),
         "versions": versions("prefstrength", "torch", "transformers"),

@@ -5,8 +5,10 @@ from typing import Annotated
 
 import typer
 
+import prefstrength as ps
 from prefstrength import pipeline
 from prefstrength.pipeline.cli.app import command
+from prefstrength.pipeline.cli.messages import say
 from prefstrength.pipeline.cli.options import (
     Divide,
     Files,
@@ -21,7 +23,12 @@ from prefstrength.pipeline.cli.options import (
     Seed,
     Title,
 )
-from prefstrength.pipeline.cli.summaries import conclude, say_agreement, say_reward
+from prefstrength.pipeline.cli.summaries import (
+    conclude,
+    exit_if_doubtful,
+    say_agreement,
+    say_reward,
+)
 from prefstrength.pipeline.options import Reading, Rewarding, Sampler, Specification, Training
 
 
@@ -101,7 +108,7 @@ def score(
     if silent:
         return
     found = context.obj.choices
-    typer.echo(repr(pipeline.choices(out) if found is None else found))
+    say(repr(pipeline.choices(out) if found is None else found))
     say_reward(out)
 
 
@@ -152,9 +159,9 @@ def score_parquet(
     )
     if silent:
         return
-    typer.echo(f"Pairs: {about['pairs']:,} in {about['parts']:,} files")
+    say(f"Pairs: {about['pairs']:,} in {about['parts']:,} files")
     say_agreement(about)
-    typer.echo(f"Next: prefstrength compress {out} --out RESULTS")
+    say(f"Next: prefstrength compress {out} --out RESULTS")
 
 
 @command
@@ -184,8 +191,8 @@ def compress(
         force=force,
         progress=not quiet,
     )
-    typer.echo(repr(compressed))
-    typer.echo(f"Next: prefstrength fit {out}")
+    say(repr(compressed))
+    say(f"Next: prefstrength fit {out}")
 
 
 @command
@@ -246,11 +253,11 @@ def train(
         progress=not quiet,
         tell=context.obj,
     )
-    typer.echo(f"Learned strength: {learned.mixing()!r} after {learned.steps} steps")
+    say(f"Learned strength: {learned.mixing()!r} after {learned.steps} steps")
     for level, group in learned.groups.items():
         law = learned.of_group(level).mixing()
-        typer.echo(f"  {learned.group_column}={level}: {law!r} ({group.pairs} pairs)")
-    typer.echo(f"Model: {folder / 'train'}")
+        say(f"  {learned.group_column}={level}: {law!r} ({group.pairs} pairs)")
+    say(f"Model: {folder / 'train'}")
 
 
 @command
@@ -270,7 +277,7 @@ def compare(
     and the table says how.
     """
     comparison = pipeline.compare(folder, learned, tell=context.obj)
-    typer.echo(repr(comparison))
+    say(repr(comparison))
 
 
 @command
@@ -281,4 +288,5 @@ def report(
 ) -> None:
     """Write report.html, figures/, tables/ and provenance.json from the finished stages."""
     path = pipeline.report(folder, title=title, tell=context.obj)
-    typer.echo(f"Report: {path}")
+    say(f"Report: {path}")
+    exit_if_doubtful(ps.load_fit(folder / "fit"), context.obj.as_options)

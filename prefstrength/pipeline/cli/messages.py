@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
+from prefstrength._shared.words import printable
 from prefstrength.errors import DataWarning, InputError, SamplingWarning
 from prefstrength.pipeline.cli.advice import as_options, options_of
 from prefstrength.rewards.engine.team import launched
@@ -19,6 +20,11 @@ from prefstrength.rewards.engine.team import launched
 #: diagnostic; stopped with Ctrl-C.
 OK, UNEXPECTED, MISTAKE, DOUBTFUL, INTERRUPTED = 0, 1, 2, 3, 130
 _err = Console(stderr=True)
+
+
+def say(text: str, err: bool = False) -> None:
+    """Print a line to stdout, or to stderr, in which other people's labels cannot steer."""
+    typer.echo(printable(text), err=err)
 
 
 class _Progress:
@@ -49,7 +55,7 @@ class _Progress:
         elif event == "kept":
             _err.print(f"[bold]{stage}[/bold] kept from before: nothing changed")
         else:
-            _err.print(f"[bold]{stage}[/bold] skipped: {escape(str(detail))}")
+            _err.print(f"[bold]{stage}[/bold] skipped: {escape(printable(str(detail)))}")
         self.stage = None
         if event != "skipped":
             self.finished.append(stage)
@@ -58,7 +64,7 @@ class _Progress:
         """Say something that is worth knowing, once."""
         if self.speaks and text not in self.noted:
             self.noted.add(text)
-            said = escape(self.as_options(text))
+            said = escape(printable(self.as_options(text)))
             _err.print(f"[yellow]Note:[/yellow] {said}", highlight=False, soft_wrap=True)
 
     def as_options(self, text: str) -> str:
@@ -124,7 +130,7 @@ class Group(TyperGroup):
 def _fail(text: str, code: int, error: BaseException, progress: _Progress) -> None:
     if progress.debug:
         traceback.print_exception(error)
-    typer.echo(text, err=True)
+    say(text, err=True)
     raise typer.Exit(code)
 
 
@@ -142,8 +148,8 @@ def _show_warning(
         return
     progress.noted.add(str(message))
     if progress.debug:
-        typer.echo(warnings.formatwarning(message, category, filename, lineno), err=True)
+        say(warnings.formatwarning(message, category, filename, lineno), err=True)
     else:
         library = next((p for p in reversed(Path(filename).parts) if p in sys.modules), "Python")
-        text = " ".join(str(message).split())
+        text = printable(" ".join(str(message).split()))
         _err.print(f"[dim]{library}: {escape(text)}[/dim]", highlight=False, soft_wrap=True)

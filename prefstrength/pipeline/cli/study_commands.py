@@ -9,7 +9,7 @@ from rich.table import Table
 from prefstrength import pipeline
 from prefstrength._shared.files import require_own_tables, write_csv
 from prefstrength.pipeline.cli.app import command
-from prefstrength.pipeline.cli.messages import DOUBTFUL
+from prefstrength.pipeline.cli.messages import DOUBTFUL, say
 from prefstrength.pipeline.cli.options import Folder, Force, Quiet, Seed
 from prefstrength.pipeline.cli.summaries import conclude, console
 from prefstrength.pipeline.options import Sampler, Specification, Training
@@ -110,8 +110,8 @@ def plan(
         number = row["annotations"]
         takes = f"{number:,.0f} annotations" if number < float("inf") else "more than anyone has"
         each = "choice" if row["situations"] == 1 else "choices"
-        typer.echo(f"With {row['situations']} {each} each, {probability:.0%} takes {takes}.")
-    typer.echo(f"The right verdict would be: {planned.designs[0].verdict}.")
+        say(f"With {row['situations']} {each} each, {probability:.0%} takes {takes}.")
+    say(f"The right verdict would be: {planned.designs[0].verdict}.")
     if out is not None:
         from prefstrength.plots.style import detached
 
@@ -121,7 +121,7 @@ def plan(
         write_csv(out / "needed.csv", needed)
         with detached():
             planned.plot(probability=probability)[0].figure.savefig(out / "plan.png", dpi=200)
-        typer.echo(f"Plan: {out}")
+        say(f"Plan: {out}")
 
 
 @command
@@ -153,7 +153,7 @@ def calibrate(
     done.table.to_csv(where / "table.csv", index=False)
     with detached():
         done.plot()[0].figure.savefig(where / "ranks.png", dpi=200)
-    typer.echo(repr(done))
-    typer.echo(f"Calibration: {where}")
+    say(repr(done))
+    say(f"Calibration: {where}")
     if not done.passed():
         raise typer.Exit(DOUBTFUL)

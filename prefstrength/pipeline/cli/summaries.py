@@ -11,7 +11,8 @@ from rich.table import Table
 
 import prefstrength as ps
 from prefstrength._shared.records import read_json
-from prefstrength.pipeline.cli.messages import DOUBTFUL
+from prefstrength._shared.words import printable
+from prefstrength.pipeline.cli.messages import DOUBTFUL, say
 from prefstrength.pipeline.stages import finished
 
 # Results go to stdout, what happens meanwhile to stderr.
@@ -30,7 +31,7 @@ def say_agreement(reward: dict[str, Any]) -> None:
     """Say how often the reward agrees with the choice."""
     agreement = reward.get("agreement")
     said = "" if agreement is None else f", higher for the chosen response in {agreement:.1%}"
-    typer.echo(f"Reward: {reward.get('name', 'not recorded')}{said}")
+    say(f"Reward: {reward.get('name', 'not recorded')}{said}")
 
 
 def _say_attenuation(out: Path) -> None:
@@ -44,7 +45,7 @@ def _say_attenuation(out: Path) -> None:
         f"{name} {table.loc[quantity, 'corrected']:.2f}, not {table.loc[quantity, 'naive']:.2f}"
         for quantity, name in (("mean", "the mean strength is"), ("cv", "sd/mean"))
     )
-    typer.echo(
+    say(
         f"Errors in the rewards: accounted for, {said}. Their reliability is at most "
         f"{table['reliability'].iloc[0]:.2f}."
     )
@@ -68,7 +69,7 @@ def conclude(fitted: "ps.Fit", out: Path, as_options: Callable[[str], str]) -> N
     for row in table.to_dict("records"):
         label = f"{row['factor']}: {row['level']}" if row["level"] else str(row["factor"])
         shown.add_row(
-            escape(label),
+            escape(printable(label)),
             *(_interval(row, quantity) for quantity in ("mean", "cv")),
             str(row["verdict"]),
         )
@@ -76,17 +77,21 @@ def conclude(fitted: "ps.Fit", out: Path, as_options: Callable[[str], str]) -> N
     say_reward(out)
     _say_attenuation(out)
     if (out / "report.html").is_file() and finished(out, "report"):
-        typer.echo(f"Report: {out / 'report.html'}")
+        say(f"Report: {out / 'report.html'}")
     if (out / "strength_prior.json").is_file():
-        typer.echo(f"Prior for training: {out / 'strength_prior.json'}")
+        say(f"Prior for training: {out / 'strength_prior.json'}")
+    exit_if_doubtful(fitted, as_options)
 
+
+def exit_if_doubtful(fitted: "ps.Fit", as_options: Callable[[str], str]) -> None:
+    """Name the diagnostics that failed, and exit with 3; go on where none did."""
     checks = fitted.check()
     if checks.passed:
         return
     failed = checks.table[~checks.table["passed"].astype(bool)]
     for row in failed.to_dict("records"):
         of = f" of {row['variable']}" if row["variable"] else ""
-        typer.echo(
+        say(
             f"Diagnostic failed: {row['check']}{of} is {row['value']:.4g}, "
             f"threshold {row['threshold']:.4g}. {row['meaning']} {as_options(row['advice'])}",
             err=True,

@@ -147,7 +147,7 @@ def check_system(
     rows: dict[str, None] = {}
     asked: dict[str, None] = {}
     for prompt, text, row in zip(responses.prompts, responses.texts, responses.rows, strict=True):
-        if not any(role == "system" for role, _ in _turns(prompt) + _turns(text)):
+        if not any(turn[0] == "system" for turn in _turns(prompt) + _turns(text)):
             continue
         asked[row] = None
         chat = messages(prompt, text)
@@ -169,7 +169,7 @@ def check_system(
     return {"rows": len(asked), "ignored": 0}
 
 
-def _turns(text: Text) -> tuple[tuple[str, str], ...]:
+def _turns(text: Text) -> tuple[tuple[str, ...], ...]:
     return () if isinstance(text, str) else text
 
 

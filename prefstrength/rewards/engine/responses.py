@@ -4,11 +4,13 @@ import json
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from prefstrength._shared.words import Rows, listed
+from prefstrength.data.messages import more_of
 from prefstrength.data.texts import TEXT_COLUMNS, Text, Texts, flatten, read_texts
 from prefstrength.errors import InputError
 from prefstrength.rewards.engine.opened import Kept, kept_open, once, opened
@@ -94,11 +96,14 @@ def _distinct(texts: Texts) -> Responses:
     )
 
 
-def messages(prompt: Text, response: Text) -> list[dict[str, str]]:
+def messages(prompt: Text, response: Text) -> list[dict[str, Any]]:
     """Join prompt and response into chat messages; plain texts become user and assistant."""
-    start = (("user", prompt),) if isinstance(prompt, str) else prompt
-    end = (("assistant", response),) if isinstance(response, str) else response
-    return [{"role": role, "content": content} for role, content in (*start, *end)]
+    start: Any = (("user", prompt),) if isinstance(prompt, str) else prompt
+    end: Any = (("assistant", response),) if isinstance(response, str) else response
+    return [
+        {"role": message[0], "content": message[1], **more_of(message)}
+        for message in (*start, *end)
+    ]
 
 
 def opening(prompt: Text) -> str:
@@ -106,7 +111,7 @@ def opening(prompt: Text) -> str:
     if isinstance(prompt, str):
         text = prompt
     else:
-        text = next((content for role, content in prompt if role == "user"), flatten(prompt))
+        text = next((each[1] for each in prompt if each[0] == "user"), flatten(prompt))
     return " ".join(text.split())
 
 

@@ -247,7 +247,7 @@ class _Loop:
 
         def roles(i: int) -> tuple[Any, ...]:
             both = self.responses.prompts[i], self.responses.texts[i]
-            return tuple(None if isinstance(t, str) else tuple(r for r, _ in t) for t in both)
+            return tuple(None if isinstance(t, str) else tuple(turn[0] for turn in t) for t in both)
 
         seen = {roles(i) for i in first}
         for i in sorted(missing):

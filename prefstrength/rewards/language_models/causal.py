@@ -3,17 +3,25 @@
 import inspect
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from prefstrength._shared.words import listed
+from prefstrength._shared.files import REFERENCE_NAME
+from prefstrength._shared.words import listed, warn
+from prefstrength.data.messages import options_of
 from prefstrength.errors import InputError
 from prefstrength.rewards.engine.batches import beginning
 from prefstrength.rewards.engine.decoder import Shared, last_hidden
 from prefstrength.rewards.engine.guards import boundary
 from prefstrength.rewards.engine.model import output_in_float32, padded, ready
-from prefstrength.rewards.engine.responses import Responses, Text, flatten, messages
+from prefstrength.rewards.engine.responses import (
+    Responses,
+    Text,
+    flatten,
+    messages,
+)
 from prefstrength.rewards.language_models.checkpoint import Checkpoint
 from prefstrength.rewards.language_models.encoding import (
     Ids,
@@ -170,6 +178,13 @@ class ImplicitSource(CausalSource):
         super().__init__(reward)
         self.reference = Checkpoint(reward, reference, revision, self.what)
         policy = self.checkpoint
+        moved = Path(reward.name_or_path, REFERENCE_NAME)
+        if (moved / "config.json").is_file() and Path(reference).resolve() != moved.resolve():
+            warn(
+                f"{self.owner}: {self.name!r} was trained against a reference that moved, which "
+                f"lies in {str(moved)!r}; got another one, so that the rewards are not those of "
+                "training. Give that folder as reference."
+            )
         self.fingerprint = f"{policy.fingerprint} {self.reference.fingerprint}"
         limits = (self.max_length, self.reference.max_length(reward.max_length))
         self.max_length = min((limit for limit in limits if limit is not None), default=None)
@@ -229,8 +244,9 @@ class ImplicitSource(CausalSource):
             return followed(self.checkpoint.tokenizer, prompt, response, self.reward.sanitize)
         whole = messages(prompt, response)
         count = 1 if isinstance(prompt, str) else len(prompt)
-        alone = self._chat(whole[:count], add_generation_prompt=True)
-        return alone["input_ids"], self._chat(whole)["input_ids"]
+        options = options_of(prompt)
+        alone = self._chat(whole[:count], add_generation_prompt=True, **options)
+        return alone["input_ids"], self._chat(whole, **options)["input_ids"]
 
     def in_chats(self, responses: Responses) -> bool:
         """Whether some are conversations; refuses a tokenizer without a template for them."""
@@ -238,6 +254,36 @@ class ImplicitSource(CausalSource):
             return False
         _ = self._chat  # which says where there is no template
         return True
+
+    def check_texts(self, responses: Responses) -> dict[str, Any]:
+        """As of every model, and for control tokens inside the texts, which training reads."""
+        found = super().check_texts(responses)
+        tokenizer = self.checkpoint.tokenizer
+        control = [token for token in tokenizer.all_special_tokens if len(token) > 2]
+        ending = tokenizer.eos_token or ""
+        rows = [
+            row
+            for prompt, text, row in zip(
+                responses.prompts, responses.texts, responses.rows, strict=True
+            )
+            if any(
+                token in part
+                for part in (flatten(prompt), flatten(text).removesuffix(ending))
+                for token in control
+            )
+        ]
+        if rows:
+            how = (
+                "as ordinary text, otherwise than in training"
+                if self.reward.sanitize
+                else "as such, as in training: they end a turn, or begin another"
+            )
+            warn(
+                f"{self.owner}: {len(rows):,} of {len(responses):,} responses or their prompts "
+                f"hold control tokens of the template (first rows: {', '.join(rows[:3])}). They "
+                f"are read {how}. Take them out of the texts before training."
+            )
+        return {**found, "control_tokens": len(rows)}
 
     def written(self, prompt: Any, response: Any) -> tuple[list[int], str | None]:
         """Token ids before what repeats was dropped, and how those of the prompt stand to them."""
@@ -253,8 +299,9 @@ class ImplicitSource(CausalSource):
         chat = messages(prompt, response)
         count = 1 if isinstance(prompt, str) else len(prompt)
         tokenizer = self.checkpoint.tokenizer
-        start = render(tokenizer, chat[:count], add_generation_prompt=True)
-        return render(tokenizer, chat).startswith(start)
+        options = options_of(prompt)
+        start = render(tokenizer, chat[:count], add_generation_prompt=True, **options)
+        return render(tokenizer, chat, **options).startswith(start)
 
     def load(self) -> Any:
         """Load policy and reference."""

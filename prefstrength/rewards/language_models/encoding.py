@@ -7,6 +7,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
+from prefstrength.data.messages import options_of
 from prefstrength.errors import InputError
 from prefstrength.rewards.engine.guards import boundary
 from prefstrength.rewards.engine.responses import flatten, messages
@@ -106,11 +107,12 @@ class Reader:
             return boundary(ids[0]["input_ids"], ids[1]["input_ids"], text_goes_on=True)
         chat = messages(prompt, response)
         count = 1 if isinstance(prompt, str) else len(prompt)
-        text = self.render(chat)
+        options = options_of(prompt)
+        text = self.render(chat, **options)
         whole = tokenizer(text, add_special_tokens=False)["input_ids"]
         for add in (True, False):
             try:
-                start = self.render(chat[:count], add_generation_prompt=add)
+                start = self.render(chat[:count], add_generation_prompt=add, **options)
             except Exception:  # a template may refuse a conversation without an answer
                 return None
             if text.startswith(start):
@@ -146,7 +148,12 @@ class Reader:
         )
 
     def _chats(self, prompts: Sequence[Any], responses: Sequence[Any]) -> ManyIds:
-        return self._chat(list(map(messages, prompts, responses)))
+        chats = list(map(messages, prompts, responses))
+        options = list(map(options_of, prompts))
+        if not any(options):
+            return self._chat(chats)
+        each = [self._chat(chat, **given) for chat, given in zip(chats, options, strict=True)]
+        return {name: [ids[name] for ids in each] for name in each[0]}
 
     def _texts(self, prompts: Sequence[Any], responses: Sequence[Any]) -> ManyIds:
         tokenizer, sanitize = self.tokenizer, self.sanitize
