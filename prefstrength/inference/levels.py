@@ -39,7 +39,7 @@ Values = Mapping[str, np.ndarray]
 # Nodes of a level's table in each direction, and nats below its maximum at which it ends.
 _NODES, _DROP = 40, 18.0
 # Step in sds of a level's likelihood at which it is summed, and how many times finer nodes may be.
-_DENSE, _MOST_FINER = 0.3, 12
+_DENSE, _MOST_FINER = 0.5, 12
 # Nodes of a narrow population of levels.
 _Z = np.arange(-4.0, 4.4, 0.8)
 
