@@ -29,7 +29,7 @@ from prefstrength.inference.priors import Prior
 from prefstrength.inference.ranges import cell_values, table_of_cells
 from prefstrength.inference.target import Parameter, Target
 from prefstrength.inference.target_sampling import importance_sample, smoothed
-from prefstrength.likelihood.lattice import stencil
+from prefstrength.likelihood.lattice import interpolation, stencil
 from prefstrength.likelihood.strength import StrengthLikelihood
 
 __all__ = ["LevelDraws", "Levels"]
@@ -38,6 +38,8 @@ Values = Mapping[str, np.ndarray]
 
 # Nodes of a level's table in each direction, and nats below its maximum at which it ends.
 _NODES, _DROP = 40, 18.0
+# Step in sds of a level's likelihood at which it is summed, and how many times finer nodes may be.
+_DENSE, _MOST_FINER = 0.5, 12
 # Nodes of a narrow population of levels.
 _Z = np.arange(-4.0, 4.4, 0.8)
 
@@ -95,29 +97,40 @@ class Levels:
 
     @cached_property
     def _grids(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Nodes of location and of log dispersion (level, node), the table, and its maxima."""
+        """Nodes of location and of log dispersion (level, node), the table, and its maxima.
+
+        Logs of likelihoods are interpolated until the nodes are as dense as likelihoods ask, which
+        are summed over them.
+        """
         table = table_of_cells(self.population, self.likelihood, _NODES, _DROP)
-        top = table.values.max(axis=(1, 2))
-        return table.across, table.along, np.exp(table.values - top[:, None, None]), top
+        across, values = _finer(table.across, table.values)
+        if self._random:
+            along, values = _finer(table.along, values.transpose(0, 2, 1))
+            values = values.transpose(0, 2, 1)
+        else:
+            along = table.along
+        top = values.max(axis=(1, 2))
+        return across, along, np.exp(values - top[:, None, None]), top
 
     # -- the population of levels ------------------------------------------------------------------
 
-    def _weights(self, values: Values) -> tuple[np.ndarray, np.ndarray]:
-        """Weights on the nodes of every level, of location and dispersion (point, level, node)."""
+    def _weights(self, values: Values, level: int) -> tuple[np.ndarray, np.ndarray]:
+        """Weights on the nodes of a level, of location and of dispersion (point, node)."""
         across, along, _, _ = self._grids
-        u = _normal_weights(across, values["location"], values["location sd"])
+        u = _normal_weights(across[[level]], values["location"], values["location sd"])[:, 0]
         if not self._random:
-            return u, np.ones((len(u), len(across), 1))
-        return u, _normal_weights(along, values["log dispersion"], values["dispersion sd"])
+            return u, np.ones((len(u), 1))
+        own = along[[level]], values["log dispersion"], values["dispersion sd"]
+        return u, _normal_weights(*own)[:, 0]
 
     def log_likelihood(self, values: Values) -> np.ndarray:
         """Log-likelihood of all data at points (point,)."""
         _, _, table, top = self._grids
-        u, v = self._weights(values)
-        total = np.full(len(u), top.sum())
+        total = np.full(len(values["location"]), top.sum())
         with np.errstate(divide="ignore"):
             for c in range(table.shape[0]):
-                total += np.log(np.maximum(((u[:, c] @ table[c]) * v[:, c]).sum(axis=1), 0.0))
+                u, v = self._weights(values, c)
+                total += np.log(np.maximum(((u @ table[c]) * v).sum(axis=1), 0.0))
         return total
 
     @cached_property
@@ -196,16 +209,16 @@ class Levels:
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Location and log dispersion of every level, each (draw, level), from the tables."""
         across, along, table, _ = self._grids
-        u, v = self._weights(values)
-        draws, levels = u.shape[:2]
+        draws, levels = len(values["location"]), len(table)
         location = np.empty((draws, levels))
         dispersion = np.empty((draws, levels))
         for c in range(levels):
-            rows = np.maximum(u[:, c] * (v[:, c] @ table[c].T), 0.0)
+            u, v = self._weights(values, c)
+            rows = np.maximum(u * (v @ table[c].T), 0.0)
             i, part = _pick(rows, rng)
             location[:, c] = across[c, i] + part * (across[c, 1] - across[c, 0])
             if self._random:
-                columns = np.maximum(v[:, c] * table[c][i], 0.0)
+                columns = np.maximum(v * table[c][i], 0.0)
                 j, part = _pick(columns, rng)
                 dispersion[:, c] = along[c, j] + part * (along[c, 1] - along[c, 0])
         return location, dispersion if self._random else None
@@ -257,6 +270,24 @@ class Levels:
                 value = value[:, 0]
             found[:, c] = value + top[c]
         return float(np.abs((found - exact).sum(axis=1)).max())
+
+
+def _finer(nodes: np.ndarray, log: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes (level, node) in steps of at most .3 sds of what is on them, and logs there.
+
+    Parameters
+    ----------
+    nodes : numpy.ndarray, shape (level, node)
+    log : numpy.ndarray, shape (level, node, other)
+    """
+    possible = log[:, 1:-1] > log.max(axis=(1, 2), keepdims=True) - 12.0
+    information = np.where(possible, -np.diff(log, 2, axis=1), 0.0).max(initial=0.0)
+    factor = int(np.clip(np.ceil(np.sqrt(information) / _DENSE), 1, _MOST_FINER))
+    count = nodes.shape[1]
+    position = np.arange(0.0, count - 1 + 0.5 / factor, 1 / factor)
+    rule = interpolation(position, count, 8)
+    denser = nodes[:, :1] + position * (nodes[:, 1:2] - nodes[:, :1])
+    return denser, np.stack([rule.T @ each for each in log])
 
 
 def _step(nodes: np.ndarray) -> float:

@@ -197,16 +197,27 @@ def in_groups(sigmas, seed=1, choosers=60):
 GROUPED = ps.MixedLogit({"reward": ps.LogNormal()}, groups=["group"])
 
 
-def test_groups_of_choosers_are_integrated_level_by_level_and_agree_with_surfaces():
-    choices = in_groups((0.2, 1.0), choosers=100)
-    found = sample_population(GROUPED, choices, seed=0)
+@pytest.fixture(scope="module")
+def two_groups():
+    return in_groups((0.2, 1.0), choosers=150)
+
+
+def test_groups_of_choosers_are_integrated_level_by_level(two_groups):
+    found = sample_population(GROUPED, two_groups, seed=0)
     assert found.method == "importance"
     assert "the levels integrated out" in found.reason
     assert found.error < 0.01
     sigma = found.variables["reward_sigma"].reshape(-1, 2)
     assert (sigma[:, 1] > sigma[:, 0]).mean() > 0.99
-    # The NumPyro program on surfaces of the cells, by NUTS.
-    other = sample_population(GROUPED, choices, method="nuts", seed=0)
+    shifts = found.variables["reward_location_group"]
+    np.testing.assert_allclose(shifts.sum(axis=-1), 0.0, atol=1e-9)
+
+
+@pytest.mark.slow
+def test_levels_agree_with_surfaces_of_cells_by_nuts(two_groups):
+    """The NumPyro program, in which shifts add up to 0 and the base has a prior of its own."""
+    found = sample_population(GROUPED, two_groups, seed=0)
+    other = sample_population(GROUPED, two_groups, method="nuts", seed=0)
     assert other.how.startswith("surfaces of 2 cells")
     assert 0 < other.error < 0.01
     for name in ("reward_mu", "reward_sigma", "reward_location_sd_group", "reward_location"):
@@ -214,8 +225,6 @@ def test_groups_of_choosers_are_integrated_level_by_level_and_agree_with_surface
         sd = there.std(axis=0)
         np.testing.assert_allclose(here.mean(axis=0), there.mean(axis=0), atol=0.2 * sd.max())
         np.testing.assert_allclose(here.std(axis=0), sd, rtol=0.25)
-    shifts = found.variables["reward_location_group"]
-    np.testing.assert_allclose(shifts.sum(axis=-1), 0.0, atol=1e-9)
 
 
 def test_levels_are_integrated_over_their_population():
@@ -244,7 +253,7 @@ def test_levels_are_integrated_over_their_population():
         ).reshape(len(z), len(z), 2)
         top = each.max(axis=(0, 1))
         total = np.einsum("i,j,ijc->c", weight, weight, np.exp(each - top))
-        assert found[m] == pytest.approx((top + np.log(total)).sum(), abs=5e-3)
+        assert found[m] == pytest.approx((top + np.log(total)).sum(), abs=1e-4)
 
 
 def ps_blend(location, dispersion):
@@ -263,12 +272,16 @@ def test_weights_of_a_population_of_levels(sd):
     found = _normal_weights(nodes, mean, np.full(2, sd))
     np.testing.assert_allclose(found.sum(axis=2), 1.0, rtol=1e-6)
     middle = np.einsum("mcn,cn->mc", found, nodes)
-    np.testing.assert_allclose(middle, np.tile(mean[:, None], 2), atol=1e-6)
+    np.testing.assert_allclose(middle, np.tile(mean[:, None], 2), atol=1e-5)
     square = np.einsum("mcn,cn->mc", found, nodes**2) - middle**2
     np.testing.assert_allclose(square, sd**2, rtol=2e-3)
 
 
-def test_the_second_data_set_of_a_structure_compiles_nothing():
+def test_the_second_data_set_of_a_structure_compiles_nothing(monkeypatch):
+    from prefstrength.inference import traced
+
+    # A Gaussian at the mode leaves the surfaces; what matters here is what they are made of.
+    monkeypatch.setattr(traced, "surface_error", lambda *_: (1.0, 0.0))
     functions = (compiled._value_and_gradient, compiled._values, compiled._gradients)
 
     def laplace(seed, choosers):
@@ -310,6 +323,7 @@ def test_nuts_goes_on_without_surfaces_where_they_do_not_hold(monkeypatch):
     from prefstrength.inference import traced
 
     choices = in_groups((0.3, 0.8), choosers=30)
+    monkeypatch.setattr(traced, "surface_error", lambda *_: (1.0, 0.0))
     usual = sample_population(GROUPED, choices, method="laplace", seed=0)
     assert usual.how.startswith("surfaces")
     for inside, error in ((0.9, 0.0), (1.0, 1.0)):
