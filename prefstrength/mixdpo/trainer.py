@@ -272,7 +272,7 @@ class MixDPOTrainer(DPOTrainer):
 
     def _law_of(self, carried: Carried) -> tuple[Mixing, Any]:
         """Law of the pairs of a batch and its mean, of all or of each."""
-        group = carried.codes.get(self.strength.group_column)
+        group = carried.codes.get(self.strength.group_column or "")
         law = self.strength.mixing(group, carried.covariates)
         return law, law.mean().detach() if self._own_laws else self.strength.mean
 

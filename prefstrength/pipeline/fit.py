@@ -125,8 +125,8 @@ def _fitted(
 ) -> "ps.Fit":
     """Fit of a model of the reward, the coefficients of other attributes shared by all."""
     coefficients = {"reward": strength, **{name: ps.PointMass() for name in others}}
-    errors = None if error is None else {"reward": error}
-    model = ps.MixedLogit(coefficients, groups=list(groups), errors=errors, **bends)
+    options = {**bends, **({} if error is None else {"errors": {"reward": error}})}
+    model = ps.MixedLogit(coefficients, groups=list(groups), **options)
     return model.fit(data, **asdict(sampler), seed=seed, progress=progress)
 
 
