@@ -93,6 +93,29 @@ def require_replaceable(
         )
 
 
+def require_own_tables(
+    folder: str | os.PathLike[str], names: Sequence[str], columns: Sequence[str]
+) -> None:
+    """Stop where writing files would replace somebody else's of the same names.
+
+    They are ours where the first, a CSV, begins with these columns.
+    """
+    there = [name for name in names if (Path(folder) / name).exists()]
+    if not there:
+        return
+    try:
+        with (Path(folder) / names[0]).open(encoding="utf-8") as stream:
+            ours = stream.readline().strip().split(",")[: len(columns)] == list(columns)
+    except (OSError, UnicodeDecodeError):
+        ours = False
+    if not ours:
+        raise InputError(
+            f"Expected a folder in which {', '.join(names)} can be written; got "
+            f"{os.fspath(folder)!r}, which holds {', '.join(there)} of somebody else's. Choose "
+            "another folder, or move what is yours elsewhere."
+        )
+
+
 @contextmanager
 def atomic_directory(
     path: str | os.PathLike[str], replaces: Sequence[str] | None

@@ -36,7 +36,7 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
         ) from None
     except IsADirectoryError:
         raise InputError(f"Expected a {what} at {path}; got a folder. Name the file.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # no JSON, too many digits, nested too deep
         raise InputError(
             f"Expected a {what} as JSON in {path}; got text that is not JSON ({error}). "
             "The file is cut off or is another file. Write it again."
@@ -85,18 +85,44 @@ def build_record[Record](
         )
     try:
         return cls(**{name: value for name, value in record.items() if name != "schema"})
-    except (TypeError, InputError) as error:
+    except (
+        TypeError,
+        ValueError,
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+    ) as error:  # whatever a damaged record leads to
         raise InputError(f"{where} cannot be read: {error}") from None
 
 
-def check_number(name: str, value: Any, *, positive: bool = False) -> None:
+#: Logs beyond this are of no strength: e^100 is more than there are atoms in a person.
+MOST_LOG = 100.0
+
+
+def check_number(
+    name: str, value: Any, *, positive: bool = False, most: float | None = None
+) -> None:
+    """Stop where a value is no finite number, or (if so asked) not positive or beyond ``most``."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"Expected {name} as a number; got {value!r}.")
+    if isinstance(value, int) and abs(value) > 2**63:
+        raise InputError(f"Expected {name} as a number; got one of {len(str(value))} digits.")
+    if most is not None and abs(float(value)) > most:
+        raise InputError(
+            f"Expected {name} between {-most:g} and {most:g}, for it is a log or the sd of one; "
+            f"got {value:g}. Fit again, or give the number by hand."
+        )
     if not math.isfinite(value) or (positive and value <= 0):
         raise InputError(
             f"Expected {name} to be finite{' and > 0' if positive else ''}; got {value}. "
             "Fit again, or give the number by hand."
         )
+
+
+def check_count(name: str, value: Any) -> None:
+    """Stop where a value is no whole number from 0 on."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 2**63:
+        raise TypeError(f"Expected {name} as a whole number, 0 or more; got {value!r}.")
 
 
 def as_json(name: str, value: Any) -> Any:

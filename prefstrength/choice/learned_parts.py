@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass, field
 
-from prefstrength._shared.records import as_json, check_number
+from prefstrength._shared.records import MOST_LOG, as_json, check_count, check_number
 from prefstrength.errors import InputError
 
 __all__ = ["DeltaSettings", "LearnedCovariate", "LearnedGroup", "ShiftPrior"]
@@ -61,7 +61,9 @@ class DeltaSettings:
                     "Check the spelling."
                 )
         length = self.max_length
-        if length is not None and (not isinstance(length, int) or length < 1):
+        if length is not None:
+            check_count("max_length", length)
+        if length == 0:
             raise InputError(
                 f"Expected max_length as a number of tokens > 0, or None; got {length!r}."
             )
@@ -104,8 +106,9 @@ class ShiftPrior:
                 "Give both, or for PointMass none."
             )
         for name, value in asdict(self).items():
-            if value is not None:
-                check_number(f"{name} of a shift", value, positive=name.endswith("_scale"))
+            if value is not None or not name.startswith("dispersion"):
+                positive = name.endswith("_scale")
+                check_number(f"{name} of a shift", value, positive=positive, most=MOST_LOG)
 
 
 @dataclass(frozen=True)

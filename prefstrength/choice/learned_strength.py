@@ -11,7 +11,14 @@ from typing import Any, Self
 import numpy as np
 
 from prefstrength._shared.files import atomic_write_text
-from prefstrength._shared.records import build_record, check_number, read_json, to_json
+from prefstrength._shared.records import (
+    as_json,
+    build_record,
+    check_count,
+    check_number,
+    read_json,
+    to_json,
+)
 from prefstrength._shared.words import listed
 from prefstrength.choice.learned_parts import (
     MODES,
@@ -100,6 +107,14 @@ class LearnedStrength:
             raise InputError(
                 f"Expected the parameters of {self.family}; got none. The record is incomplete."
             )
+        check_count("steps", self.steps)
+        for name in ("model", "group_column"):
+            if not isinstance(getattr(self, name), str | None):
+                raise TypeError(f"Expected {name} as text; got {getattr(self, name)!r}.")
+        for name, kind in (("prior", StrengthPrior), ("delta", DeltaSettings)):
+            if not isinstance(getattr(self, name), Mapping | kind | None):
+                raise TypeError(f"Expected {name} as a mapping; got {getattr(self, name)!r}.")
+        object.__setattr__(self, "versions", as_json("versions", self.versions))
         if isinstance(self.prior, Mapping):
             object.__setattr__(self, "prior", StrengthPrior.from_dict(self.prior, "its prior"))
         if isinstance(self.delta, Mapping):
@@ -118,6 +133,9 @@ class LearnedStrength:
     def _points(self, trajectory: Any, where: str) -> tuple[dict[str, float], ...]:
         expected = {"step", "mean", "cv", *self.parameters}
         for number, point in enumerate(trajectory):
+            _check_mapping(f"point {number} of {where}", point)
+            for name, value in point.items():
+                check_number(f"{name} in point {number} of {where}", value)
             if set(point) - _GRADIENTS != expected:
                 raise InputError(
                     f"Expected {', '.join(sorted(expected))} in each point of {where}; "
@@ -136,6 +154,9 @@ class LearnedStrength:
             raise TypeError(f"Expected group {level!r} as a mapping; got {group!r}.")
         _check_mapping(f"parameters of group {level!r}", group.parameters)
         self._law(group.parameters)
+        if not isinstance(group.shift, ShiftPrior):
+            raise TypeError(f"Expected the shift of group {level!r}; got {group.shift!r}.")
+        check_count(f"pairs of group {level!r}", group.pairs)
         points = self._points(group.trajectory, f"the trajectory of group {level!r}")
         return LearnedGroup(dict(group.parameters), group.shift, group.pairs, points)
 

@@ -20,8 +20,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+
 from prefstrength._shared.files import atomic_write_text
-from prefstrength._shared.records import as_json, build_record, check_number, read_json, to_json
+from prefstrength._shared.records import (
+    MOST_LOG,
+    as_json,
+    build_record,
+    check_number,
+    read_json,
+    to_json,
+)
 from prefstrength.choice.mixing.base import Mixing
 from prefstrength.choice.mixing.families import family_named
 from prefstrength.choice.responses.named import KnownResponse
@@ -106,7 +115,7 @@ class StrengthPrior:
         else:
             numbers_ |= spread
         for name, value in numbers_.items():
-            check_number(name, value, positive=name.endswith("_sd"))
+            check_number(name, value, positive=name.endswith("_sd"), most=MOST_LOG)
             object.__setattr__(self, name, float(value))
         mean = math.exp(self.location) if self.mean_strength is None else self.mean_strength
         check_number("mean_strength", mean, positive=True)
@@ -114,10 +123,26 @@ class StrengthPrior:
         for name in ("source", "groups", "response"):
             object.__setattr__(self, name, as_json(name, getattr(self, name)))
         self.answers()
+        self._check_mixing()
         for label, group in self.groups.items():
+            if not isinstance(group, Mapping):
+                raise TypeError(f"Expected group {label!r} as a mapping; got {group!r}.")
             for name, value in group.items():
                 if value is not None:
                     check_number(f"{name} of group {label!r}", value)
+
+    def _check_mixing(self) -> None:
+        """Stop where numbers that are finite each make no mixing distribution together."""
+        try:
+            with np.errstate(all="ignore"):
+                mean = float(self.mixing().mean())
+        except (ArithmeticError, ValueError):
+            mean = math.nan
+        if not math.isfinite(mean):
+            raise InputError(
+                f"Expected a location and a dispersion that make a {self.family} distribution; "
+                f"got {self.location:g} and {self.dispersion}. Fit again, or give others by hand."
+            )
 
     @classmethod
     def from_fit(cls, fit: Any, mean_strength: float = 0.1, group: str | None = None) -> Self:

@@ -9,6 +9,7 @@ import pandas as pd
 from prefstrength._shared.words import Rows, listed, nearest, shown
 from prefstrength.choice.responses.base import Response
 from prefstrength.data.columns import column, flags
+from prefstrength.data.votes import TIE_COLUMNS, VOTE_COLUMNS, says_neither
 from prefstrength.errors import InputError
 
 __all__ = ["read_first", "read_grades", "read_ties", "require_agreement", "require_fitting"]
@@ -16,8 +17,6 @@ __all__ = ["read_first", "read_grades", "read_ties", "require_agreement", "requi
 #: A scale with more grades than this is a measurement.
 MOST_GRADES = 20
 
-_VOTE_COLUMNS = ("choice", "winner", "vote", "preference", "label")
-_TIE_COLUMNS = ("tie", "ties", "is_tie", "tied", "is_tied")
 _WHOLE = ("integer", "floating", "mixed-integer-float", "decimal")
 
 #: A scale as the caller gives it: grades in order, or how many, counted from 1.
@@ -177,18 +176,17 @@ def read_ties(frame: pd.DataFrame, rows: Rows, name: str | None, graded: bool) -
 def _refuse_hidden_ties(frame: pd.DataFrame, rows: Rows) -> None:
     """Refuse a column that looks as if it marked ties, and would be overlooked."""
     for name in frame.columns:
-        if isinstance(name, str) and (name.casefold() in _TIE_COLUMNS):
+        if isinstance(name, str) and (name.casefold() in TIE_COLUMNS):
             raise InputError(
                 f"The column that marks ties should be called 'tie'; got {name!r}. It would be "
                 f"overlooked. Rename it: `frame.rename(columns={{{name!r}: 'tie'}})`."
             )
     for name in frame.columns:
-        if isinstance(name, str) and name.casefold() in _VOTE_COLUMNS:
+        if isinstance(name, str) and name.casefold() in VOTE_COLUMNS:
             values = column(frame, name, "vote")
             if pd.api.types.infer_dtype(values, skipna=True) not in ("string", "categorical"):
                 continue
-            tie = values.astype("str").str.match(r"\s*(tie|tied|draw|both|equal)\b", case=False)
-            tied = tie.fillna(False).to_numpy(dtype=bool)
+            tied = says_neither(values)
             if tied.any():
                 raise InputError(
                     "Ties should be marked by a boolean column 'tie'; got "

@@ -17,6 +17,7 @@ from prefstrength._shared.words import listed, nearest, shown
 from prefstrength.choice.responses.base import Response
 from prefstrength.choice.responses.multinomial import Multinomial
 from prefstrength.choice.responses.pair import Pair
+from prefstrength.data.anomalies import usual
 from prefstrength.data.answers import answer_counts, better_by_answer
 from prefstrength.data.choices_checks import check
 from prefstrength.data.content_hash import feed
@@ -173,7 +174,9 @@ class ChoiceArrays:
         """Root mean square of chosen − other over situations and their other alternatives.
 
         Either order of a pair counts alike, so for pairs this is the standard deviation of the
-        differences around 0. Situations count by their weight.
+        differences around 0. Situations count by their weight. A few differences far beyond all
+        others (more than ten medians, at most 2 % of them) count as ten medians, so that no broken
+        score moves the scale.
 
         Parameters
         ----------
@@ -196,6 +199,8 @@ class ChoiceArrays:
         other[rows, self.chosen] = False
         total = self.weights[:, None] * other
         difference = x[rows, self.chosen][:, None] - x
+        most = usual(np.abs(difference).ravel(), total.ravel())
+        difference = np.clip(difference, -most, most)
         return float(np.sqrt((total * difference**2).sum() / total.sum()))
 
     def situation_counts(self) -> np.ndarray:

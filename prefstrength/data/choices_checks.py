@@ -8,7 +8,7 @@ import numpy as np
 from prefstrength._shared.words import listed, shown
 from prefstrength.choice.responses.base import PairResponse, Response
 from prefstrength.data.answers import better_by_answer
-from prefstrength.data.factor import Factor, check_codes
+from prefstrength.data.factor import Factor, check_codes, check_text
 from prefstrength.data.interface import ChoiceTable
 from prefstrength.errors import InputError
 
@@ -95,11 +95,13 @@ def _check_shapes(choices: ChoiceTable) -> None:
 
 
 def _check_labels(choices: ChoiceTable) -> None:
+    check_text(list(choices.groups), "Names of groups", forbidden="/")
     for name, labels in (
         ("attributes", choices.attributes),
         ("alternatives", choices.alternatives),
         ("situations", choices.situations or ()),
     ):
+        check_text(labels, f"Labels of {name}", forbidden="/" if name == "attributes" else "")
         if len(set(labels)) != len(labels):
             twice = Counter(labels).most_common(1)[0]
             raise InputError(

@@ -4,6 +4,7 @@ Every function takes the column together with its :class:`Rows`, so that each se
 the column and the first rows as the caller knows them.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -225,7 +226,10 @@ def numbers(
         array = (
             values.astype(object).map(float, na_action="ignore") if kind == "decimal" else values
         )
-        array = array.to_numpy(dtype=np.float64, na_value=np.nan)
+        try:
+            array = array.to_numpy(dtype=np.float64, na_value=np.nan)
+        except OverflowError:  # whole numbers of hundreds of digits
+            array = values.map(_as_float, na_action="ignore").to_numpy(np.float64, na_value=np.nan)
     else:
         if values.dtype == object:
             _refuse_nested(values, name, rows, "a number")
@@ -248,6 +252,13 @@ def numbers(
             "Fill these rows in or drop them."
         )
     return np.asarray(array, dtype=np.float64)
+
+
+def _as_float(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def weights(values: pd.Series, name: str, rows: Rows) -> np.ndarray:
@@ -386,6 +397,22 @@ def categories(
     return np.asarray(codes, dtype=np.int64), labels
 
 
+def refuse_half_characters(values: pd.Series, name: str, rows: Rows) -> None:
+    """Refuse text that is none in UTF-8: half of a pair of surrogates."""
+    if values.dtype != object:
+        return  # pandas has encoded it
+    try:
+        "".join(values.dropna()).encode("utf-8")
+    except UnicodeEncodeError as error:
+        half = error.object[error.start]
+        where = values.map(lambda text: half in text, na_action="ignore").fillna(False)
+        raise InputError(
+            f"Column {name!r} should hold whole characters; got half of one, {shown(half)}, in "
+            f"{rows.where(where.to_numpy(dtype=bool))}. Whoever wrote it cut a text in the middle "
+            "of a character, such as an emoji. Delete that half."
+        ) from error
+
+
 def used_levels(codes: np.ndarray, levels: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
     """Leave out the levels that do not occur and number the others anew.
 
@@ -401,6 +428,7 @@ def used_levels(codes: np.ndarray, levels: Sequence[str]) -> tuple[np.ndarray, t
 def _refuse_missing(values: pd.Series, name: str, rows: Rows, role: str, kind: str) -> None:
     missing = values.isna().to_numpy()
     if kind == "string":
+        refuse_half_characters(values, name, rows)
         blank = values.astype(str).str.strip().eq("").to_numpy()
         missing = missing | blank
     if not missing.any():

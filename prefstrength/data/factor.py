@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from prefstrength._shared.words import listed
+from prefstrength._shared.words import listed, shown
 from prefstrength.errors import InputError
 
 __all__ = ["Dropped", "Factor"]
@@ -75,7 +75,26 @@ def frozen(value: Any, dtype: Any, ndim: int, name: str) -> np.ndarray:
     return array
 
 
+def check_text(labels: Sequence[str], name: str, *, forbidden: str = "") -> None:
+    """Refuse labels that files of results cannot hold: NUL, half of a character, ``forbidden``."""
+    # Joined, so that the good path is one look at one text.
+    whole = "\n".join(labels)
+    try:
+        whole.encode("utf-8")
+        found = next((mark for mark in ("\0", *forbidden) if mark in whole), None)
+    except UnicodeEncodeError as error:
+        found = whole[error.start]
+    if found is not None:
+        wrong = [label for label in labels if found in label]
+        raise InputError(
+            f"{name} should be text that files of results can hold; got {shown(found)} in "
+            f"{len(wrong):,} of {len(labels):,} (first: {listed(wrong, most=3)}). "
+            "Rename them without it."
+        )
+
+
 def check_codes(codes: np.ndarray, labels: Sequence[str], name: str) -> None:
+    check_text(labels, f"Labels of {name}")
     if len(set(labels)) != len(labels):
         raise InputError(f"Labels of {name} should be unique; got {listed(labels)}. Rename some.")
     if codes.size and (codes.min() < 0 or codes.max() >= len(labels)):

@@ -7,8 +7,11 @@ import json
 import re
 import warnings
 import zlib
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from prefstrength._shared.words import listed, nearest, shown
@@ -84,8 +87,8 @@ def read_folder(path: Path) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def read_file(path: Path) -> pd.DataFrame:
-    """Table of a file, by its ending."""
+def read_file(path: Path, names: Collection[str] = ()) -> pd.DataFrame:
+    """Table of a file, by its ending; ``names`` are columns to read as they are written."""
     kind, packed = _format(path)
     if path.stat().st_size == 0:
         raise InputError(
@@ -104,7 +107,7 @@ def read_file(path: Path) -> pd.DataFrame:
         return _read_json(path, text)
     if kind == "jsonl":
         return _read_jsonl(path, text)
-    return _read_csv(path, text, "\t" if kind == "tsv" else ",")
+    return _read_csv(path, text, "\t" if kind == "tsv" else ",", names)
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
@@ -149,6 +152,26 @@ def _unreadable(path: Path, error: Exception) -> str:
     )
 
 
+class _RepeatedError(Exception):
+    """A name that stands twice in one JSON object."""
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in record if names.count(name) > 1)
+        raise _RepeatedError(f"{shown(twice)} {names.count(twice)} times")
+    return record
+
+
+def _too_deep(path: Path, where: str) -> str:
+    return (
+        f"The file {path.name} should hold rows of values; got brackets nested too deep to read"
+        f"{where}. It is another kind of file, or broken. Leave that value out."
+    )
+
+
 def _read_jsonl(path: Path, text: str) -> pd.DataFrame:
     records = []
     lines = text.split("\n")
@@ -156,7 +179,14 @@ def _read_jsonl(path: Path, text: str) -> pd.DataFrame:
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
+            record = json.loads(line, object_pairs_hook=_once_each)
+        except _RepeatedError as error:
+            raise InputError(
+                f"Every line of {path.name} should name each value once; got {error} in line {i}: "
+                f"{shown(line)}. Only one of them would be read. Rename or delete one."
+            ) from error
+        except RecursionError as error:
+            raise InputError(_too_deep(path, f" in line {i}")) from error
         except json.JSONDecodeError as error:
             if text.lstrip().startswith("["):
                 raise InputError(
@@ -175,12 +205,20 @@ def _read_jsonl(path: Path, text: str) -> pd.DataFrame:
                 'values. Write {"chosen": ..., "rejected": ...}.'
             )
         records.append(record)
+    _refuse_half_characters(path, text, records)
     return pd.DataFrame(records)
 
 
 def _read_json(path: Path, text: str) -> pd.DataFrame:
     try:
-        records = json.loads(text)
+        records = json.loads(text, object_pairs_hook=_once_each)
+    except _RepeatedError as error:
+        raise InputError(
+            f"Every object of {path.name} should name each value once; got {error}. Only one of "
+            "them would be read. Rename or delete one."
+        ) from error
+    except RecursionError as error:
+        raise InputError(_too_deep(path, "")) from error
     except ValueError as error:
         if "Extra data" in str(error):
             return _read_jsonl(path, text)  # one object a line under the other common ending
@@ -196,10 +234,26 @@ def _read_json(path: Path, text: str) -> pd.DataFrame:
             f"{type(records).__name__}. The rows may lie deeper inside. "
             'Write [{"chosen": ..., "rejected": ...}, ...].'
         )
+    _refuse_half_characters(path, text, records)
     return pd.DataFrame(records)
 
 
-def _read_csv(path: Path, text: str, separator: str) -> pd.DataFrame:
+def _refuse_half_characters(path: Path, text: str, records: list[dict[str, Any]]) -> None:
+    """Refuse what JSON can write and no file in UTF-8 can hold: half of a pair of surrogates."""
+    if not re.search(r"\\u[dD][89a-fA-F]", text):
+        return
+    for row, record in enumerate(records):
+        try:
+            json.dumps(record, ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"Texts of {path.name} should be whole characters; got half of one, "
+                f"{shown(error.object[error.start])}, in row {row}. Whoever wrote the file cut a "
+                "text in the middle of a character, such as an emoji. Delete that half."
+            ) from error
+
+
+def _read_csv(path: Path, text: str, separator: str, names: Collection[str]) -> pd.DataFrame:
     first = text.lstrip("\n").splitlines()[0]
     header = next(csv.reader([first], delimiter=separator))
     if len(header) == 1:
@@ -231,9 +285,50 @@ def _read_csv(path: Path, text: str, separator: str) -> pd.DataFrame:
             )
     except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
         raise InputError(_csv_fault(path, len(header), str(error))) from error
+    kinds = {name: "names" if name in names else frame[name].dtype.kind for name in frame.columns}
+    texts = _as_written(text, separator, [n for n, k in kinds.items() if k in ("names", *"iufO")])
     for name in frame.columns:
         frame[name] = _numbers_with_gaps(frame[name])
+        if name in texts and _are_names(texts[name], frame[name], name in names):
+            frame[name] = texts[name]
     return frame
+
+
+def _as_written(text: str, separator: str, columns: list[str]) -> pd.DataFrame:
+    """Columns of a CSV as they stand there; an empty cell is missing."""
+    return pd.read_csv(
+        io.StringIO(text),
+        sep=separator,
+        index_col=False,
+        keep_default_na=False,
+        na_values=[""],
+        usecols=columns,
+        dtype=str,
+    )
+
+
+def _are_names(written: pd.Series, read: pd.Series, named: bool) -> bool:
+    """Whether cells are names that numbers would not keep apart, or not write as they stand.
+
+    Whole numbers are, if one has a zero in front, or more digits than a float holds in a column
+    that became floats, or if two of them are one number (1e3 and 1000). Columns of which somebody
+    says that they hold names are, unless they are whole numbers written as numbers are.
+    """
+    cells = written.dropna().drop_duplicates()
+    cells = cells[~cells.isin(_MISSING)]
+    if named:
+        return not (read.dtype.kind in "iu" and (cells == read[cells.index].astype(str)).all())
+    # What is said of the two responses is measured.
+    if read.dtype.kind not in "iuf" or str(written.name).endswith(("_chosen", "_rejected")):
+        return False
+    numbers = pd.to_numeric(cells)
+    if (numbers != np.round(numbers)).any():
+        return False
+    digits = cells.str.strip().str.lstrip("+-")
+    plain = digits.str.fullmatch(r"\d+")
+    leading = plain & digits.str.len().gt(1) & digits.str.startswith("0")
+    lost = plain & digits.str.len().gt(15) & (read.dtype.kind == "f")
+    return bool(leading.any() or lost.any() or numbers.duplicated().any())
 
 
 def _csv_fault(path: Path, cells: int, error: str) -> str:

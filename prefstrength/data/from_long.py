@@ -126,7 +126,10 @@ def _chosen_fields(
         chosen,
         table.rows,
         "this alternative was chosen",
-        convert=f"frame[{columns.alternative!r}]",
+        # Numbers are ranks, of which 1 is the best; words are what was chosen.
+        convert="1"
+        if pd.api.types.is_numeric_dtype(table.frame[chosen])
+        else f"frame[{columns.alternative!r}]",
     )
     offered = _offered(table, columns)
     wrong = taken & ~offered

@@ -2,19 +2,21 @@
 
 import glob
 import hashlib
+import io
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from prefstrength._shared.words import listed
+from prefstrength._shared.words import listed, shown
 from prefstrength.data.formats import absent
 from prefstrength.errors import InputError
 
-__all__ = ["look_at", "no_rows", "parquet_files"]
+__all__ = ["look_at", "no_rows", "parquet_files", "require_storable"]
 
 _ENDINGS = (".parquet", ".pq")
 # Pieces of a file, evenly spread, that its fingerprint is taken from, and their bytes.
@@ -63,6 +65,30 @@ def no_rows(paths: Iterable[Path]) -> InputError:
         f"The files should hold at least one row; got 0 rows in {listed(p.name for p in paths)}. "
         "The step that wrote them may have filtered everything out. Check that step."
     )
+
+
+def require_storable(frame: pd.DataFrame) -> None:
+    """Stop where a table has a column that Parquet cannot hold, also one that nothing reads."""
+    twice = list(frame.columns[frame.columns.duplicated()])
+    if twice:
+        raise InputError(
+            f"Column names should be unique; got {listed(twice, 3)} more than once. A join may "
+            "have doubled them. Rename or delete one."
+        )
+    for position, name in enumerate(frame.columns):
+        values = frame.iloc[:, position]
+        if values.dtype.kind in "biuf":
+            continue
+        try:
+            array = pa.array(values, from_pandas=True)
+            pq.write_table(pa.table({"column": array[:1]}), io.BytesIO())
+        except (pa.ArrowException, ValueError, TypeError, OverflowError, RecursionError) as error:
+            reason = " ".join(str(error).split())[:120]
+            raise InputError(
+                f"Every column should be of one type, so that the pairs can be kept as Parquet; "
+                f"got column {shown(name)}, which cannot be ({reason}). Drop it, or make it text: "
+                f"frame[{name!r}] = frame[{name!r}].astype(str)."
+            ) from error
 
 
 def look_at(path: Path) -> tuple[pa.Schema, int, str]:

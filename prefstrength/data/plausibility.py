@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from prefstrength._shared.words import listed, shown, warn
+from prefstrength.data.anomalies import look_at_combinations, look_at_outlying
 from prefstrength.data.factor import Factor
 from prefstrength.errors import InputError
 
@@ -92,7 +93,15 @@ def look_at_numbers(fields: dict[str, Any], columns: list[str]) -> None:
                 f"situation; got equal values of '{columns[k]}' in all {len(rows):,} {noun}. One "
                 "column may be a copy of the other. Check where the scores come from."
             )
+        if np.abs(difference[matters]).max() < 1e-100:
+            raise InputError(
+                f"Attribute {name!r} should have ordinary numbers; got differences of at most "
+                f"{np.abs(difference[matters]).max():.3g} in all {len(rows):,} {noun}. They may be "
+                "probabilities of whole texts. Take their logarithms, or multiply them."
+            )
         spread.append(np.where(matters, difference, 0.0))
+        weight = fields["weights"][:, None] * other
+        look_at_outlying(name, difference * other, weight, fields["situations"], noun)
         if fields.get("ranks") is not None:
             least, most = _extremes_of_rankings(x, fields["ranks"], available)
         else:
@@ -113,15 +122,19 @@ def look_at_numbers(fields: dict[str, Any], columns: list[str]) -> None:
     if len(spread) > 1:
         table = np.stack([s[matters] for s in spread], axis=1)
         table = table / np.sqrt((table**2).mean(axis=0))
+        proportional = False
         for i in range(len(spread)):
             for j in range(i):
                 if 1 - abs(np.mean(table[:, i] * table[:, j])) < 1e-9:
+                    proportional = True
                     a, b = fields["attributes"][j], fields["attributes"][i]
                     warn(
                         f"Attributes {a!r} and {b!r} have proportional differences in all "
                         f"{len(rows):,} {noun}; their tastes cannot be told apart. "
                         "Leave one of them out."
                     )
+        if len(spread) > 2 and not proportional:
+            look_at_combinations(fields["attributes"], table, f"{len(rows):,} {noun}")
 
 
 def _extremes_of_rankings(

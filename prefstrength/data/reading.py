@@ -76,7 +76,9 @@ def read_choices(
         first=first, chooser_weights=chooser_weights, pair=pair, rank=rank, situation=situation,
         alternative=alternative,
     )  # fmt: skip
-    frame = read_pairs(path)
+    ids = [name for name in (chooser, *((groups,) if isinstance(groups, str) else groups)) if name]
+    ids += [name for name in (situation, alternative) if name is not None]
+    frame = read_pairs(path, names=ids)
     try:
         return choices_of(frame, named)
     except InputError as error:
@@ -113,7 +115,7 @@ def choices_of(
     return Choices.from_rankings(frame, **rankings, **whose)
 
 
-def read_pairs(path: str | os.PathLike[str]) -> pd.DataFrame:
+def read_pairs(path: str | os.PathLike[str], *, names: Sequence[str] = ()) -> pd.DataFrame:
     r"""Read a table of preference pairs.
 
     Parameters
@@ -122,13 +124,16 @@ def read_pairs(path: str | os.PathLike[str]) -> pd.DataFrame:
         ``.parquet`` (a file, or a folder of files that are read in the order of their names),
         ``.jsonl`` (one object a line), ``.json`` (one array of objects), ``.csv`` or ``.tsv``
         with a header line. Text files are UTF-8; ``.gz`` may follow.
+    names : sequence of str
+        Columns that hold names, such as that of the choosers: in CSV they are text as it stands
+        there, also where it looks like a number.
 
     Returns
     -------
     DataFrame
         The columns of the file, rows numbered from 0. In CSV an empty cell is missing; in
         columns of numbers so are the usual words for it (NaN, NA, null, ...), which elsewhere
-        stay text.
+        stay text. Whole numbers that are names by their look (007, 19 digits) stay text, too.
 
     Raises
     ------
@@ -152,7 +157,7 @@ def read_pairs(path: str | os.PathLike[str]) -> pd.DataFrame:
     if path.is_dir():
         frame = read_folder(path)
     else:
-        frame = read_file(path)
+        frame = read_file(path, names)
     if frame.size == 0:
         columns = f"the columns {listed(frame.columns)}" if frame.shape[1] else "no columns"
         raise InputError(

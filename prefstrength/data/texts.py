@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from prefstrength._shared.words import Rows, nearest, shown, warn
-from prefstrength.data.columns import column
+from prefstrength.data.columns import column, refuse_half_characters
 from prefstrength.data.messages import message_fault
 from prefstrength.errors import InputError
 
@@ -99,7 +99,60 @@ def read_texts(frame: pd.DataFrame, rows: Rows) -> Texts | None:
     columns = [_read(column(frame, name, "text"), name, rows) for name in present]
     places, different = pd.factorize(pd.concat(columns, ignore_index=True).array)
     parts = np.split(places.astype(np.int64), len(present))
-    return Texts(rows, different, dict(zip(present, parts, strict=True)))
+    texts = Texts(rows, different, dict(zip(present, parts, strict=True)))
+    _refuse_prompt_twice(texts)
+    return texts
+
+
+def _refuse_prompt_twice(texts: Texts) -> None:
+    """Stop where the prompt stands in its column and again where the responses begin."""
+    if "prompt" not in texts.places:
+        return
+    conversations = texts.mask("conversation", "chosen") & texts.mask("conversation", "rejected")
+    # A text may begin as its prompt does by chance; that nearly all do is none. So a few tell.
+    few = np.arange(len(texts.rows)) < 50
+    twice = _twice(texts, conversations | few)
+    if len(twice) < 5 or twice[few].mean() < 0.9:
+        twice &= conversations
+    else:
+        twice = _twice(texts, np.ones(len(twice), dtype=bool))
+    if twice.any():
+        raise InputError(
+            "'chosen' and 'rejected' should hold responses alone where there is a column 'prompt'; "
+            f"got the prompt again at their beginning in {texts.rows.where(twice)}. The question "
+            "would be read twice. Leave it out of the responses, as in "
+            "`{'prompt': chosen[:-1], 'chosen': chosen[-1:], 'rejected': rejected[-1:]}` for "
+            "conversations."
+        )
+
+
+def _twice(texts: Texts, where: np.ndarray) -> np.ndarray:
+    """Of the pairs ``where`` that is asked, those of which both responses begin with the prompt."""
+    out = where.copy()
+    for name in ("chosen", "rejected"):
+        at = np.flatnonzero(out)
+        both = np.stack([texts.places["prompt"][at], texts.places[name][at]], axis=1)
+        different, index = np.unique(both, axis=0, return_inverse=True)
+        found = [_begins(texts.different[a], texts.different[b]) for a, b in different.tolist()]
+        out[at] = np.array(found, dtype=bool)[index.reshape(-1)]
+    return out
+
+
+def _begins(prompt: Text, response: Text) -> bool:
+    """Whether a response begins with its prompt, and goes on."""
+    if isinstance(response, str):
+        return (
+            isinstance(prompt, str)
+            and 0 < len(prompt.strip())
+            and (len(response) > len(prompt) and response.startswith(prompt))
+        )
+    if isinstance(prompt, str):
+        return (
+            len(response) > 1
+            and response[0][0] == "user"
+            and (response[0][1].strip() == prompt.strip())
+        )
+    return len(response) > len(prompt) and response[: len(prompt)] == prompt
 
 
 def _read(values: pd.Series, name: str, rows: Rows) -> pd.Series:
@@ -114,6 +167,7 @@ def _read(values: pd.Series, name: str, rows: Rows) -> pd.Series:
     if isinstance(values.dtype, pd.CategoricalDtype):
         values = values.astype(values.cat.categories.dtype)
     if pd.api.types.infer_dtype(values) == "string":
+        refuse_half_characters(values, name, rows)
         return values
     other = np.fromiter(
         (not isinstance(v, str | list | tuple | np.ndarray) for v in values), bool, len(values)
@@ -140,6 +194,7 @@ def _read(values: pd.Series, name: str, rows: Rows) -> pd.Series:
     texts = [
         v if isinstance(v, str) else tuple((m["role"], m["content"]) for m in v) for v in values
     ]
+    refuse_half_characters(pd.Series(map(flatten, texts), dtype=object), name, rows)
     return pd.Series(texts, dtype=object)
 
 

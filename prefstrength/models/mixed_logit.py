@@ -12,6 +12,7 @@ from prefstrength.choice.responses.base import PairResponse
 from prefstrength.choice.responses.pair import Pair
 from prefstrength.choice.utility import Linear, utility_of
 from prefstrength.errors import InputError
+from prefstrength.inference.distinct_names import require_distinct
 from prefstrength.inference.population import Population, cell_codes
 from prefstrength.inference.priors import Prior, prior_of
 from prefstrength.likelihood.sources import Reading
@@ -271,6 +272,14 @@ class MixedLogit:
                 "Expected names of attributes and groups without '/', which separates the groups "
                 f"of a DataTree; got {slashed}. Rename the columns."
             )
+        require_distinct(
+            {
+                name: [each for family in mixing.kinds.families for each in family().parameters]
+                for name, mixing in self.coefficients.items()
+            },
+            self.groups,
+            [each.name for each in self.reading(choices).shared],
+        )
         factors = {name: len(choices.groups[name].levels) for name in self.groups}
         lonely = [name for name, levels in factors.items() if levels < 2]
         if lonely:

@@ -1,9 +1,10 @@
 """The way from preference pairs to the report, as five stages over one folder.
 
 Each stage reads what the stage before wrote, writes its own files whole or not at all, and
-leaves a small record in ``stages/``: its settings, a hash of what it read, how long it took.
-A stage whose record still holds is not run again; one whose settings changed is not silently
-replaced. The command line and notebooks call the same functions.
+leaves a small record in ``stages/``: its settings, hashes of what it read and wrote, how long it
+took. A stage whose record still holds is not run again; one whose settings changed, or whose files
+somebody edited, is not silently replaced, and a file that no stage wrote is not touched. The
+command line and notebooks call the same functions.
 
 ========  ==============================================  ===================================
 stage     reads                                           writes

@@ -1,7 +1,6 @@
 """The stage compare: what training learned against what the data support."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import prefstrength as ps
@@ -41,6 +40,8 @@ def compare(
     out = Path(out)
     require(out, "fit", "fit")
     source = out / "train" / "learned_strength.json" if learned is None else Path(learned)
+    if learned is None and source.is_file():
+        require(out, "train", "train/learned_strength.json")
     if not source.is_file():
         raise InputError(
             f"Expected the strength that training learned; got no file {source}. "
@@ -48,12 +49,11 @@ def compare(
             "with `learned=...`."
         )
 
-    def work(clear: Callable[[], None]) -> "ps.StrengthComparison":
+    def work(new: Path) -> "ps.StrengthComparison":
         record = LearnedStrength.load(source)
         comparison = ps.compare_strength(ps.load_fit(out / "fit"), record, prob=prob)
-        clear()
-        record.save(out / "learned_strength.json")
-        write_csv(out / "comparison.csv", comparison.table)
+        record.save(new / "learned_strength.json")
+        write_csv(new / "comparison.csv", comparison.table)
         return comparison
 
     def again() -> "ps.StrengthComparison":

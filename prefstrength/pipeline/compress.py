@@ -8,9 +8,10 @@ from pathlib import Path
 
 import prefstrength as ps
 from prefstrength._shared.folder import Folder, differences
+from prefstrength._shared.lock import alone_in
 from prefstrength.errors import InputError
 from prefstrength.pipeline.options import Reading
-from prefstrength.pipeline.stages import clear, refuse_foreign, remove
+from prefstrength.pipeline.stages import WORKSHOP, refuse_foreign, withdraw_from
 
 __all__ = ["compress"]
 
@@ -75,19 +76,19 @@ def compress(
         if not other:
             return before
         raise Folder(target, "compressed choices", forced=force).differs(other)
-    parts = out / "compressed.parts"
-    compressed = compress_choices(
-        files,
-        reading.chooser,
-        reading.groups,
-        weight=reading.weights,
-        scale=scale,
-        checkpoint=parts,
-        backend=backend,
-        progress=progress,
-    )
-    clear(out, "fit")
-    remove(out, "fit")
-    compressed.save(target)
-    shutil.rmtree(parts, ignore_errors=True)
+    with alone_in(out, out / WORKSHOP):
+        parts = out / WORKSHOP / "parts"
+        compressed = compress_choices(
+            files,
+            reading.chooser,
+            reading.groups,
+            weight=reading.weights,
+            scale=scale,
+            checkpoint=parts,
+            backend=backend,
+            progress=progress,
+        )
+        withdraw_from(out, "fit", force)
+        compressed.save(target)
+        shutil.rmtree(parts, ignore_errors=True)
     return compressed

@@ -13,6 +13,7 @@ from prefstrength._shared.files import write_json, write_parquet
 from prefstrength.errors import InputError
 from prefstrength.pipeline.demo_data import DemoData, make_demo_data
 from prefstrength.pipeline.options import Reading, Rewarding, Sampler, Training
+from prefstrength.pipeline.stages import perform
 
 __all__ = ["run_demo", "write_demo_data"]
 
@@ -83,22 +84,30 @@ def run_demo(
     """
     out = Path(out)
     pipeline.refuse_foreign(out, force)
+    given = {"choosers": choosers, "situations": situations, "seed": seed}
     data = make_demo_data(choosers=choosers, situations=situations, seed=seed)
     made = out / "demo"
     model = made / "model"
-    one_thread: Callable[[], AbstractContextManager[None]] = nullcontext
-    if train:
-        # Before anything is written: whoever lacks torch hears of it now.
-        tiny = _tiny()
-        one_thread = tiny.one_thread
-    write_demo_data(data, made / "pairs.parquet", out / "truth.json")
-    if train and (force or not (model / "config.json").is_file()):
+
+    def write_data(new: Path) -> None:
+        write_demo_data(data, new / "demo" / "pairs.parquet", new / "truth.json")
+
+    def write_model(new: Path) -> None:
         texts = [
             (prompt, response)
             for name in ("chosen", "rejected")
             for prompt, response in zip(data.pairs["prompt"], data.pairs[name], strict=True)
         ]
-        tiny.make_tiny_model(texts, model, seed=seed)
+        tiny.make_tiny_model(texts, new / "demo" / "model", seed=seed)
+
+    one_thread: Callable[[], AbstractContextManager[None]] = nullcontext
+    if train:
+        # Before anything is written: whoever lacks torch hears of it now.
+        tiny = _tiny()
+        one_thread = tiny.one_thread
+    perform(out, "demo", given, {}, write_data, lambda: None, force, None)
+    if train:
+        perform(out, "demo_model", given, {}, write_model, lambda: None, force, None)
     with one_thread():
         return pipeline.run(
             made / "pairs.parquet",

@@ -1,7 +1,7 @@
 """The stage fit: models, their comparison, verdicts and the prior for training."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -72,7 +72,7 @@ def fit(
             "folder, with `prefstrength score`, or leave `measurement_error=True` out."
         )
 
-    def work(clear: Callable[[], None]) -> "ps.Fit":
+    def work(new: Path) -> "ps.Fit":
         law, error, bends = specification.mixing, None, specification.bends()
         if compressed:
             sums = ps.load_compressed(packed)
@@ -85,9 +85,8 @@ def fit(
         fits = {"MixDPO": fitted(law, error), "DPO": fitted(ps.PointMass(), error)}
         heterogeneity = ps.heterogeneity(fits["MixDPO"])
         attenuation = ps.attenuation(fitted(law, None), fits["MixDPO"]) if error else None
-        clear()
-        write_csv(out / "heterogeneity.csv", heterogeneity)
-        _write(out, fits, attenuation, specification.mean_strength)
+        write_csv(new / "heterogeneity.csv", heterogeneity)
+        _write(new, fits, attenuation, specification.mean_strength)
         return fits["MixDPO"]
 
     inputs = {"compressed": packed} if compressed else {"pairs": out / "pairs.parquet"}
@@ -134,14 +133,12 @@ def _fitted(
 def _write(
     out: Path, fits: Mapping[str, "ps.Fit"], attenuation: pd.DataFrame | None, mean_strength: float
 ) -> None:
-    """Write the posteriors and what follows from them, in place of what others left."""
+    """Write the posteriors and what follows from them."""
     fits["MixDPO"].save(out / "fit")
     fits["DPO"].save(out / "fit_point_mass")
-    # The posterior is a result even where one of the last two cannot follow from it.
-    for name in ("attenuation.csv", "models.csv", "strength_prior.json"):
-        (out / name).unlink(missing_ok=True)
     if attenuation is not None:
         write_csv(out / "attenuation.csv", attenuation)
+    # The posterior is a result even where one of these two cannot follow from it.
     try:
         write_csv(out / "models.csv", ps.compare(fits))
     except InputError as error:

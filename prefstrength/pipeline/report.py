@@ -1,7 +1,6 @@
 """The stage report."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -10,7 +9,7 @@ import prefstrength as ps
 from prefstrength._shared.records import read_json
 from prefstrength.choice.learned_strength import LearnedStrength
 from prefstrength.pipeline.reading import scored_in
-from prefstrength.pipeline.stages import Tell, finished, perform, require
+from prefstrength.pipeline.stages import Tell, perform, require
 
 __all__ = ["report"]
 
@@ -42,19 +41,20 @@ def report(
     out = Path(out)
     require(out, "fit", "fit")
     require(out, "score", "pairs.parquet")
-    trained = finished(out, "compare")
+    trained = (out / "stages" / "compare.json").is_file()
+    if trained:
+        require(out, "compare", "learned_strength.json")
     truth = out / "truth.json"
 
     prior = out / "strength_prior.json"
     attenuation = out / "attenuation.csv"
     compared = (out / "models.csv").is_file()
 
-    def work(clear: Callable[[], None]) -> Path:
-        clear()
+    def work(new: Path) -> Path:
         fitted = ps.load_fit(out / "fit")
         both = {"MixDPO": fitted, "DPO": ps.load_fit(out / "fit_point_mass")} if compared else None
-        return ps.write_report(
-            out,
+        ps.write_report(
+            new,
             fit=fitted,
             learned=LearnedStrength.load(out / "learned_strength.json") if trained else None,
             comparison_fits=both,
@@ -64,6 +64,7 @@ def report(
             prior=ps.StrengthPrior.load(prior) if prior.is_file() else None,
             attenuation=pd.read_csv(attenuation) if attenuation.is_file() else None,
         )
+        return out / "report.html"
 
     inputs = {"pairs": out / "pairs.parquet", "fit": out / "fit", "dpo": out / "fit_point_mass"}
     if prior.is_file():

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import prefstrength as ps
+from prefstrength._shared.lock import alone_in
 from prefstrength.pipeline.answers import refuse_answers
 from prefstrength.pipeline.compare import compare
 from prefstrength.pipeline.fit import check_errors_arguments, fit, no_ensemble
@@ -12,7 +13,7 @@ from prefstrength.pipeline.options import Reading, Rewarding, Sampler, Specifica
 from prefstrength.pipeline.reading import scored_in
 from prefstrength.pipeline.report import report
 from prefstrength.pipeline.score import score
-from prefstrength.pipeline.stages import Tell, finished
+from prefstrength.pipeline.stages import WORKSHOP, Tell, finished
 from prefstrength.pipeline.train import check_model, train, training_pairs
 
 __all__ = ["run"]
@@ -66,22 +67,23 @@ def run(
     if model is not None:
         check_model(model)
         refuse_answers(reading or Reading())
-    again: dict[str, Any] = {"force": force, "tell": tell}
-    score(pairs, out, reading, rewarding, seed=seed, progress=progress, **again)
-    if model is not None:
-        # A prompt that is missing should not come to light after an hour of sampling.
-        group = (training or Training()).strength_group_column
-        training_pairs(scored_in(out), group, reading)
-    fitted = fit(out, specification, sampler, seed=seed, progress=progress, **again)
-    say: Tell = tell or (lambda stage, event, detail: None)
-    if model is None and not finished(out, "compare"):
-        say("train", "skipped", "no model given")
-        say("compare", "skipped", "nothing was trained")
-    elif model is not None and not (out / "strength_prior.json").is_file():
-        say("train", "skipped", "the fit gives no prior for it")
-        say("compare", "skipped", "nothing was trained")
-    elif model is not None:
-        train(out, model, training, seed=seed, progress=progress, **again)
-        compare(out, **again)
-    report(out, title=title, **again)
-    return fitted
+    with alone_in(out, out / WORKSHOP):
+        again: dict[str, Any] = {"force": force, "tell": tell}
+        score(pairs, out, reading, rewarding, seed=seed, progress=progress, **again)
+        if model is not None:
+            # A prompt that is missing should not come to light after an hour of sampling.
+            group = (training or Training()).strength_group_column
+            training_pairs(scored_in(out), group, reading)
+        fitted = fit(out, specification, sampler, seed=seed, progress=progress, **again)
+        say: Tell = tell or (lambda stage, event, detail: None)
+        if model is None and not finished(out, "compare"):
+            say("train", "skipped", "no model given")
+            say("compare", "skipped", "nothing was trained")
+        elif model is not None and not (out / "strength_prior.json").is_file():
+            say("train", "skipped", "the fit gives no prior for it")
+            say("compare", "skipped", "nothing was trained")
+        elif model is not None:
+            train(out, model, training, seed=seed, progress=progress, **again)
+            compare(out, **again)
+        report(out, title=title, **again)
+        return fitted

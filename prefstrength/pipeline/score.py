@@ -1,7 +1,7 @@
 """The stage score: pairs and their rewards."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import pandas as pd
 
 import prefstrength as ps
 from prefstrength._shared.files import write_json, write_parquet
+from prefstrength.data.parquet_files import require_storable
 from prefstrength.data.texts import Texts, check_format
 from prefstrength.errors import InputError
 from prefstrength.pipeline.answers import agreement_of_answers, score_rankings
@@ -57,7 +58,8 @@ def score(
     seed : int
         Of the folds of the text reward.
     force : bool
-        Replace results of other settings, and write into a folder that holds other files.
+        Replace results of other settings, and write beside other files in a folder; what no stage
+        wrote is never replaced.
     progress : bool
         Show progress bars.
     tell : callable, optional
@@ -87,10 +89,12 @@ def score(
     refuse_foreign(out, force)
     us = launched() if divide else ALONE_AT_WORK
 
-    def work(clear: Callable[[], None]) -> pd.DataFrame:
-        frame = ps.read_pairs(pairs)
+    def work(new: Path) -> pd.DataFrame:
+        names = (reading.chooser, reading.situation, reading.alternative, *reading.groups)
+        frame = ps.read_pairs(pairs, names=[*filter(None, names)])
+        require_storable(frame)
         if reading.rank is not None:
-            return kept(clear, *score_rankings(frame, reading, settings["reward"]))
+            return kept(new, *score_rankings(frame, reading, settings["reward"]))
         rewards = _rewards(rewarding, frame.columns, seed, tell)
         with read_once():
             texts = _texts(frame, rewards)
@@ -108,16 +112,15 @@ def score(
         data = reading.choices(scored, texts)
         if data.answer is not None and "agreement" in scored.attrs["reward"]:
             scored.attrs["reward"]["agreement"] = agreement_of_answers(data)
-        return kept(clear, scored, data)
+        return kept(new, scored, data)
 
-    def kept(clear: Callable[[], None], scored: pd.DataFrame, data: ps.Choices) -> pd.DataFrame:
+    def kept(new: Path, scored: pd.DataFrame, data: ps.Choices) -> pd.DataFrame:
         if us.rank:
             return scored
         if tell is not None:
             tell("score", "choices", data)
-        clear()
-        write_parquet(out / "pairs.parquet", scored)
-        write_json(out / "choices.json", summary(data, scored))
+        write_parquet(new / "pairs.parquet", scored)
+        write_json(new / "choices.json", summary(data, scored))
         return scored
 
     return perform(

@@ -1,8 +1,6 @@
 """The stage train: MixDPO from the prior of the stage fit."""
 
 import os
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -68,7 +66,7 @@ def train(
     arguments = training.arguments()
     settings = {"model": str(model), "steps": training.steps, "seed": seed, **arguments}
 
-    def work(clear: Callable[[], None]) -> LearnedStrength:
+    def work(new: Path) -> LearnedStrength:
         dataset = training_pairs(scored_in(out), training.strength_group_column, reading)
         mixdpo = _mixdpo()
         from prefstrength.mixdpo.session import machine_arguments, show_progress
@@ -85,7 +83,7 @@ def train(
             **arguments,
         }
         args = mixdpo.MixDPOConfig(
-            str(out / "train"), strength=str(out / "strength_prior.json"), **given
+            str(new / "train"), strength=str(out / "strength_prior.json"), **given
         )
         try:
             trainer = mixdpo.MixDPOTrainer(name, args=args, train_dataset=dataset)
@@ -96,14 +94,12 @@ def train(
                 "the weights and the tokenizer, or a model on the hub."
             ) from error
         show_progress(trainer, progress)
-        clear()
-        shutil.rmtree(out / "train", ignore_errors=True)  # an earlier model's files
         trainer.train()
-        trainer.save_model(str(out / "train"))
+        trainer.save_model(str(new / "train"))
         # A pickle of the arguments, which nobody should load; they are in the record.
-        (out / "train" / "training_args.bin").unlink(missing_ok=True)
+        (new / "train" / "training_args.bin").unlink(missing_ok=True)
         learned = trainer.strength.learned()
-        learned.save(out / "train" / "learned_strength.json")
+        learned.save(new / "train" / "learned_strength.json")
         return learned
 
     inputs = {

@@ -1,6 +1,8 @@
 """Fit: the posterior of a model, draws with names and where they came from."""
 
+import hashlib
 import html
+import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,19 @@ __all__ = ["Fit", "load_fit"]
 
 _SCHEMA = "prefstrength/fit/1"
 _FILES = ("fit.json", "posterior.nc")
+_HASH = "sha256_of_draws"
+#: What every record says, and as what.
+_FIELDS = {
+    "method": str,
+    "reason": str,
+    "coefficients": dict,
+    "groups": list,
+    "cells": list,
+    "scales": dict,
+    "likelihood": dict,
+    "versions": dict,
+    "data": dict,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,8 +155,11 @@ class Fit:
         directory with anything else is refused.
         """
         with atomic_directory(directory, replaces=_FILES) as temporary:
-            self.tree.to_netcdf(temporary / "posterior.nc", engine="h5netcdf")
-            write_json(temporary / "fit.json", {"schema": _SCHEMA, **self.spec})
+            # In memory first: HDF5 crashes where the disk is full, and we can say so.
+            content = self.tree.to_netcdf(None, engine="h5netcdf")
+            (temporary / "posterior.nc").write_bytes(content)
+            hashed = {_HASH: hashlib.sha256(content).hexdigest()}
+            write_json(temporary / "fit.json", {"schema": _SCHEMA, **self.spec, **hashed})
         return Path(directory)
 
     def __repr__(self) -> str:
@@ -185,7 +203,7 @@ def load_fit(directory: str | os.PathLike[str]) -> Fit:
     Raises
     ------
     InputError
-        If the directory or one of its two files is missing, or of another kind.
+        If the directory or one of its two files is missing, damaged, or of another kind or fit.
 
     Examples
     --------
@@ -201,5 +219,46 @@ def load_fit(directory: str | os.PathLike[str]) -> Fit:
     directory = Path(directory)
     spec = read_saved(directory, _FILES, "a fit", _SCHEMA)
     del spec["schema"]
-    with xr.open_datatree(directory / "posterior.nc", engine="h5netcdf") as tree:
-        return Fit(tree.load(), spec)
+    hashed = spec.pop(_HASH, None)  # earlier versions wrote none
+    content = (directory / "posterior.nc").read_bytes()
+    if hashed is not None and hashlib.sha256(content).hexdigest() != hashed:
+        raise InputError(
+            f"Expected the draws that were saved with the fit in {str(directory)!r}; got another "
+            "posterior.nc. It is damaged, or of another fit. Copy both files again, or fit again."
+        )
+    _require_fields(spec, directory)
+    try:
+        with xr.open_datatree(io.BytesIO(content), engine="h5netcdf") as opened:
+            tree = opened.load()
+    except (OSError, ValueError, KeyError, RuntimeError, AttributeError) as error:
+        raise InputError(
+            f"Expected the draws of a fit in {str(directory)!r}; got a posterior.nc of "
+            f"{len(content):,} bytes that is no netCDF ({error}). A copy may have stopped early, "
+            "or it is another file. Copy it again, or fit again."
+        ) from error
+    missing = [name for name in ("posterior", "constant_data") if name not in tree.children]
+    missing += [
+        f"a coefficient of {name}"
+        for name in spec["coefficients"]
+        if not missing and not any(v.startswith(f"{name}_") for v in tree["posterior"].data_vars)
+    ]
+    if missing:
+        raise InputError(
+            f"Expected the draws of the fit in {str(directory)!r}; got a posterior.nc without "
+            f"{', '.join(missing)}. It is of another fit or model. Copy both files again, or fit "
+            "again."
+        )
+    return Fit(tree, spec)
+
+
+def _require_fields(spec: dict[str, Any], directory: Path) -> None:
+    """Stop where the record lacks what every fit says of itself."""
+    wrong = [name for name, kind in _FIELDS.items() if not isinstance(spec.get(name), kind)]
+    data = spec["data"] if "data" not in wrong else {}
+    wrong += [f"data.{name}" for name in ("situations", "levels", "hash") if name not in data]
+    if wrong:
+        raise InputError(
+            f"Expected the record of a fit in {str(directory / _FILES[0])!r}; got one without "
+            f"{', '.join(wrong)}, or with another kind of value there. Somebody edited it, or "
+            "another version wrote it. Copy it again, or fit again."
+        )

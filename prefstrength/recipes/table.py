@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from prefstrength._shared.files import atomic_write_text
+from prefstrength._shared.files import atomic_write_text, require_own_tables
 from prefstrength._shared.words import listed
 from prefstrength.choice.learned_strength import LearnedStrength
 from prefstrength.errors import InputError
@@ -140,7 +140,7 @@ def write_table(
     Raises
     ------
     InputError
-        As of :func:`collect_results`.
+        As of :func:`collect_results`, or if files of these names are somebody else's.
 
     Examples
     --------
@@ -167,6 +167,8 @@ def write_table(
     shown = [_table(frame, runs)]
     if strengths["column"].ne("").any():
         shown.append(_strength_table(strengths, runs))
+    names = ("results.csv", "results.md", "results.tex", "strengths.csv")
+    require_own_tables(out, names, list(frame.columns)[:3])
     contents = {
         "results.csv": frame.to_csv(index=False),
         "results.md": "\n".join(map(_markdown, [*shown, _run_table(frame, runs)])),

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from prefstrength._shared.files import atomic_directory, atomic_write_text, write_json
-from prefstrength._shared.words import shown
+from prefstrength._shared.words import listed, shown
 from prefstrength.choice.strength_prior import StrengthPrior
 from prefstrength.errors import InputError
 from prefstrength.plots.style import short
@@ -86,7 +86,8 @@ def write_report(
     Raises
     ------
     InputError
-        If the directory is a file or a name stands for something else; nothing is written then.
+        If the directory is a file, a name stands for something else, or a file that no report
+        wrote would be replaced; nothing is written then.
     TypeError
         If ``fit`` is no Fit.
 
@@ -154,6 +155,22 @@ def write_report(
 def _write(directory: Path, files: dict[str, bytes], page: str, record: dict[str, Any]) -> None:
     """Put the parts in place, each whole or not at all."""
     before = _written_before(directory)
+    ours = {*before, "report.html", "provenance.json"} if before is not None else set()
+    theirs = [
+        name
+        for name in (*files, "report.html", "provenance.json")
+        if (directory / name).exists() and name not in ours
+    ]
+    if theirs:
+        raise InputError(
+            f"Expected a folder in which a report can be written; got {str(directory)!r}, which "
+            f"holds {listed(theirs, 3)}, and no report wrote that there. Choose another folder, "
+            "or move what is yours elsewhere."
+        )
+    before = before or set()
+    # First, so that what a killed process leaves is known as a report's.
+    claimed = {**dict.fromkeys(sorted(before)), **record["files"]}
+    write_json(directory / "provenance.json", {**record, "files": claimed}, default=str)
     for folder in _FOLDERS:
         with atomic_directory(directory / folder, replaces=None) as temporary:
             _keep_others(directory / folder, temporary, before, folder)
@@ -164,13 +181,13 @@ def _write(directory: Path, files: dict[str, bytes], page: str, record: dict[str
     write_json(directory / "provenance.json", record, default=str)
 
 
-def _written_before(directory: Path) -> set[str]:
-    """Files of an earlier report, by its own record."""
+def _written_before(directory: Path) -> set[str] | None:
+    """Files of an earlier report, by its own record; ``None`` where there is no such record."""
     try:
         record = json.loads((directory / "provenance.json").read_text(encoding="utf-8"))
-        return set(record["files"]) if record.get("schema") == SCHEMA else set()
+        return set(record["files"]) if record.get("schema") == SCHEMA else None
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return set()
+        return None
 
 
 def _keep_others(folder: Path, temporary: Path, before: set[str], name: str) -> None:

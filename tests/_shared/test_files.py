@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import prefstrength as ps
-from prefstrength._shared.files import atomic_directory, require_replaceable
+from prefstrength._shared.files import atomic_directory, require_own_tables, require_replaceable
 from prefstrength.errors import InputError
 from prefstrength.validation.calibration import Calibration
 
@@ -46,6 +46,19 @@ def test_what_may_not(tmp_path, more):
         write(folder)
     assert path.exists()
     assert [each.name for each in tmp_path.iterdir()] == ["precious"]  # no temporary one is left
+
+
+def test_tables_of_others_are_not_replaced(tmp_path):
+    names, columns = ("a.csv", "b.png"), ["x", "y"]
+    require_own_tables(tmp_path, names, columns)
+    (tmp_path / "b.png").write_bytes(b"theirs")
+    with pytest.raises(InputError, match=r"holds b\.png of somebody else's"):
+        require_own_tables(tmp_path, names, columns)
+    (tmp_path / "a.csv").write_text("time,money\n1,2\n")
+    with pytest.raises(InputError, match=r"holds a\.csv, b\.png of somebody else's"):
+        require_own_tables(tmp_path, names, columns)
+    (tmp_path / "a.csv").write_text("x,y,z\n1,2,3\n")  # ours, by its first columns
+    require_own_tables(tmp_path, names, columns)
 
 
 def test_names_that_others_use_too_do_not_make_the_kind(tmp_path):

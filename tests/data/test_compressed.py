@@ -23,6 +23,7 @@ from prefstrength.likelihood.compressed import CompressedData
 from prefstrength.likelihood.data import LikelihoodData
 from prefstrength.likelihood.laws import Blend
 from prefstrength.likelihood.strength import StrengthLikelihood
+from prefstrength.pipeline import stages
 from tests.helpers.likelihoods import PLAIN, blends, likelihood_of
 
 SIGMAS = (0.05, 0.3, 0.7, 1.5, 3.0)
@@ -864,9 +865,16 @@ def test_sums_of_other_files_replace_results_only_when_asked(tmp_path: Path) -> 
     assert command("compress", first, "--out", out, "-q").exit_code == 0  # type: ignore[attr-defined]
     before = (out / "compressed" / "compressed.json").stat()
     # What a fit left, as the stage records it.
-    (out / "stages").mkdir()
-    (out / "stages" / "fit.json").write_text("{}")
-    (out / "heterogeneity.csv").write_text("old")
+    stages.perform(
+        out,
+        "fit",
+        {},
+        {},
+        lambda new: (new / "heterogeneity.csv").write_text("old"),
+        lambda: 0,
+        force=False,
+        tell=None,
+    )
     again = command("compress", first, "--out", out, "-q")
     assert again.exit_code == 0  # type: ignore[attr-defined]
     assert (out / "compressed" / "compressed.json").stat() == before

@@ -245,6 +245,36 @@ def test_other_files_are_left_alone(tmp_path: Path, undrawn: None) -> None:
     assert not [path for path in tmp_path.rglob(".*")], "no temporary file stays"
 
 
+@pytest.mark.parametrize(
+    "name", ["report.html", "provenance.json", "figures/data.png", "tables/heterogeneity.csv"]
+)
+def test_files_that_no_report_wrote_are_not_replaced(
+    name: str, tmp_path: Path, undrawn: None
+) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(InputError, match=f"holds '{name}', and no report wrote"):
+        write_report(tmp_path, fit=made_up_fit())
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == [tmp_path / name]
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_what_a_killed_report_left_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undrawn: None
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("prefstrength.report.atomic_write_text", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            write_report(tmp_path, fit=made_up_fit())
+    assert (tmp_path / "figures").is_dir()
+    write_report(tmp_path, fit=made_up_fit())
+    assert (tmp_path / "report.html").is_file()
+
+
+def _killed(*arguments: Any) -> None:
+    raise KeyboardInterrupt
+
+
 def test_a_report_that_fails_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undrawn: None
 ) -> None:

@@ -20,8 +20,9 @@ References
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
+
+from prefstrength.data.compressed.compiled import compiled
 
 __all__ = [
     "LIMIT",
@@ -51,7 +52,7 @@ def bins_of(bits: int) -> int:
     return 2 * (_OCTAVES << bits) + 1
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def accumulate(
     chosen: np.ndarray,
     rejected: np.ndarray,
@@ -115,7 +116,7 @@ def accumulate(
     return wrong, least, most
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def picked(
     start: int, count: int, cell: np.ndarray | None, threshold: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -9,9 +9,10 @@ kept: the family is not known yet.
 2e-10, which a test measures.
 """
 
-import numba
 import numpy as np
 from numpy.polynomial import chebyshev
+
+from prefstrength.data.compressed.compiled import compiled
 
 __all__ = ["DEGREE", "FIELDS", "MOMENTS", "accumulate", "coefficients_of", "evaluate", "moment"]
 
@@ -53,7 +54,7 @@ def _cubics() -> np.ndarray:
 _TABLE = _cubics()
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _accumulate(
     chosen: np.ndarray,
     rejected: np.ndarray,

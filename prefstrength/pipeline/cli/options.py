@@ -165,8 +165,8 @@ Force = Annotated[
     bool,
     typer.Option(
         "--force",
-        help="Replace results made with other settings, and all that followed from them; write "
-        "into a folder that holds other files (they are left alone).",
+        help="Replace results made with other settings or edited since, and all that followed from "
+        "them; write into a folder that holds other files (they are left alone).",
     ),
 ]
 Quiet = Annotated[

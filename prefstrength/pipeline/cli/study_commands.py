@@ -7,6 +7,7 @@ import typer
 from rich.table import Table
 
 from prefstrength import pipeline
+from prefstrength._shared.files import require_own_tables, write_csv
 from prefstrength.pipeline.cli.app import command
 from prefstrength.pipeline.cli.messages import DOUBTFUL
 from prefstrength.pipeline.cli.options import Folder, Force, Quiet, Seed
@@ -114,9 +115,10 @@ def plan(
     if out is not None:
         from prefstrength.plots.style import detached
 
-        out.mkdir(parents=True, exist_ok=True)
-        planned.table.to_csv(out / "plan.csv", index=False)
-        needed.to_csv(out / "needed.csv", index=False)
+        names = ("plan.csv", "needed.csv", "plan.png")
+        require_own_tables(out, names, list(planned.table.columns))
+        write_csv(out / "plan.csv", planned.table)
+        write_csv(out / "needed.csv", needed)
         with detached():
             planned.plot(probability=probability)[0].figure.savefig(out / "plan.png", dpi=200)
         typer.echo(f"Plan: {out}")
