@@ -122,7 +122,7 @@ def pairs_fields(
         check_format(texts)
     if texts is not None:
         _drop_identical(texts, identical, keep, dropped, rows)
-    elif duplicates != "keep":
+    elif duplicates != "keep" and answers.pair is None:  # else rows of one pair are alike
         _drop_copies(frame, duplicates, call, keep, dropped, rows)
     require_left(keep, dropped)
     at = np.flatnonzero(keep)
