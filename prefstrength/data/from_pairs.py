@@ -122,14 +122,8 @@ def pairs_fields(
         check_format(texts)
     if texts is not None:
         _drop_identical(texts, identical, keep, dropped, rows)
-    elif duplicates != "keep":
-        telling = [f"{call.attributes[0]}_{side}" for side in ("chosen", "rejected")]
-        telling += [name for name in (call.chooser, answers.grade) if name]
-        copies = np.zeros(len(frame), dtype=bool)
-        copies[keep] = exact_copies(rows_at(frame, np.flatnonzero(keep)), telling)
-        if copies.any() and duplicates == "raise":
-            raise copies_refused(copies, rows, call.chooser)
-        drop(dropped, keep, copies, "exact copies", rows)
+    elif duplicates != "keep" and answers.pair is None:  # else rows of one pair are alike
+        _drop_copies(frame, duplicates, call, keep, dropped, rows)
     require_left(keep, dropped)
     at = np.flatnonzero(keep)
     shared = shared_fields(rows_at(frame, at), call, rows.take(at))
@@ -250,6 +244,23 @@ def _drop_identical(
             "Pass `identical='drop'` to leave them out (counted)."
         )
     drop(dropped, keep, same, "identical responses", rows)
+
+
+def _drop_copies(
+    frame: pd.DataFrame,
+    duplicates: str,
+    call: Call,
+    keep: np.ndarray,
+    dropped: list[Dropped],
+    rows: Rows,
+) -> None:
+    telling = [f"{call.attributes[0]}_{side}" for side in ("chosen", "rejected")]
+    telling += [call.chooser] if call.chooser else []
+    copies = np.zeros(len(frame), dtype=bool)
+    copies[keep] = exact_copies(rows_at(frame, np.flatnonzero(keep)), telling)
+    if copies.any() and duplicates == "raise":
+        raise copies_refused(copies, rows, call.chooser)
+    drop(dropped, keep, copies, "exact copies", rows)
 
 
 def _drop_repeated(

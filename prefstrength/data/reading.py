@@ -77,6 +77,7 @@ def read_choices(
         alternative=alternative,
     )  # fmt: skip
     ids = [name for name in (chooser, *((groups,) if isinstance(groups, str) else groups)) if name]
+    ids += [name for name in (situation, alternative) if name is not None]
     frame = read_pairs(path, names=ids)
     try:
         return choices_of(frame, named)

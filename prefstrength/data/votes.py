@@ -12,7 +12,7 @@ VOTE_COLUMNS = frozenset(
 )
 #: Columns that mark ties under another name.
 TIE_COLUMNS = frozenset(
-    "ties is_tie tied is_tied winner_tie draw is_draw no_preference both_bad bothbad neither "
+    "ties is_tie tied is_tied winner_tie is_draw no_preference both_bad bothbad neither "
     "is_equal".split()
 )
 

@@ -72,7 +72,7 @@ def _sampled_choosers(
             samples, *value.shape[2:]
         )
         for name, value in sampled.variables.items()
-        if not name.startswith("_")
+        if name != "_chooser_draws"
     }
     unit, cell, share = data.shares_of_cells()
     out, column = {}, 0

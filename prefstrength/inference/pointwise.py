@@ -47,7 +47,7 @@ def pointwise(population: Population, data: LikelihoodData, sampled: Sampled) ->
     some = {
         name: value[:, which].reshape(-1, *value.shape[2:])
         for name, value in sampled.variables.items()
-        if not name.startswith("_")
+        if name != "_chooser_draws"
     }
     values = _of_units(population, data, sampled, some)
     return Pointwise(values.reshape(chains, len(which), -1), which)

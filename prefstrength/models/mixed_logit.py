@@ -274,7 +274,7 @@ class MixedLogit:
             )
         require_distinct(
             {
-                name: {each for family in mixing.kinds.families for each in family().parameters}
+                name: [each for family in mixing.kinds.families for each in family().parameters]
                 for name, mixing in self.coefficients.items()
             },
             self.groups,

@@ -90,7 +90,8 @@ def score(
     us = launched() if divide else ALONE_AT_WORK
 
     def work(new: Path) -> pd.DataFrame:
-        frame = ps.read_pairs(pairs, names=[*filter(None, (reading.chooser, *reading.groups))])
+        names = (reading.chooser, reading.situation, reading.alternative, *reading.groups)
+        frame = ps.read_pairs(pairs, names=[*filter(None, names)])
         require_storable(frame)
         if reading.rank is not None:
             return kept(new, *score_rankings(frame, reading, settings["reward"]))

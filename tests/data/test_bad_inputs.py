@@ -485,7 +485,7 @@ def messages_without_role(folder):
 
 @refused(
     "Column 'prompt' should hold lists of messages with the text fields 'role' and 'content';"
-    " got a message whose 'content' is list in 1 of 40 rows (first: 4). Images and tool calls"
+    " got a message whose 'content' is list in 1 of 40 rows (first: 4). Images"
     " are not read. Keep the text, or drop the row."
 )
 def messages_with_parts(folder):
@@ -1340,7 +1340,7 @@ def missing_best(folder):
 
 @refused(
     "A table with one row for each alternative should name situation, alternative, and rank or "
-    "score; got situation='trip', alternative=None and rank. Name them, or leave situation and "
+    "score; got `situation='trip'`, `alternative=None` and rank. Name them, or leave situation and "
     "alternative out where a row is a ranking."
 )
 def situation_without_alternative(folder):

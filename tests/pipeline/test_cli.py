@@ -90,7 +90,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     state = SimpleNamespace(calls=0, reports=0, passed=True, raises=None, no_prior=False)
 
     class FakeModel:
-        def __init__(self, coefficients: dict[str, Any], groups: Any = ()) -> None:
+        def __init__(self, coefficients: Any, groups: Any = (), **more: Any) -> None:
             self.coefficients = coefficients
 
         def fit(self, choices: Any, **options: Any) -> FakeFit:

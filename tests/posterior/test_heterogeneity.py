@@ -97,7 +97,11 @@ def test_a_prior_that_is_sure_gives_no_verdict_by_itself():
 def test_names_that_a_datatree_cannot_hold_are_refused():
     choices = ps.Choices.from_pairs(
         pd.DataFrame(
-            {"reward_chosen": [1.0, -2.0] * 10, "reward_rejected": 0.0, "a/b": ["x", "y"] * 10}
+            {
+                "reward_chosen": np.arange(20) % 7 - 2.5 + np.arange(20) / 50,
+                "reward_rejected": 0.0,
+                "a/b": ["x", "y"] * 10,
+            }
         ),
         groups=["a/b"],
     )
@@ -185,7 +189,7 @@ def test_questions_that_a_fit_cannot_answer(fit, plain):
         ps.heterogeneity(fit, rope=0.0)
     with pytest.raises(ps.InputError, match="prob between 0 and 1"):
         ps.heterogeneity(fit, prob=90)
-    with pytest.raises(ps.InputError, match="PointMass, one strength shared by all"):
+    with pytest.raises(ps.InputError, match="PointMass: choosers of a kind share one strength"):
         ps.strength_density(plain)
     with pytest.raises(ps.InputError, match="Name the column that identifies the chooser"):
         ps.chooser_strengths(plain)
