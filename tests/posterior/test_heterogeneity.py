@@ -95,18 +95,15 @@ def test_a_prior_that_is_sure_gives_no_verdict_by_itself():
 
 
 def test_names_that_a_datatree_cannot_hold_are_refused():
-    choices = ps.Choices.from_pairs(
-        pd.DataFrame(
-            {
-                "reward_chosen": np.arange(20) % 7 - 2.5 + np.arange(20) / 50,
-                "reward_rejected": 0.0,
-                "a/b": ["x", "y"] * 10,
-            }
-        ),
-        groups=["a/b"],
+    frame = pd.DataFrame(
+        {
+            "reward_chosen": np.arange(20) % 7 - 2.5 + np.arange(20) / 50,
+            "reward_rejected": 0.0,
+            "a/b": ["x", "y"] * 10,
+        }
     )
-    with pytest.raises(ps.InputError, match="without '/'.*'a/b'"):
-        ps.MixedLogit({"reward": ps.LogNormal()}, groups=["a/b"]).population(choices)
+    with pytest.raises(ps.InputError, match="Names of groups .*got '/'.*'a/b'"):
+        ps.Choices.from_pairs(frame, groups=["a/b"])
 
 
 def test_pointmass_assumes_the_answer(plain):
