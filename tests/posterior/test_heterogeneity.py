@@ -185,7 +185,7 @@ def test_questions_that_a_fit_cannot_answer(fit, plain):
         ps.heterogeneity(fit, rope=0.0)
     with pytest.raises(ps.InputError, match="prob between 0 and 1"):
         ps.heterogeneity(fit, prob=90)
-    with pytest.raises(ps.InputError, match="PointMass, one strength shared by all"):
+    with pytest.raises(ps.InputError, match="PointMass: choosers of a kind share one strength"):
         ps.strength_density(plain)
     with pytest.raises(ps.InputError, match="Name the column that identifies the chooser"):
         ps.chooser_strengths(plain)
