@@ -296,4 +296,4 @@ def test_what_is_too_large_to_integrate(attributes, situations, text):
     )
     with pytest.raises(InputError, match=text) as error:
         direct_likelihood(data, (LogNormal,) * attributes)
-    assert "`method='latent'`" in str(error.value)
+    assert "method='latent'" in str(error.value)
