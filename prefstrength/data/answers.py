@@ -46,6 +46,17 @@ def tied(choices: _Answered) -> np.ndarray:
     return 2 * choices.answer == len(choices.response.answers) - 1
 
 
+def undecided(
+    response: Response | None, answer: np.ndarray | None, ranks: np.ndarray | None
+) -> np.ndarray | bool:
+    """Whether no single alternative is the best by the answer, shape (situation,)."""
+    if ranks is not None:
+        return (ranks == 1).sum(axis=1) > 1
+    if answer is not None and response is not None:
+        return 2 * answer == len(response.answers) - 1
+    return False
+
+
 def answer_counts(choices: ChoiceTable) -> dict[str, int]:
     """How many situations have each answer; see :meth:`prefstrength.Choices.answer_counts`."""
     if choices.ranks is not None:

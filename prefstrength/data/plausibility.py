@@ -8,7 +8,7 @@ import pandas as pd
 
 from prefstrength._shared.words import listed, shown, warn
 from prefstrength.data.anomalies import look_at_combinations, look_at_outlying
-from prefstrength.data.answers import tied
+from prefstrength.data.answers import undecided
 from prefstrength.data.factor import Factor
 from prefstrength.errors import InputError
 
@@ -65,9 +65,8 @@ class Direction:
 def direction(choices: Any, name: str) -> Direction | None:
     """Direction of an attribute of ``Choices``; None where all alternatives are equal in it."""
     values = choices.values[:, :, choices.attributes.index(name)]
-    weights = choices.weights
-    if choices.answer is not None:  # a tie goes with neither
-        weights = weights * ~tied(choices)
+    none = undecided(choices.response, choices.answer, choices.ranks)
+    weights = np.where(none, 0.0, choices.weights)
     return Direction.of(gap_to_others(values, choices.chosen, choices.available), weights)
 
 
@@ -180,7 +179,9 @@ def look_at_numbers(fields: dict[str, Any], columns: list[str]) -> None:
                 f"{noun}; strength then has no upper bound. {advice}"
             )
             continue
-        found = Direction.of(gap_to_others(x, chosen, available), fields["weights"])
+        none = undecided(*(fields.get(each) for each in ("response", "answer", "ranks")))
+        weights = np.where(none, 0.0, fields["weights"])
+        found = Direction.of(gap_to_others(x, chosen, available), weights)
         # Only of a reward it is known beforehand that more should be better.
         if found is not None and found.against and "reward" in name.casefold():
             warn(goes_against(name, found, noun))

@@ -315,7 +315,7 @@ def fitting(texts: Sequence[Any], width: float, size: float) -> list[str]:
     Examples
     --------
     >>> fitting(["a level with a long name", "WWWWWWWWWW", "好好好好好好"], width=40, size=8)
-    ['a level w…', 'WWWWW…', '好好好好…']
+    ['a le…', 'WWWW…', '好好好好…']
     """
     out = [short(text, 10**6) for text in texts]
     most = max(map(len, out), default=1)

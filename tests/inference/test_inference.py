@@ -112,6 +112,7 @@ def test_variational_inference_comes_near(choices, exact):
     assert np.corrcoef(own, others)[0, 1] > 0.99
 
 
+@pytest.mark.filterwarnings("ignore:Alternatives with the higher reward")
 @pytest.mark.parametrize(
     ("mixing", "seed"),
     [
@@ -295,6 +296,7 @@ def test_the_second_data_set_of_a_structure_compiles_nothing(monkeypatch):
     assert [function._cache_size() for function in functions] == before
 
 
+@pytest.mark.filterwarnings("ignore:Alternatives with the higher reward")
 def test_levels_of_which_hardly_anything_is_known():
     # Hardly anything is known of a dispersion so large that choosers only show their signs: the
     # Gaussian at the mode is far wider than the posterior, and a surface over all of it wrong.

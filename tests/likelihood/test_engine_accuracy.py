@@ -13,6 +13,7 @@ from prefstrength.errors import InputError
 from prefstrength.inference.population import Level
 from prefstrength.inference.sampling import scalar_likelihood
 from prefstrength.inference.single import Single
+from prefstrength.likelihood import marginal
 from prefstrength.likelihood.cells import CellLaws
 from prefstrength.likelihood.certificate import certified_error, exact_units
 from prefstrength.models.fitting import Work, traced_likelihood
@@ -370,8 +371,9 @@ def test_the_certificate_evaluates_what_the_sums_say(kind, name):
             assert exact < RULED_OUT or abs(found[m, c] - exact) < 3e-6, (point, chooser)
 
 
-def test_the_certificate_is_the_error():
-    """Where tables of strengths of either sign are too coarse for the largest differences."""
+def test_the_certificate_is_the_error(monkeypatch):
+    """Of nodes that are too far apart for the largest differences."""
+    monkeypatch.setattr(marginal, "_STEP", 3.0)
     engine = Engine("pair", ps.Normal())
     point = _place(0.01, 0.005)
     work = Work.of(engine.model, engine.choices)

@@ -393,7 +393,7 @@ def test_half_precision_batches_leave_the_columns_alone():
     collator = CarriedColumns(lambda examples: {"x": torch.ones(2)}, ["reward_chosen"], {})
     batch = collator([{"reward_chosen": 10.03}, {"reward_chosen": None}])
     cast = {k: v.half() if v.is_floating_point() else v for k, v in batch.items()}
-    columns, codes, rest, _ = split_columns(cast)
+    columns, codes, rest, *_ = split_columns(cast)
     assert columns["reward_chosen"][0].item() == pytest.approx(10.03, abs=1e-6)
     assert math.isnan(columns["reward_chosen"][1])
     assert codes == {}

@@ -152,6 +152,7 @@ def test_what_scores_are_kept_under_does_not_change(tmp_path):
         "reference": {"model": "", "fingerprint": marks[1]},
         "beta": 0.5,
         **common,
+        "sanitize": False,  # as training reads the texts
     }
 
 
