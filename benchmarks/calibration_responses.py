@@ -14,9 +14,14 @@ from prefstrength.data.choices import Choices
 KEEN = ps.LogNormal(mu=0.0, sigma=0.7)
 
 
-def panel(mixing: ps.LogNormal | ps.Normal = KEEN, **answers: object) -> Choices:
+def panel(
+    mixing: ps.LogNormal | ps.Normal = KEEN,
+    situations: int = 12,
+    spread: float = 1.5,
+    **answers: object,
+) -> Choices:
     """The design: who meets what. Answers are simulated anew."""
-    return ps.simulate(mixing, 30, 12, 1.5, seed=1, **answers)
+    return ps.simulate(mixing, 30, situations, spread, seed=1, **answers)
 
 
 def configurations() -> dict[str, tuple[ps.MixedLogit, Choices]]:

@@ -6,9 +6,11 @@
 from unittest import mock
 
 import numpy as np
+import numpyro.distributions as dist
 import pytest
 
-from benchmarks.calibration_responses import configurations
+import prefstrength as ps
+from benchmarks.calibration_responses import configurations, panel
 from prefstrength.choice.arrays import logsumexp, number
 from prefstrength.choice.responses.graded import Graded
 from prefstrength.choice.responses.ranking import Ranking
@@ -56,14 +58,21 @@ def lapse_twice(lib, log_probability, lapse, answers):
 FAULTS = {
     "graded-LogNormal": (Graded, "cuts", cuts_in_no_order),
     "rankings-LogNormal": (Ranking, "log_likelihood", nobody_leaves),
-    "pair-LogNormal-lapse": (sources, "with_lapse", lapse_twice),
+    "lapse": (sources, "with_lapse", lapse_twice),
+}
+#: Twelve small differences each leave a lapse to its prior: here are lapses that can be seen.
+DESIGNS = KNOWN | {
+    "lapse": (
+        ps.MixedLogit({"reward": ps.LogNormal()}, lapse=True, priors={"lapse": dist.Beta(3, 9)}),
+        panel(situations=30, spread=4.0),
+    )
 }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", KNOWN)
+@pytest.mark.parametrize("name", DESIGNS)
 def test_ranks_are_uniform(name):
-    model, design = KNOWN[name]
+    model, design = DESIGNS[name]
     calibrate(model, design, SIMULATIONS, sampler=drawn, **OPTIONS).raise_if_failed()
 
 
@@ -71,7 +80,7 @@ def test_ranks_are_uniform(name):
 @pytest.mark.parametrize("name", FAULTS)
 def test_faults_are_found(name):
     """The answers are right, the likelihood is not."""
-    model, design = KNOWN[name]
+    model, design = DESIGNS[name]
     what, attribute, fault = FAULTS[name]
 
     def faulty(model, choices, seed):
