@@ -5,7 +5,6 @@
 
 from unittest import mock
 
-import numpy as np
 import numpyro.distributions as dist
 import pytest
 
@@ -32,11 +31,10 @@ def drawn(model, choices, seed):
 # -- faults ----------------------------------------------------------------------------------------
 
 
-def cuts_in_no_order(self, shared):
-    """Each cut point by its own distance from 0, not from the one before."""
-    one, two = shared["cut_1"], shared["cut_2"]
-    low, high = np.minimum(one, two), np.maximum(one, two) + 1e-9
-    return [-high, -low, low, high]
+def cuts_in_the_wrong_order(self, shared):
+    """Distances added up from the outside inwards."""
+    inner, outer = shared["cut_2"], shared["cut_1"] + shared["cut_2"]
+    return [-outer, -inner, inner, outer]
 
 
 def nobody_leaves(self, lib, utilities, answers, shared):
@@ -56,7 +54,7 @@ def lapse_twice(lib, log_probability, lapse, answers):
 
 
 FAULTS = {
-    "graded-LogNormal": (Graded, "cuts", cuts_in_no_order),
+    "graded-LogNormal": (Graded, "cuts", cuts_in_the_wrong_order),
     "rankings-LogNormal": (Ranking, "log_likelihood", nobody_leaves),
     "lapse": (sources, "with_lapse", lapse_twice),
 }
