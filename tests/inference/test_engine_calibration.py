@@ -5,15 +5,11 @@
 
 from unittest import mock
 
-import numpyro.distributions as dist
 import pytest
 
-import prefstrength as ps
-from benchmarks.calibration_responses import configurations, panel
+from benchmarks.calibration_responses import configurations
 from prefstrength.choice.arrays import logsumexp, number
-from prefstrength.choice.responses.graded import Graded
 from prefstrength.choice.responses.ranking import Ranking
-from prefstrength.likelihood import sources
 from prefstrength.models.fitting import sample_population
 from prefstrength.validation.calibration import calibrate
 
@@ -31,12 +27,6 @@ def drawn(model, choices, seed):
 # -- faults ----------------------------------------------------------------------------------------
 
 
-def cuts_in_the_wrong_order(self, shared):
-    """Distances added up from the outside inwards."""
-    inner, outer = shared["cut_2"], shared["cut_1"] + shared["cut_2"]
-    return [-outer, -inner, inner, outer]
-
-
 def nobody_leaves(self, lib, utilities, answers, shared):
     """Explosion in which the chosen stay among those to choose from."""
     ranks = number(lib, answers, utilities)
@@ -45,32 +35,13 @@ def nobody_leaves(self, lib, utilities, answers, shared):
     return lib.xp.sum(chosen, axis=-1) - many * logsumexp(lib, utilities)
 
 
-with_lapse = sources.with_lapse
-
-
-def lapse_twice(lib, log_probability, lapse, answers):
-    once = with_lapse(lib, log_probability, lapse, answers)
-    return with_lapse(lib, once, lapse, answers)
-
-
-FAULTS = {
-    "graded-LogNormal": (Graded, "cuts", cuts_in_the_wrong_order),
-    "rankings-LogNormal": (Ranking, "log_likelihood", nobody_leaves),
-    "lapse": (sources, "with_lapse", lapse_twice),
-}
-#: Twelve small differences each leave a lapse to its prior: here are lapses that can be seen.
-DESIGNS = KNOWN | {
-    "lapse": (
-        ps.MixedLogit({"reward": ps.LogNormal()}, lapse=True, priors={"lapse": dist.Beta(3, 9)}),
-        panel(situations=30, spread=4.0),
-    )
-}
+FAULTS = {"rankings-LogNormal": (Ranking, "log_likelihood", nobody_leaves)}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", DESIGNS)
+@pytest.mark.parametrize("name", KNOWN)
 def test_ranks_are_uniform(name):
-    model, design = DESIGNS[name]
+    model, design = KNOWN[name]
     calibrate(model, design, SIMULATIONS, sampler=drawn, **OPTIONS).raise_if_failed()
 
 
@@ -78,7 +49,7 @@ def test_ranks_are_uniform(name):
 @pytest.mark.parametrize("name", FAULTS)
 def test_faults_are_found(name):
     """The answers are right, the likelihood is not."""
-    model, design = DESIGNS[name]
+    model, design = KNOWN[name]
     what, attribute, fault = FAULTS[name]
 
     def faulty(model, choices, seed):
