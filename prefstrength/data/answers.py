@@ -43,7 +43,7 @@ def better_by_answer(
 def tied(choices: _Answered) -> np.ndarray:
     """Whether the answer to a pair names neither alternative, shape (situation,)."""
     assert choices.answer is not None
-    return 2 * choices.answer == len(choices.response.answers) - 1
+    return np.asarray(undecided(choices.response, choices.answer, None))
 
 
 def undecided(
