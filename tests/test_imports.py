@@ -204,6 +204,45 @@ def test_libraries_that_few_modules_may_know() -> None:
 # -- in processes of their own -------------------------------------------------------------------
 
 
+def private_names(text: str) -> set[str]:
+    """Names of the package that begin with an underscore and are used in a file."""
+    tree, own, found = ast.parse(text), set(), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            taken = [(a.name, a.asname or a.name.split(".")[0]) for a in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            taken = [(f"{node.module}.{a.name}", a.asname or a.name) for a in node.names]
+        else:
+            continue
+        for whole, name in taken:
+            if whole.split(".")[0] == "prefstrength":
+                own.add(name)
+                found |= {whole} if is_private(whole.split(".")[-1]) else set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and is_private(node.attr):
+            root = node.value
+            if isinstance(root, ast.Attribute):  # ps.Choices._x; but not function._cache_size
+                root = root.value if root.attr[0].isupper() else node
+            if isinstance(root, ast.Name) and root.id in own:
+                found.add(f"{root.id}.{node.attr}")
+    return found
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.endswith("__") and name != "_shared"
+
+
+def test_tests_go_through_public_doors() -> None:
+    planted = "import prefstrength as ps\nfrom prefstrength.x import _y\nps.Choices._z\nps.Choices"
+    assert private_names(planted) == {"prefstrength.x._y", "ps._z"}
+    found = {
+        str(path.relative_to(PACKAGE.parent)): names
+        for path in sorted(Path(__file__).parent.rglob("*.py"))
+        if (names := private_names(path.read_text()))
+    }
+    assert not found
+
+
 def test_importing_the_package_is_light() -> None:
     loaded = python(
         f"""

@@ -14,7 +14,7 @@ import numpy as np
 from prefstrength.choice.arrays import Array, Library
 
 # Terms that are summed in single precision, and in double.
-_TERMS = {True: 11, False: 20}
+TERMS = {True: 11, False: 20}
 
 
 @cache
@@ -33,7 +33,7 @@ def _series_weights(terms: int) -> np.ndarray:
 
 def series_terms(lib: Library, x: Array) -> int:
     """Terms that reach the precision of ``x``."""
-    return _TERMS[bool(lib.single(x))]
+    return TERMS[bool(lib.single(x))]
 
 
 def log_alternating_sum(lib: Library, log_terms: Array) -> Array:

@@ -40,7 +40,7 @@ def simulate(
     Parameters
     ----------
     mixing : Mixing
-        Known law of the strength.
+        Known mixing distribution of the strength.
     choosers : int
         Number of choosers.
     situations : int
@@ -59,8 +59,9 @@ def simulate(
         Number of alternatives in each situation; more than two for :class:`~prefstrength.Ranking`
         and :class:`~prefstrength.Multinomial`.
     position : float or Mixing, optional
-        What being shown first adds to the utility of one of two: one number for all, or the law
-        of each chooser's own. The alternative shown first is drawn at random, and kept.
+        What being shown first adds to the utility of one of two: one number for all, or the mixing
+        distribution of each chooser's own. The alternative shown first is drawn at random, and
+        kept.
 
     Returns
     -------

@@ -32,7 +32,7 @@ from prefstrength.inference.target_sampling import importance_sample, smoothed
 from prefstrength.likelihood.lattice import interpolation, stencil
 from prefstrength.likelihood.strength import StrengthLikelihood
 
-__all__ = ["LevelDraws", "Levels"]
+__all__ = ["LevelDraws", "Levels", "normal_weights"]
 
 Values = Mapping[str, np.ndarray]
 
@@ -117,11 +117,11 @@ class Levels:
     def _weights(self, values: Values, level: int) -> tuple[np.ndarray, np.ndarray]:
         """Weights on the nodes of a level, of location and of dispersion (point, node)."""
         across, along, _, _ = self._grids
-        u = _normal_weights(across[[level]], values["location"], values["location sd"])[:, 0]
+        u = normal_weights(across[[level]], values["location"], values["location sd"])[:, 0]
         if not self._random:
             return u, np.ones((len(u), 1))
         own = along[[level]], values["log dispersion"], values["dispersion sd"]
-        return u, _normal_weights(*own)[:, 0]
+        return u, normal_weights(*own)[:, 0]
 
     def log_likelihood(self, values: Values) -> np.ndarray:
         """Log-likelihood of all data at points (point,)."""
@@ -294,7 +294,7 @@ def _step(nodes: np.ndarray) -> float:
     return float(nodes[1] - nodes[0])
 
 
-def _normal_weights(nodes: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
+def normal_weights(nodes: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
     """Weights of Normal distributions (point,) on the nodes of every level (level, node).
 
     What lies beyond an end is put on it. A Normal narrower than the nodes' distance becomes the

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from prefstrength.inference.mode import Mode, not_ruled_out
 from prefstrength.inference.problem import Problem, Structure, potential
 
-__all__ = ["ChainDraws", "nuts_sample"]
+__all__ = ["ChainDraws", "advance", "first_state", "nuts_sample"]
 
 _TARGET = 0.95
 #: Where the round coordinates have their centre, and the factor of the covariance there.
@@ -82,13 +82,13 @@ def nuts_sample(
         with jax.enable_x64(True):  # the setting is the thread's own
             place = (jnp.asarray(mode.at), jnp.asarray(factor))
             data = (problem.numbers, problem.likelihood, place)
-            state = _first(
+            state = first_state(
                 problem.structure, warmup, keys[chain], jnp.asarray(starts[chain]), *data
             )
             for first in range(0, total, _CHUNK):
                 if stop.is_set():
                     break
-                state, part = _advance(problem.structure, warmup, state, *data)
+                state, part = advance(problem.structure, warmup, state, *data)
                 some = keep[(keep >= first) & (keep < first + _CHUNK)] - first
                 part["latent"] = part["latent"][some]
                 parts.append({name: np.asarray(value) for name, value in part.items()})
@@ -141,7 +141,7 @@ def _split(round_: jax.Array, place: Place) -> tuple[jax.Array, jax.Array]:
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _first(
+def first_state(
     structure: Structure,
     warmup: int,
     key: jax.Array,
@@ -150,12 +150,13 @@ def _first(
     likelihood: Any,
     place: Place,
 ) -> HMCState:
+    """State of a chain before its first step."""
     kernel = _kernel(structure, numbers, likelihood, place)
     return kernel.init(key, warmup, start, (), {})
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _advance(
+def advance(
     structure: Structure,
     warmup: int,
     state: HMCState,

@@ -26,7 +26,17 @@ from prefstrength.inference.priors import Prior
 from prefstrength.likelihood.cells import CellLaws, location_dispersion
 from prefstrength.likelihood.surfaces import CellSurfaces
 
-__all__ = ["Problem", "Shifts", "Structure", "laws_of", "potential", "prior_draws"]
+__all__ = [
+    "Problem",
+    "Shifts",
+    "Structure",
+    "gradients_at",
+    "laws_of",
+    "potential",
+    "potential_and_gradient",
+    "potentials",
+    "prior_draws",
+]
 
 Likelihood = Any  # anything with .total(level), as a JAX pytree
 
@@ -76,13 +86,15 @@ def potential(
     return potential_energy(_likelihood_model, (population, likelihood), {}, tree)
 
 
-_value_and_gradient = jax.jit(jax.value_and_grad(potential, argnums=1), static_argnums=0)
+potential_and_gradient = jax.jit(jax.value_and_grad(potential, argnums=1), static_argnums=0)
 
 
 @partial(jax.jit, static_argnums=0)
-def _values(
+def potentials(
     structure: Structure, flat: jax.Array, numbers: dict[str, Any], likelihood: Likelihood
 ) -> jax.Array:
+    """Potential at each of many points (point, parameter)."""
+
     def at(one: jax.Array) -> jax.Array:
         return potential(structure, one, numbers, likelihood)
 
@@ -107,9 +119,10 @@ def _log_likelihoods(
 
 
 @partial(jax.jit, static_argnums=0)
-def _gradients(
+def gradients_at(
     structure: Structure, flat: jax.Array, numbers: dict[str, Any], likelihood: Likelihood
 ) -> jax.Array:
+    """Gradient of the potential at each of many points (point, parameter)."""
     gradient = jax.grad(potential, argnums=1)
     return jax.lax.map(lambda one: gradient(structure, one, numbers, likelihood), flat)
 
@@ -251,14 +264,16 @@ class Problem:
 
     def value_and_gradient(self, flat: np.ndarray) -> tuple[float, np.ndarray]:
         """Potential and its gradient."""
-        value, gradient = _value_and_gradient(
+        value, gradient = potential_and_gradient(
             self.structure, jnp.asarray(flat), self.numbers, self.likelihood
         )
         return float(value), np.asarray(gradient)
 
     def values(self, flat: np.ndarray) -> np.ndarray:
         """Potential at each of many points (point, parameter)."""
-        return np.asarray(_values(self.structure, jnp.asarray(flat), self.numbers, self.likelihood))
+        return np.asarray(
+            potentials(self.structure, jnp.asarray(flat), self.numbers, self.likelihood)
+        )
 
     def log_likelihoods(self, flat: np.ndarray) -> np.ndarray:
         """Log-likelihood of all data at each of many points (point, parameter)."""
@@ -269,7 +284,7 @@ class Problem:
     def gradients(self, flat: np.ndarray) -> np.ndarray:
         """Gradient at each of many points (point, parameter)."""
         return np.asarray(
-            _gradients(self.structure, jnp.asarray(flat), self.numbers, self.likelihood)
+            gradients_at(self.structure, jnp.asarray(flat), self.numbers, self.likelihood)
         )
 
     def constrain(self, flat: np.ndarray) -> dict[str, np.ndarray]:
@@ -279,7 +294,7 @@ class Problem:
 
 
 def laws_of(families: dict[str, type], draw: dict[str, Any]) -> tuple[CellLaws, ...]:
-    """Laws in every cell from the named parameters of one draw (arrays of shape (cell,))."""
+    """Mixing distributions of all cells from the named parameters of one draw, each (cell,)."""
     laws = []
     for name, family in families.items():
         values = {each: jnp.atleast_1d(draw[f"{name}_{each}"]) for each in family().parameters}

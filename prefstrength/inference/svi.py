@@ -33,8 +33,9 @@ _BATCH = 256
 _STEPS = 4000
 _CHUNK = 500
 _RATES = (0.03, 0.0003)  # of Adam, falling geometrically from the first step to the last
-# Points at which a chooser's draw is integrated: from its proposal, and from the law itself so
-# that no weight is unbounded; fewer for one draw out of them. Powers of two, for Sobol's points.
+# Points at which a chooser's draw is integrated: from its proposal, and from the mixing
+# distribution itself so that no weight is unbounded; fewer for one draw out of them. Powers of two,
+# for Sobol's points.
 _OWN, _LAW = 16, 4
 _FEW = 8, 2
 # Numbers in the padded panels above which choosers are too unequal to be stacked.

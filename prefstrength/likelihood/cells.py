@@ -25,7 +25,7 @@ __all__ = ["CellLaws", "coefficient_at", "law", "location_dispersion", "paramete
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class CellLaws:
-    """The laws of one attribute's coefficient, one for each cell of the groups.
+    """The mixing distributions of one attribute's coefficient, one for each cell of the groups.
 
     Parameters
     ----------

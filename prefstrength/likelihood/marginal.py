@@ -22,7 +22,7 @@ from prefstrength.likelihood.tables import Part, Tables
 __all__ = ["log_marginals", "weights"]
 
 # Steps of the grid that a mixing distribution's spread must have to be summed over the grid.
-_NARROW = 1.15
+NARROW = 1.15
 # Nodes of a narrow one, in its own sds; and reaches tried for unusual choosers.
 _STEP, _REACHES = 0.75, (7.5, 15.0, 30.0, 60.0)
 # Share of a row's mass at the outermost nodes above which they must reach farther.
@@ -107,7 +107,7 @@ def _simple(tables: Tables, laws: Laws, rows: np.ndarray | None) -> np.ndarray:
             continue
         some = slice(None) if len(chosen) == len(part.rows) else chosen
         own = part.rows[some]
-        wide = laws.narrowest_in(part.grid) >= _NARROW * part.grid.step
+        wide = laws.narrowest_in(part.grid) >= NARROW * part.grid.step
         if wide.any():
             out[np.ix_(wide, place[own])] = _wide(tables, part, some, laws.take(wide))
         if not wide.all():

@@ -1,8 +1,8 @@
-r"""The law of true reward differences, and of a choice given the difference that was observed.
+r"""True reward differences: their distribution, and that of a choice given the observed one.
 
 Observed is w = x + e: the true difference and an error e ~ Normal(0, s²) that has nothing to do
 with the choice. Which response is named first is arbitrary, so that x is symmetric about 0, and
-its law is taken for a scale mixture of normals,
+its distribution is taken for a scale mixture of normals,
 
 .. math:: x \sim \sum_k \pi_k N(0, v_k), \qquad w \sim \sum_k \pi_k N(0, v_k + s^2),
 
@@ -14,7 +14,7 @@ chosen minus rejected, and the sign of w *is* the choice. Given w,
 
 so that a chooser of strength b chooses as observed with probability
 :math:`\sum_k r_k(w) E[\sigma(b x_k)]`, each part of which is the mixed choice probability of a
-Normal law at a utility difference of b (:mod:`prefstrength.choice.kernel`).
+Normal distribution at a utility difference of b (:mod:`prefstrength.choice.kernel`).
 """
 
 from dataclasses import dataclass, replace
@@ -31,9 +31,9 @@ __all__ = ["TINY", "TrueDifferences"]
 
 # Components tried; the Bayesian information criterion chooses.
 _MOST_COMPONENTS = 3
-# Pairs in a cell of the groups from which it has a law of its own.
+# Pairs in a cell of the groups from which it has a distribution of its own.
 _FEWEST = 100
-# The law is fitted to this many classes of differences of like size at most.
+# The distribution is fitted to this many classes of differences of like size at most.
 _CLASSES = 500
 _ITERATIONS, _SETTLED = 1000, 1e-9
 # Numbers in the largest temporary array of an evaluation without splines.
@@ -42,7 +42,7 @@ _BLOCK = 20_000
 
 @dataclass(frozen=True)
 class TrueDifferences:
-    r"""Law of the true differences in every cell of the groups, and the errors' sd.
+    r"""Distribution of the true differences in every cell of the groups, and the errors' sd.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class TrueDifferences:
     def fit(
         cls, difference: np.ndarray, weight: np.ndarray, cell: np.ndarray, sd: float, name: str
     ) -> "TrueDifferences":
-        """Fit the law of each cell; a cell of fewer than 100 pairs takes that of all.
+        """Fit the distribution of each cell; a cell of fewer than 100 pairs takes that of all.
 
         Parameters
         ----------
@@ -98,7 +98,7 @@ class TrueDifferences:
         return cls(float(sd), shares[:, :used], variances[:, :used])
 
     def of_cell(self, cell: int) -> "TrueDifferences":
-        """The law of one cell alone."""
+        """The distribution of one cell alone."""
         return replace(self, shares=self.shares[[cell]], variances=self.variances[[cell]])
 
     @property

@@ -78,10 +78,10 @@ class MixDPOConfig(DPOConfig):
         Coefficient of variation (sd/mean) to start from, > 0, only without ``strength``;
         default 0.5.
     strength_group_column : str, optional
-        Column of the training pairs of which each level has a law of its own, shrunk to the common
-        one: location + u, dispersion + v. With ``"joint"`` both are learned; with ``"anchored"``
-        every mean stays, each group's too, and the dispersions are learned; with ``"frozen"``
-        the groups are as the prior has them. Where ``strength`` tells of a level
+        Column of the training pairs of which each level has a mixing distribution of its own,
+        shrunk to the common one: location + u, dispersion + v. With ``"joint"`` both are learned;
+        with ``"anchored"`` every mean stays, each group's too, and the dispersions are learned;
+        with ``"frozen"`` the groups are as the prior has them. Where ``strength`` tells of a level
         (``groups`` of the prior, ``<column>=<level>``), u and v start there.
     strength_group_location_scale, strength_group_dispersion_scale : float, default 0.3
         Prior sd of u and of v, > 0, in log units: 0.3 lets a group's mean, or spread, be about a

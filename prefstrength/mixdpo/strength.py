@@ -2,8 +2,8 @@ r"""The mixing distribution of strength while it is learned.
 
 Training changes at least two numbers (one for PointMass): the location, log of the mean strength,
 and the dispersion, log of the spread, as in :mod:`prefstrength.choice.strength_prior`. They are
-unconstrained, so that any step of an optimizer leads to a law, and they say the same for every
-family.
+unconstrained, so that any step of an optimizer leads to a distribution, and they say the same for
+every family.
 
 With N training pairs, data term :math:`\ell_i` and prior :math:`\pi`, training minimises
 
@@ -13,14 +13,14 @@ which is, up to the factor 1/N, the negative log posterior of the strength given
 data: its minimum is a maximum-a-posteriori estimate, and the prior weighs as much whatever the
 batch size or the number of epochs.
 
-Groups of pairs may each have a law of their own, shrunk to the common one, and covariates of a
-pair may move the mean of its law:
+Groups of pairs may each have a mixing distribution of their own, shrunk to the common one, and
+covariates of a pair may move the mean of its mixing distribution:
 
 .. math::
     \text{location}_i = \text{location} + u_{g(i)} + x_i \cdot \gamma, \qquad
     \text{dispersion}_i = \text{dispersion} + v_{g(i)}
 
-with Normal priors on u, v and γ. They are learned in log units, like the common law, so that a step
+with Normal priors on u, v and γ. They are learned in log units, like the common one, so that a step
 of the optimizer moves all alike; where their prior sd is below 0.1 a step moves them by as much
 less, so that shifts which are held tightly stay, whatever the rate.
 """
@@ -55,7 +55,8 @@ from prefstrength.mixdpo.strength_record import (
 
 __all__ = ["MOST_FOLLOWED", "MOST_LOGGED", "MOST_POINTS", "Strength"]
 
-#: Groups with the most pairs of which the law is logged, and of which the trajectory is kept.
+#: Groups with the most pairs of which the mixing distribution is logged, and of which the
+#: trajectory is kept.
 MOST_LOGGED, MOST_FOLLOWED = 20, 200
 #: Optimizer steps up to which each has a point in the trajectory; of more, every k-th.
 MOST_POINTS = 10_000
@@ -78,7 +79,7 @@ class Strength(nn.Module):
     prior : StrengthPrior, optional
         What holds them; without it only the data do.
     group_column : str, optional
-        Column of which each level has a law of its own.
+        Column of which each level has a mixing distribution of its own.
     groups : dict, optional
         Level to the prior of its shifts, at whose centre it starts.
     pairs : dict, optional
@@ -214,7 +215,7 @@ class Strength(nn.Module):
     def from_start(
         cls, family: str, mean: float, cv: float, mode: str = "joint", **shifts: Any
     ) -> Self:
-        """Start at a mean and coefficient of variation, without a prior of the common law.
+        """Start at a mean and coefficient of variation, without a prior of the common one.
 
         Examples
         --------
@@ -225,7 +226,7 @@ class Strength(nn.Module):
             family, math.log(mean), family_named(family).log_spread_from_cv(cv), mode=mode, **shifts
         )
 
-    # -- the law ------------------------------------------------------------------------------
+    # -- the mixing distribution --------------------------------------------------------------
 
     def mixing(
         self, group: torch.Tensor | None = None, covariates: torch.Tensor | None = None
@@ -235,7 +236,8 @@ class Strength(nn.Module):
         Parameters
         ----------
         group : torch.Tensor, shape (pair,), optional
-            Number of every pair's level among :attr:`groups`; the common law without.
+            Number of every pair's level among :attr:`groups`; the common mixing distribution
+            without.
         covariates : torch.Tensor, shape (pair, covariate), optional
             Standardised covariates of every pair; at their means without.
 
@@ -257,11 +259,11 @@ class Strength(nn.Module):
         return family_named(self.family).from_log_mean_spread(location, dispersion)
 
     def location_shift(self) -> torch.Tensor:
-        """Log mean of every group less that of the common law, shape (group,)."""
+        """Log mean of every group less that of the common one, shape (group,)."""
         return self.location_centre + held_values(self.location_free, self.location_scale)
 
     def dispersion_shift(self) -> torch.Tensor:
-        """Log spread of every group less that of the common law, shape (group,)."""
+        """Log spread of every group less that of the common one, shape (group,)."""
         return self.dispersion_centre + held_values(self.dispersion_free, self.dispersion_scale)
 
     def coefficients(self) -> torch.Tensor:
@@ -352,7 +354,7 @@ class Strength(nn.Module):
     # -- the way to it ------------------------------------------------------------------------
 
     def summary(self) -> dict[str, float]:
-        """Return the parameters of the common law by name, then ``mean`` and ``cv``."""
+        """Return the common distribution's parameters by name, then ``mean`` and ``cv``."""
         return summary_of(self.family, (self.location.item(), self._dispersion()))
 
     def logged(self) -> dict[str, float]:
@@ -368,17 +370,17 @@ class Strength(nn.Module):
         return out
 
     def record(self, step: int) -> None:
-        """Add the present laws to the trajectories, once for a step."""
+        """Add the present mixing distributions to the trajectories, once for a step."""
         self.record_common(step)
         self.record_groups(step)
 
     def record_common(self, step: int) -> None:
-        """Add the common law and its gradient to the trajectory, once for a step."""
+        """Add the common one and its gradient to the trajectory, once for a step."""
         if not self.trajectory or self.trajectory[-1]["step"] < step:
             self.trajectory.append({"step": step, **self.summary(), **self.gradients})
 
     def record_groups(self, step: int) -> None:
-        """Add the laws of the groups that are followed to their trajectories, once for a step."""
+        """Add those of the groups that are followed to their trajectories, once for a step."""
         for level, law in self._of_groups(list(self.group_trajectories)).items():
             points = self.group_trajectories[level]
             if not points or points[-1]["step"] < step:
@@ -387,7 +389,7 @@ class Strength(nn.Module):
     def restart(self, step: int) -> None:
         """Begin, or go on at ``step``: forget what the trajectories hold after it."""
         self.steps, self.gradients = step, {}
-        last = step if step else -1  # what begins anew begins with its own law
+        last = step if step else -1  # what begins anew begins with its own mixing distribution
         self.trajectory = [point for point in self.trajectory if point["step"] <= last]
         self.group_trajectories = {
             level: [point for point in points if point["step"] <= last]
@@ -396,11 +398,11 @@ class Strength(nn.Module):
         self.record(step)
 
     def learned(self) -> LearnedStrength:
-        """Return the law and the way to it as a record that can be saved and compared."""
+        """Return the mixing distribution and the way to it as a record to save and compare."""
         return record_of(self, self._of_groups(list(self.groups)))
 
     def restore(self, learned: LearnedStrength, where: str) -> None:
-        """Take laws and trajectories from a record of the same kind of training."""
+        """Take mixing distributions and trajectories from a record of the same kind of training."""
         require_same_training(self, learned, where)
         location, dispersion = learned.mixing().log_mean_spread()
         with torch.no_grad():

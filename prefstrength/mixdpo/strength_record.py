@@ -24,13 +24,13 @@ LocationDispersion = tuple[float, float | None]
 
 
 def summary_of(family: str, law: LocationDispersion) -> dict[str, float]:
-    """Parameters of a law by name, then ``mean`` and ``cv``."""
+    """Parameters of a mixing distribution by name, then ``mean`` and ``cv``."""
     mixing = family_named(family).from_log_mean_spread(*law)
     return {**mixing.parameters, "mean": math.exp(law[0]), "cv": mixing.cv()}
 
 
 def record_of(strength: Any, laws: Mapping[str, LocationDispersion]) -> LearnedStrength:
-    """Record of a :class:`~prefstrength.mixdpo.Strength`, and of the laws of its groups."""
+    """Record of a :class:`~prefstrength.mixdpo.Strength`, and of its groups' distributions."""
     family = family_named(strength.family)
     groups = {
         level: LearnedGroup(

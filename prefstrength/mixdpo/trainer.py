@@ -113,7 +113,7 @@ class MixDPOTrainer(DPOTrainer):
     Notes
     -----
     Besides TRL's metrics, in which rewards are log-ratios times the *mean* strength (of the pair's
-    own law), the logs hold ``strength/mean``, ``strength/cv``, ``strength/<parameter>``,
+    own one), the logs hold ``strength/mean``, ``strength/cv``, ``strength/<parameter>``,
     ``strength/grad_norm`` (of the objective in everything learned of strength),
     ``strength/gradient/location`` and ``…/dispersion`` (in those of the common one),
     ``strength/learning_rate`` and ``strength/negative_log_prior``; with groups
@@ -271,14 +271,14 @@ class MixDPOTrainer(DPOTrainer):
         return (loss, result[1]) if return_outputs else loss
 
     def _law_of(self, carried: Carried) -> tuple[Mixing, Any]:
-        """Law of the pairs of a batch and its mean, of all or of each."""
+        """Mixing distribution of the pairs of a batch and its mean, of all or of each."""
         group = carried.codes.get(self.strength.group_column or "")
         law = self.strength.mixing(group, carried.covariates)
         return law, law.mean().detach() if self._own_laws else self.strength.mean
 
     @property
     def _own_laws(self) -> bool:
-        """Whether pairs have laws of their own."""
+        """Whether pairs have mixing distributions of their own."""
         return bool(self.strength.groups or self.strength.covariates)
 
     def _hosted_loss(

@@ -19,8 +19,8 @@ from prefstrength.errors import InputError
 
 __all__ = ["DATASETS", "REGIONS", "DemoData", "make_demo_data", "response_quality", "word_weights"]
 
-#: Law of the strength in each dataset, in the region without a shift, for differences in quality
-#: of standard deviation 1.
+#: Mixing distribution of the strength in each dataset, in the region without a shift, for
+#: differences in quality of standard deviation 1.
 DATASETS: dict[str, LogNormal] = {
     "howto": LogNormal(mu=0.6, sigma=0.10),
     "stories": LogNormal(mu=0.6, sigma=0.90),
@@ -30,7 +30,7 @@ DATASETS: dict[str, LogNormal] = {
 REGIONS: dict[str, float] = {"coast": 0.15, "hills": 0.0, "islands": -0.15}
 
 # Sentences and the words that fill them. The weights are for quality before scaling.
-_SENTENCES: tuple[tuple[str, dict[str, float]], ...] = (
+SENTENCES: tuple[tuple[str, dict[str, float]], ...] = (
     ("This is a {} answer.", dict(careful=1.0, tidy=0.5, quick=0.0, rough=-0.6)),
     ("It opens with a {} summary.", dict(clear=0.9, short=0.3, long=-0.3, vague=-1.0)),
     ("Each step has a {} example.", dict(worked=1.1, small=0.4, borrowed=-0.2, broken=-1.2)),
@@ -116,7 +116,7 @@ def word_weights() -> dict[str, float]:
     >>> word_weights()["careful"]
     1.0
     """
-    return {word: weight for _, words in _SENTENCES for word, weight in words.items()}
+    return {word: weight for _, words in SENTENCES for word, weight in words.items()}
 
 
 def response_quality(text: str, words: dict[str, float] | None = None) -> float:
@@ -229,10 +229,10 @@ def make_demo_data(choosers: int = 240, situations: int = 24, seed: int = 0) -> 
 
 
 def _response(rng: np.random.Generator) -> str:
-    shown = np.sort(rng.choice(len(_SENTENCES), size=_SENTENCES_SHOWN, replace=False))
+    shown = np.sort(rng.choice(len(SENTENCES), size=_SENTENCES_SHOWN, replace=False))
     return " ".join(
         sentence.format(rng.choice(list(words)))
-        for sentence, words in (_SENTENCES[index] for index in shown)
+        for sentence, words in (SENTENCES[index] for index in shown)
     )
 
 

@@ -30,7 +30,7 @@ STAGES = ("score", "fit", "train", "compare", "report")
 
 _SCHEMA = "prefstrength/stage/1"
 # What each stage writes; the last two are of the demo, which simulates its pairs.
-_FILES = {
+FILES = {
     "score": ("pairs.parquet", "choices.json"),
     "fit": (
         "fit",
@@ -238,7 +238,7 @@ def _owned(out: Path, stage: str) -> set[str]:
 def _others(out: Path, stage: str, made: Iterable[str] = ()) -> list[str]:
     """What is in the place of a stage's files and was not written by it."""
     owned, found = _owned(out, stage), []
-    for name in _FILES[stage]:
+    for name in FILES[stage]:
         path = out / name
         if path.is_dir() and any(path.iterdir()):
             if name not in _SHARED and not any(each.startswith(f"{name}/") for each in owned):
@@ -299,7 +299,7 @@ def _fault(out: Path, stage: str, name: str | None = None) -> str | None:
     for source, each in record.get("read", {}).items():
         if _content_hash(out / each) != record["inputs"][source]:
             return f"what the stage {stage} made from another {each}"
-        writer = next((s for s in STAGES if each.split("/")[0] in _FILES[s]), None)
+        writer = next((s for s in STAGES if each.split("/")[0] in FILES[s]), None)
         if writer is not None and (fault := _fault(out, writer, each)) is not None:
             return fault
     return None
@@ -312,7 +312,7 @@ def _names_in(out: Path, inputs: Mapping[str, Path]) -> dict[str, str]:
         for name, path in inputs.items()
         if path.exists() and path.resolve().is_relative_to(out.resolve())
     }
-    ours = {top for stage in STAGES for top in _FILES[stage]}
+    ours = {top for stage in STAGES for top in FILES[stage]}
     return {name: each for name, each in inside.items() if each.split("/")[0] in ours}
 
 
@@ -336,11 +336,11 @@ def settings_of(out: Path, stage: str) -> dict[str, Any]:
 
 def refuse_foreign(out: Path, force: bool) -> None:
     """Leave a folder alone that holds what no stage wrote, or that has it where stages write."""
-    stages = [stage for stage in _FILES if not stage.startswith("demo")]
+    stages = [stage for stage in FILES if not stage.startswith("demo")]
     folder = Folder(out, "results", "stages", force)
     foreign = folder.foreign(ours=_BESIDE)
     if not force and not (out / "stages").is_dir():
-        tops = {name.split("/")[0] for stage in _FILES for name in _owned(out, stage)}
+        tops = {name.split("/")[0] for stage in FILES for name in _owned(out, stage)}
         folder.refuse([name for name in foreign if name not in tops])
     _refuse_others(out, stages)
 

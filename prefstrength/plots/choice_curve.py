@@ -26,7 +26,7 @@ from prefstrength.plots.truth import Truth
 from prefstrength.posterior.curves import choice_curve
 from prefstrength.posterior.fit import Fit
 
-__all__ = ["plot_choice_curve"]
+__all__ = ["one_strength", "plot_choice_curve"]
 
 
 def plot_choice_curve(
@@ -99,7 +99,7 @@ def plot_choice_curve(
         if seen is not None:
             _points(ax, seen, level, by is not None, prob, x[-1])
             if by is None:
-                ax.plot(x, expit(_one_strength(seen.difference, seen.weight) * x), color=GREY,
+                ax.plot(x, expit(one_strength(seen.difference, seen.weight) * x), color=GREY,
                         linestyle=":", label="one strength for all")  # fmt: skip
         if known is not None:
             ax.plot(x, known.curve(level.cells, x), label=level.truth, **TRUTH_LINE)
@@ -141,7 +141,7 @@ def _points(ax: Axes, seen: Observed, level: Level, grouped: bool, prob: float, 
     )
 
 
-def _one_strength(difference: np.ndarray, weight: np.ndarray) -> float:
+def one_strength(difference: np.ndarray, weight: np.ndarray) -> float:
     """The one strength under which the choices are most probable, by Newton's method."""
     strength = 0.0
     for _ in range(50):

@@ -37,7 +37,8 @@ def plot_comparison(
     axes : sequence of two Axes, optional
         Where to draw; a new figure by default.
     truth : Mixing or dict, optional
-        The law that simulated strengths came from, drawn dashed relative to its mean.
+        The mixing distribution that simulated strengths came from, drawn dashed relative to its
+        mean.
 
     Returns
     -------

@@ -17,11 +17,11 @@ _MOST_ROWS, _POINTS, _FEWEST = 6, 40, 10
 
 
 class PlannedDesign(Protocol):
-    """A law, a number of choices of each chooser and a spread of the differences."""
+    """A mixing distribution, choices of each chooser and a spread of the differences."""
 
     @property
     def label(self) -> str:
-        """The law in words."""
+        """The mixing distribution in words."""
 
     @property
     def spread(self) -> float:
@@ -33,7 +33,7 @@ class PlannedDesign(Protocol):
 
     @property
     def family(self) -> type[Mixing]:
-        """Family of the law."""
+        """Family of the mixing distribution."""
 
     @property
     def verdict(self) -> str:
@@ -48,7 +48,7 @@ class Planned(Protocol):
 
     @property
     def designs(self) -> Sequence[PlannedDesign]:
-        """One for each law, number of choices and spread."""
+        """One for each mixing distribution, number of choices and spread."""
 
     @property
     def choosers(self) -> Sequence[int]:
@@ -72,7 +72,7 @@ def plot_plan(
     annotations : (float, float), optional
         Range of the figure; that of the plan's table by default. Curves begin at ten choosers.
     axes : sequence of Axes, optional
-        Where to draw, two for each law and spread; a new figure by default.
+        Where to draw, two for each mixing distribution and spread; a new figure by default.
 
     Returns
     -------

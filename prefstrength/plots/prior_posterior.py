@@ -52,7 +52,8 @@ def plot_prior_posterior(
     axes : sequence of Axes, optional
         Where to draw, one for each variable; a new figure by default.
     truth : Mixing, dict or DataFrame, optional
-        A law for all; drawn where the fit has no groups (else there is no one true value).
+        A mixing distribution for all; drawn where the fit has no groups (else there is no one true
+        value).
 
     Returns
     -------

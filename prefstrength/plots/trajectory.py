@@ -35,7 +35,7 @@ def plot_trajectory(
     axes : sequence of two Axes, optional
         Where to draw; a new figure by default.
     truth : Mixing or dict, optional
-        A law for all, of which the spread is drawn; its mean is on another scale.
+        A mixing distribution for all, of which the spread is drawn; its mean is on another scale.
 
     Returns
     -------

@@ -24,12 +24,12 @@ Cells = Sequence[tuple[Mapping[str, str], float]]
 
 @dataclass(frozen=True)
 class Truth:
-    """The laws that simulated choosers were drawn from.
+    """The mixing distributions that simulated choosers were drawn from.
 
     Parameters
     ----------
     cells : tuple of (dict, Mixing)
-        Level of each factor, and the law there.
+        Level of each factor, and the mixing distribution there.
     choosers : dict
         Strength of each chooser, by label.
     unit : str, optional
@@ -53,10 +53,10 @@ class Truth:
         Parameters
         ----------
         truth : Mixing, dict, DataFrame or Truth
-            A law for all; or ``cells``: a list (or a frame) of records with the factors' levels
-            and the law's parameters, or a dict from ``"level | level"`` to the parameters, with
-            ``factors`` naming the factors in that order. Optional: ``family`` (LogNormal),
-            ``choosers`` (label to strength), ``unit``.
+            A mixing distribution for all; or ``cells``: a list (or a frame) of records with the
+            factors' levels and the mixing distribution's parameters, or a dict from ``"level |
+            level"`` to the parameters, with ``factors`` naming the factors in that order. Optional:
+            ``family`` (LogNormal), ``choosers`` (label to strength), ``unit``.
         factors : list of str, optional
             Factors of the fit, where the truth does not name its own.
         """
@@ -94,7 +94,7 @@ class Truth:
         return cls(tuple(found), choosers, truth.get("unit"))
 
     def law(self, levels: Mapping[str, str]) -> Mixing | None:
-        """The one law of a cell of the fit, where there is one."""
+        """The one mixing distribution of a cell of the fit, where there is one."""
         matching = self._matching(levels)
         if not matching or any(repr(law) != repr(matching[0]) for law in matching):
             return None
@@ -143,7 +143,7 @@ class Truth:
         return {name: value for name, value in asked.items() if not math.isnan(value)}
 
     def _matching(self, levels: Mapping[str, str]) -> list[Mixing]:
-        """Laws of the true cells that agree with a cell of the fit on the factors both have."""
+        """Those of the true cells that agree with a cell of the fit on the factors both have."""
         return [
             law
             for own, law in self.cells

@@ -132,7 +132,7 @@ class Fit:
         return table.assign(ess=self.spec["effective"]) if "effective" in self.spec else table
 
     def _once(self) -> xr.DataTree:
-        """The posterior without location and dispersion where they are the law's parameters."""
+        """The posterior without location and dispersion where they are the parameters."""
         posterior = self.posterior.to_dataset()
         twice = []
         for attribute in self.attributes:

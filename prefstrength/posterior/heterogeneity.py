@@ -1,7 +1,8 @@
 """Heterogeneity of strength: index, interval and verdict, overall and by group.
 
 Everything here reads a :class:`~prefstrength.Fit`, never a model's insides. A level of a factor
-(or all data) is a mixture of the laws in its cells, each weighted by its share of situations.
+(or all data) is a mixture of the mixing distributions in its cells, each weighted by its share of
+situations.
 """
 
 from typing import Any
@@ -25,7 +26,7 @@ from prefstrength.posterior.laws import (
     situation_differences,
 )
 
-__all__ = ["VERDICTS", "heterogeneity"]
+__all__ = ["VERDICTS", "bayes_factor", "heterogeneity", "verdict_of"]
 
 #: The three verdicts, and the one of a model that assumes the answer.
 VERDICTS = ("heterogeneous", "homogeneous", "the data cannot tell", "assumed homogeneous")
@@ -116,14 +117,15 @@ def heterogeneity(
         row["p_heterogeneous"] = float(np.mean(draws["cv"] > rope))
         row["p_homogeneous"] = 1 - row["p_heterogeneous"]
         row["prior_heterogeneous"] = float(np.mean(before["cv"] > rope))
-        row["bayes_factor"] = _bayes_factor(draws["cv"] > rope, before["cv"] > rope)
+        row["bayes_factor"] = bayes_factor(draws["cv"] > rope, before["cv"] > rope)
         row["data_share"] = _data_share(draws[index], before[index])
-        row["verdict"] = _verdict(row) if laws.varies else VERDICTS[3]
+        row["verdict"] = verdict_of(row) if laws.varies else VERDICTS[3]
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _verdict(row: dict[str, Any]) -> str:
+def verdict_of(row: dict[str, Any]) -> str:
+    """Word of :data:`VERDICTS` for a row of the table."""
     p, factor = row["p_heterogeneous"], row["bayes_factor"]
     learned = row["data_share"] >= LEARNED
     if p >= CONFIDENCE and (factor >= EVIDENCE or learned):
@@ -133,7 +135,7 @@ def _verdict(row: dict[str, Any]) -> str:
     return VERDICTS[2]
 
 
-def _bayes_factor(posterior: np.ndarray, prior: np.ndarray) -> float:
+def bayes_factor(posterior: np.ndarray, prior: np.ndarray) -> float:
     """Posterior odds over prior odds, a half added to every count so that neither is infinite."""
 
     def odds(hits: np.ndarray) -> float:

@@ -27,10 +27,10 @@ def strength_prior_summary(
 ) -> dict[str, Any]:
     """Fields of a :class:`~prefstrength.StrengthPrior`: shape from the data, scale given.
 
-    The mixture over cells is summarised by one law of the fitted family with the same spread: the
-    sd of log strength (LogNormal) or the coefficient of variation (the others). Of several kinds of
-    choosers it is a LogNormal, or a Normal where strengths may be negative, with the same
-    coefficient of variation; ``source`` says so.
+    The mixture over cells is summarised by one mixing distribution of the fitted family with the
+    same spread: the sd of log strength (LogNormal) or the coefficient of variation (the others). Of
+    several kinds of choosers it is a LogNormal, or a Normal where strengths may be negative, with
+    the same coefficient of variation; ``source`` says so.
     """
     attribute = fit.attributes[0]
     laws = draws_of(fit, attribute)

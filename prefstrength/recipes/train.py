@@ -29,7 +29,7 @@ from prefstrength.recipes.data import (
 from prefstrength.recipes.judging import judge_methods, weights_of
 from prefstrength.recipes.recipe import SFT, Recipe, read_recipe
 
-__all__ = ["main", "run_recipe"]
+__all__ = ["main", "of_effect", "run_recipe"]
 
 SCHEMA = "prefstrength/recipe-stage/1"
 #: In every stage's folder: what it was run with, written first; and that it ran to its end.
@@ -307,10 +307,10 @@ def _check_folder(folder: Folder, settings: dict[str, Any]) -> None:
     # With settings alone it was stopped before anything came of it, perhaps by what is now
     # corrected.
     if folder.foreign(ours=(folder.record,)):
-        folder.found_for(settings, _of_effect)
+        folder.found_for(settings, of_effect)
 
 
-def _of_effect(settings: Mapping[str, Any]) -> dict[str, Any]:
+def of_effect(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings that change what is learned or measured."""
     found = {name: value for name, value in settings.items() if name != CHANGES}
     for name in (SFT, "arguments"):

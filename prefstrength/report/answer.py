@@ -335,8 +335,8 @@ def _mean_interval(prior: Any) -> str:
 def judged_index(learned: LearnedStrength) -> str:
     """Index of the spread by which learned and posterior are held against each other.
 
-    The one in which the prior takes its spread from the posterior: a single law can match a
-    mixture of groups in one index only.
+    The one in which the prior takes its spread from the posterior: a single mixing distribution
+    can match a mixture of groups in one index only.
     """
     return family_named(learned.family).spread
 

@@ -24,7 +24,7 @@ from prefstrength.plots.style import DOUBLE, detached, percent, style
 from prefstrength.report.facts import Facts
 from prefstrength.report.words import fixed, label, listing, number, share, with_interval
 
-__all__ = ["Drawing", "drawings"]
+__all__ = ["Drawing", "drawings", "file_names"]
 
 # Dots an inch on the page: sharp on a screen with two pixels a point, and small enough to embed.
 _DPI = 180
@@ -178,7 +178,7 @@ def _of_groups(facts: Facts, common: dict[str, Any]) -> list[Plan]:
             lambda: plot_groups(fit, rope=facts.rope, **common),
         )
     ]  # fmt: skip
-    for factor, name in _file_names(fit.groups).items():
+    for factor, name in file_names(fit.groups).items():
         shown = label(factor)
         number_of = len(fit.spec["data"]["levels"][factor])
         most = f" Of {number_of} levels those with most data." if number_of > MOST_PANELS else ""
@@ -292,7 +292,7 @@ def _of_training(facts: Facts) -> list[Plan]:
     return found
 
 
-def _file_names(factors: list[str]) -> dict[str, str]:
+def file_names(factors: list[str]) -> dict[str, str]:
     """Somebody's column names as parts of file names.
 
     Numbered where little of a name is left, or where another has the same: some disks do not tell

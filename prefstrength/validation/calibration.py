@@ -362,9 +362,9 @@ def coverage(
     choices : Choices
         The design: alternatives, choosers, groups, weights (whole numbers).
     truth : Mixing or mapping, optional
-        Known law of the model's one coefficient; or a value for every parameter by variable,
-        such as ``{"reward_mu": 0.0, "reward_sigma": [0.3, 0.9]}``, one value for all cells of
-        the groups or one for each. Drawn from the prior in every simulation when left out.
+        Known mixing distribution of the model's one coefficient; or a value for every parameter by
+        variable, such as ``{"reward_mu": 0.0, "reward_sigma": [0.3, 0.9]}``, one value for all
+        cells of the groups or one for each. Drawn from the prior in every simulation when left out.
     simulations, seed, draws, sampler, directory, cores, progress
         As in :func:`calibrate`.
 

@@ -36,7 +36,7 @@ def chooser_information(
     Parameters
     ----------
     mixing : Mixing
-        Known law of the strength, with a dispersion.
+        Known mixing distribution of the strength, with a dispersion.
     situations : sequence of int
         Numbers of choices T of the chooser.
     spread : float
@@ -84,7 +84,7 @@ def information(
     spread: float,
     seed: int,
 ) -> np.ndarray:
-    """The work of :func:`chooser_information`, for a law given by family and two numbers."""
+    """The work of :func:`chooser_information`, for a family and two numbers."""
     most = max(situations)
     relative = dispersion if family.positive else dispersion * spread
     # As the likelihood places its nodes: 0.2 is the information a choice holds at its best.

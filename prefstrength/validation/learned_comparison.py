@@ -31,10 +31,10 @@ class StrengthComparison:
         Columns probability, learned, posterior, low, high: quantiles of strength / mean.
     density : pandas.DataFrame
         Columns strength, learned, posterior, low, high: densities of strength / mean; empty
-        where either law has none.
+        where either mixing distribution has none.
     wasserstein : float
-        Distance between the learned law and the posterior mean law, strengths relative to the
-        mean: the average shift of relative strength that turns one into the other.
+        Distance between the learned and the posterior mean mixing distribution, strengths relative
+        to the mean: the average shift of relative strength that turns one into the other.
     learned : LearnedStrength
     posterior_mean : float
         Mean strength of the posterior, in units of one over the attribute.
@@ -45,7 +45,8 @@ class StrengthComparison:
     cells : int
         Cells of the groups that the posterior mixes.
     group : str, optional
-        The group whose two laws are compared, as ``factor=level``; all data without.
+        The group whose two mixing distributions are compared, as ``factor=level``; all data
+        without.
     """
 
     table: pd.DataFrame
@@ -123,8 +124,9 @@ def compare_strength(
     prob : float
         Probability of the intervals.
     group : str, optional
-        ``factor=level`` of a group that both know, to compare its two laws; by default all data
-        with the law that training learned, the common one where groups have theirs.
+        ``factor=level`` of a group that both know, to compare its two mixing distributions; by
+        default all data with the mixing distribution that training learned, the common one where
+        groups have theirs.
 
     Returns
     -------
@@ -138,8 +140,8 @@ def compare_strength(
 
     Notes
     -----
-    Scales are aligned by dividing each law by its mean: strength and the scale of what it
-    multiplies are identified only as a product. What is compared is therefore the shape.
+    Scales are aligned by dividing each mixing distribution by its mean: strength and the scale of
+    what it multiplies are identified only as a product. What is compared is therefore the shape.
 
     Examples
     --------
@@ -218,7 +220,7 @@ def compare_strength(
 
 
 def _group_record(record: LearnedStrength, group: str) -> LearnedStrength:
-    """The learned law of a group named ``factor=level``."""
+    """The learned mixing distribution of a group named ``factor=level``."""
     column, _, level = group.partition("=")
     if record.group_column != column:
         raise InputError(

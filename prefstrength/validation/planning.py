@@ -62,7 +62,7 @@ class _Design:
 
     @cached_property
     def at_truth(self) -> np.ndarray:
-        """Information of a chooser at the assumed law; on no dispersion there is none."""
+        """Information of a chooser as assumed; on no dispersion there is none."""
         if self.dispersion > 0:
             return self.over_grid[np.argmin(np.abs(self.grid - self.dispersion))]
         return np.diag([self.over_grid[0, 0, 0], 0.0])
@@ -96,7 +96,7 @@ class _Design:
 
     @property
     def verdict(self) -> str:
-        """The verdict that is right under the assumed law."""
+        """The verdict that is right under the assumed mixing distribution."""
         return "heterogeneous" if self.dispersion > self.threshold else "homogeneous"
 
     def _metric(self, choosers: float) -> tuple[np.ndarray, np.ndarray]:
@@ -177,7 +177,7 @@ class Plan:
     Parameters
     ----------
     designs : tuple
-        One for each law, number of situations and spread.
+        One for each mixing distribution, number of situations and spread.
     choosers : tuple of int
         Numbers of choosers in the table.
     """
@@ -192,7 +192,7 @@ class Plan:
         Returns
         -------
         pandas.DataFrame
-            Columns law, spread, situations (of each chooser), choosers, annotations (choosers
+            Columns mixing, spread, situations (of each chooser), choosers, annotations (choosers
             times situations); location_se and dispersion_se, standard errors from the data
             alone; location_sd and dispersion_sd, expected posterior sd, the prior included;
             verdict, the right one; probability that the verdict is reached.
@@ -224,7 +224,7 @@ class Plan:
         Returns
         -------
         pandas.DataFrame
-            Columns law, spread, situations, choosers, annotations; at least 10 choosers, and
+            Columns mixing, spread, situations, choosers, annotations; at least 10 choosers, and
             infinite where 10^8 are not enough, as where the strength's sd/mean is at the rope.
 
         Raises
@@ -267,7 +267,7 @@ class Plan:
 
 def _columns(design: _Design, choosers: float) -> dict[str, Any]:
     return {
-        "law": design.label,
+        "mixing": design.label,
         "spread": design.spread,
         "situations": design.situations,
         "choosers": choosers,
@@ -330,7 +330,7 @@ def plan(
     Raises
     ------
     InputError
-        If a number is out of range, or the law is not known.
+        If a number is out of range, or the mixing distribution is not known.
 
     Notes
     -----
@@ -413,7 +413,7 @@ _Assumed = tuple[str, type[Mixing], float, float, Mapping[str, Any] | None]
 
 
 def _assumed(assumed: Any, spread: float, priors: Mapping[str, Any] | None) -> list[_Assumed]:
-    """Label, family, location, dispersion and priors of each law that is taken for true."""
+    """Label, family, location, dispersion and priors of each that is taken for true."""
     if assumed_errors := (isinstance(assumed, Fit | MixedLogit) and assumed.errors):
         raise InputError(
             "A plan expects rewards without errors; got errors of "
@@ -430,7 +430,7 @@ def _assumed(assumed: Any, spread: float, priors: Mapping[str, Any] | None) -> l
         if assumed.family() not in MIXINGS:
             raise InputError(
                 f"Expected a fit of one of {', '.join(MIXINGS)}; got {assumed.family()}. Give the "
-                "law that you plan for, such as `LogNormal(mu=0, sigma=0.7)`."
+                "mixing distribution that you plan for, such as `LogNormal(mu=0, sigma=0.7)`."
             )
         family = family_named(assumed.family())
         medians = [

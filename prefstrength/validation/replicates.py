@@ -298,11 +298,11 @@ class Replicates:
     def _log_likelihood(
         self, choices: Choices, both: dict[str, np.ndarray], likelihood: Any
     ) -> np.ndarray:
-        """Log-likelihood of all data under each law, also of laws that the posterior excludes."""
+        """Log-likelihood of all data under each draw, also those that the posterior excludes."""
         population, data = self.population, self.data(choices)
         if likelihood is None:
             likelihood = scalar_likelihood(population, data, self.reading)
-        with np.errstate(over="ignore"):  # under a law that the data exclude many times over
+        with np.errstate(over="ignore"):  # under one that the data exclude many times over
             if isinstance(likelihood, StrengthLikelihood):
                 blends = blends_of(population, population.first, both)
                 return likelihood.totals(blends, shared_of(population, both))
@@ -354,7 +354,7 @@ def _known(population: Population, truth: Mixing | Mapping[str, Any]) -> dict[st
     for name, family in families.items():
         own = [f"{name}_{p}" for p in family().parameters]
         for row in zip(*(values[n].reshape(-1) for n in own), strict=True):
-            family(*(float(v) for v in row))  # refuses what is no law
+            family(*(float(v) for v in row))  # refuses what is no mixing distribution
     return values
 
 

@@ -18,7 +18,7 @@ from prefstrength.models.mixed_logit import MixedLogit
 from prefstrength.posterior.fit import Fit
 from prefstrength.posterior.heterogeneity import heterogeneity
 
-__all__ = ["length_corrected", "sensitivity"]
+__all__ = ["choices_and_model", "length_corrected", "sensitivity"]
 
 # How Choices.from_pairs(ties="split") labels the two situations of a pair; the second is turned.
 _TIE = re.compile(r" \(tie ([12]) of 2\)$")
@@ -80,7 +80,7 @@ def sensitivity(
     >>> table[["reward", "correlation"]].values.tolist()
     [['reward', 1.0], ['twice the reward', 1.0]]
     """
-    own, model = _of(fit)
+    own, model = choices_and_model(fit)
     attribute = fit.attributes[0]
     mine = own.differences(attribute)
     table = dict(rewards) if isinstance(rewards, Mapping | pd.DataFrame) else None
@@ -183,7 +183,7 @@ def _words(pairs: pd.DataFrame, side: str) -> np.ndarray:
     return np.array([len(text.split()) for text in pairs[side]], dtype=float)
 
 
-def _of(fit: Fit) -> tuple[Choices, MixedLogit]:
+def choices_and_model(fit: Fit) -> tuple[Choices, MixedLogit]:
     """The choices that a fit was made of, and its model."""
     constant = fit.tree["constant_data"]
     if fit.errors:

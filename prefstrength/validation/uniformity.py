@@ -12,7 +12,7 @@ from scipy import special, stats
 
 from prefstrength.errors import InputError
 
-__all__ = ["chi_square_test", "ecdf_band", "ecdf_test", "holm"]
+__all__ = ["chi_square_test", "ecdf_band", "ecdf_test", "holm", "null_maxima"]
 
 # Sets of uniform ranks that stand for the null distribution of the ECDF test.
 _NULL_SETS = 4000
@@ -78,7 +78,7 @@ def ecdf_test(ranks: np.ndarray, most: int) -> float:
     ranks = _checked(ranks, most)
     counts = np.cumsum(np.bincount(ranks, minlength=most + 1))[:-1]
     statistic = _smallest_tail(counts[None], len(ranks), most)[0]
-    null = _null(len(ranks), most)
+    null = null_maxima(len(ranks), most)
     return float((1 + np.sum(null <= statistic)) / (1 + len(null)))
 
 
@@ -96,7 +96,7 @@ def ecdf_band(simulations: int, most: int, prob: float = 0.95) -> tuple[np.ndarr
     >>> round(float(at[49]), 2), round(float(low[49]), 2), round(float(high[49]), 2)
     (0.5, 0.43, 0.57)
     """
-    tail = float(np.quantile(_null(simulations, most), 1 - prob))
+    tail = float(np.quantile(null_maxima(simulations, most), 1 - prob))
     at = np.arange(1, most + 1) / (most + 1)
     binomial = stats.binom(simulations, at)
     return at, binomial.ppf(tail / 2) / simulations, binomial.ppf(1 - tail / 2) / simulations
@@ -137,7 +137,8 @@ def _smallest_tail(counts: np.ndarray, simulations: int, most: int) -> np.ndarra
 
 
 @lru_cache(maxsize=32)
-def _null(simulations: int, most: int) -> np.ndarray:
+def null_maxima(simulations: int, most: int) -> np.ndarray:
+    """Smallest tail probability of the ECDF of uniform ranks in each of many simulated sets."""
     rng = np.random.default_rng(0)
     cells = rng.multinomial(simulations, np.full(most + 1, 1 / (most + 1)), size=_NULL_SETS)
     return _smallest_tail(np.cumsum(cells, axis=1)[:, :-1], simulations, most)

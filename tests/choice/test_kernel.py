@@ -411,7 +411,7 @@ def test_the_series_converges_as_the_theory_says(law, x, monkeypatch):
     terms = np.array([3, 4, 5, 6, 7, 8, 9])
     error = []
     for n in terms:
-        monkeypatch.setitem(series._TERMS, False, int(n))
+        monkeypatch.setitem(series.TERMS, False, int(n))
         got = jax.jit(lambda x: log_choice_probability(x, law))(x)
         error.append(abs(math.exp(float(got)) - want))
     slope = np.polyfit(terms, np.log(error), 1)[0]

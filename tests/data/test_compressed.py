@@ -185,7 +185,7 @@ def test_log_sigmoid_off_the_table_is_exact_at_every_size() -> None:
         off = np.abs(found - wanted)[resolved]
         # What is left is the series, not the table: its error is that of degree 96.
         assert off.max() < 1e-8, off.max()
-    samples = np.exp(panels._LOGS)
+    samples = np.exp(panels.LOGS)
     h = np.log1p(np.exp(-np.minimum(x[:, None] * samples, 700.0)))
     assert np.abs(state[:, : len(samples)] - h).max() < 2e-10
 
@@ -367,7 +367,7 @@ def test_an_interrupted_pass_goes_on_where_it_was(
 
 
 def sum_of(compressed: ps.CompressedChoices) -> float:
-    return float(compressed._moments[:, 1].sum())
+    return float(compressed.cell_moments[:, 1].sum())
 
 
 def uncompressed(frame: pd.DataFrame, path: Path) -> Path:
@@ -430,7 +430,7 @@ def test_labels_of_every_type_are_those_of_choices(tmp_path: Path, column: pa.Ar
     pq.write_table(table, tmp_path / "a.parquet")
     with pytest.warns(DataWarning, match="fewer than 10"):
         compressed = compress(tmp_path / "a.parquet", groups="label")
-    assert np.allclose(np.sort(compressed._points[0]), [-0.5, -0.5, 0.5, 1.5])
+    assert np.allclose(np.sort(compressed.points[0]), [-0.5, -0.5, 0.5, 1.5])
     with pytest.warns(DataWarning):
         direct = ps.Choices.from_pairs(table.to_pandas(), groups="label")
     assert set(compressed.groups["label"].levels) == set(direct.groups["label"].levels)

@@ -191,7 +191,7 @@ def slowly(write):
 
 def attempt_of_files(folder, attempt, out):
     """Score until killed, from the first look at the files to the last of ``reward.json``."""
-    parquet._Writer.__call__ = slowly(parquet._Writer.__call__)
+    parquet.Writer.__call__ = slowly(parquet.Writer.__call__)
     os.write(sys.stdout.fileno(), b".")
     score_files(folder, Fake(log_of(folder), attempt, seconds=0.004), out)
 

@@ -166,9 +166,9 @@ def test_latent_choosers_share_compiled_chains_and_agree(exact, choices):
         )
 
     found = run(1)
-    before = nuts._advance._cache_size(), nuts._first._cache_size()
+    before = nuts.advance._cache_size(), nuts.first_state._cache_size()
     again = run(2)
-    assert (nuts._advance._cache_size(), nuts._first._cache_size()) == before
+    assert (nuts.advance._cache_size(), nuts.first_state._cache_size()) == before
     assert found.variables["_chooser_draws"].shape == (2, 150, 150, 1)
     assert found.statistics["n_steps"].shape == (2, 300)
     for name in ("reward_mu", "reward_sigma"):
@@ -266,11 +266,11 @@ def ps_blend(location, dispersion):
 @pytest.mark.parametrize("sd", [1e-3, 0.05, 0.3, 2.0])
 def test_weights_of_a_population_of_levels(sd):
     """They add up to 1 and have its moments, also between nodes and beyond their ends."""
-    from prefstrength.inference.levels import _normal_weights
+    from prefstrength.inference.levels import normal_weights
 
     nodes = np.stack([np.linspace(-12.0, 12.0, 241), np.linspace(-9.0, 11.0, 241)])
     mean = np.array([0.033, -0.4])
-    found = _normal_weights(nodes, mean, np.full(2, sd))
+    found = normal_weights(nodes, mean, np.full(2, sd))
     np.testing.assert_allclose(found.sum(axis=2), 1.0, rtol=1e-6)
     middle = np.einsum("mcn,cn->mc", found, nodes)
     np.testing.assert_allclose(middle, np.tile(mean[:, None], 2), atol=1e-5)
@@ -283,7 +283,7 @@ def test_the_second_data_set_of_a_structure_compiles_nothing(monkeypatch):
 
     # A Gaussian at the mode leaves the surfaces; what matters here is what they are made of.
     monkeypatch.setattr(traced, "surface_error", lambda *_: (1.0, 0.0))
-    functions = (compiled._value_and_gradient, compiled._values, compiled._gradients)
+    functions = (compiled.potential_and_gradient, compiled.potentials, compiled.gradients_at)
 
     def laplace(seed, choosers):
         choices = in_groups((0.3, 0.8), seed=seed, choosers=choosers)

@@ -185,7 +185,7 @@ def test_the_certificate_sees_choosers_beyond_the_nodes(monkeypatch):
     likelihood = likelihood_of(data, LogNormal)
     assert error_of(likelihood, data, laws) < PROMISED
     monkeypatch.setattr(marginal, "_REACHES", (7.5,))
-    monkeypatch.setattr(marginal, "_NARROW", np.inf)
+    monkeypatch.setattr(marginal, "NARROW", np.inf)
     last = np.array([data.units - 1])
     missed = exact_units(data, PLAIN, laws, {}, last)[0, 0] - likelihood.by_unit(laws)[0, -1]
     assert missed > 0.5
@@ -279,7 +279,7 @@ def test_weights_of_wide_laws_add_up_to_one(family, dispersion):
     for location in (-3.0, 0.0, 2.0):
         ((law,),) = (blend.parts for blend in blends(family, location, dispersion))
         made = Grid(1.7, family.positive)
-        if law.narrowest_in(made)[0] < marginal._NARROW * made.step:
+        if law.narrowest_in(made)[0] < marginal.NARROW * made.step:
             continue
         at_zero, on_grid = weights(made, law)
         assert at_zero.min() >= 0

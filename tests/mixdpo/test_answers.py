@@ -474,7 +474,8 @@ def test_with_what_else_pairs_may_have(tmp_path, model_path, kind):
     trainer.model.train()
     loss = trainer.compute_loss(trainer.model, batch)
     carried = split_columns(batch)
-    law, _ = trainer._law_of(carried)
+    group = carried.codes.get(trainer.strength.group_column or "")
+    law = trainer.strength.mixing(group, carried.covariates)
     want = answer_loss(
         delta_of(trainer, batch), law, carried.answers, Graded(FIVE["settings"]["answers"]), CUTS
     )

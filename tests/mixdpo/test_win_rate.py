@@ -161,7 +161,7 @@ def test_the_batch_does_not_matter(talkative, temperature):
 def test_tokens_are_drawn_from_the_distribution():
     scores = torch.tensor([[0.0, 1.0, -torch.inf, 2.0]]).repeat(4000, 1)
     decoding = generate.Decoding(3, temperature=0.5, seed=2)
-    drawn = generate._Drawn([str(i) for i in range(4000)], 5, decoding)
+    drawn = generate.Drawn([str(i) for i in range(4000)], 5, decoding)
     for step in range(3):
         chosen = drawn(torch.zeros(4000, 5 + step, dtype=torch.long), scores).argmax(dim=1)
         counts = np.bincount(chosen.numpy(), minlength=4)
@@ -267,7 +267,7 @@ def test_a_response_ends_where_tokenizer_or_template_end_it(tmp_path, talkative)
     only[tokenizer.eos_token_id] = 1e6  # every answer would be <eos> for ever
     model.lm_head.register_forward_hook(lambda layer, given, logits: logits + only)
     model.generation_config.eos_token_id = 5
-    ends = generate._ends(model, tokenizer, None)
+    ends = generate.ends_of(model, tokenizer, None)
     assert ends == [tokenizer.eos_token_id, 5]
     found = generate.generate_responses(
         model, tokenizer, PROMPTS[:2], generate.Decoding(6), progress=False
@@ -277,8 +277,8 @@ def test_a_response_ends_where_tokenizer_or_template_end_it(tmp_path, talkative)
     words = make_tokenizer(ASKING)
     end = words.convert_tokens_to_ids("<|end|>")
     said = make_causal().eval()
-    assert generate._ends(said, words, {}) == sorted({2, end})
-    assert generate._ends(said, words, None) == [2]
+    assert generate.ends_of(said, words, {}) == sorted({2, end})
+    assert generate.ends_of(said, words, None) == [2]
 
 
 def test_a_thinking_template_is_told_as_in_training(tmp_path, judge):
@@ -288,8 +288,7 @@ def test_a_thinking_template_is_told_as_in_training(tmp_path, judge):
     tokenizer = make_tokenizer(thinking)
     chats = [[{"role": "user", "content": "w5"}]]
     plain, told = (
-        generate._token_ids(tokenizer, chats, given)[0]
-        for given in ({}, {"enable_thinking": False})
+        generate.token_ids(tokenizer, chats, given)[0] for given in ({}, {"enable_thinking": False})
     )
     assert told[: len(plain)] == plain
     assert tokenizer.decode(told[len(plain) :]).split() == ["w1", "w2"]
@@ -315,7 +314,7 @@ def test_tool_calls_reach_the_template(tmp_path):
             {"role": "user", "content": "w5"},
             {"role": "assistant", "content": None, "tool_calls": [call]},
         ]
-        ids += generate._token_ids(tokenizer, generate.read_prompts([chat]), {})
+        ids += generate.token_ids(tokenizer, generate.read_prompts([chat]), {})
     assert ids[0] != ids[1]
 
 

@@ -129,11 +129,11 @@ def test_words_of_the_texts_tell_the_quality(demo, difference) -> None:
 
 def test_every_word_stands_for_itself() -> None:
     """A word in two sentences would carry two weights."""
-    from prefstrength.pipeline.demo_data import _SENTENCES
+    from prefstrength.pipeline.demo_data import SENTENCES
 
-    slots = [word for _, words in _SENTENCES for word in words]
+    slots = [word for _, words in SENTENCES for word in words]
     assert len(slots) == len(set(slots)) == len(word_weights())
-    plain = {word for sentence, _ in _SENTENCES for word in sentence.lower().strip(".").split()}
+    plain = {word for sentence, _ in SENTENCES for word in sentence.lower().strip(".").split()}
     assert not plain & set(slots)
 
 

@@ -161,7 +161,7 @@ def test_killed_at_any_file_operation_and_run_again(every: int, tmp_path: Path) 
 
 @pytest.mark.parametrize("name", ["score", "fit", "train", "compare", "report"])
 def test_a_full_disk_keeps_what_was_there(name: str, out: Path) -> None:
-    first = stages._FILES[name][0]
+    first = stages.FILES[name][0]
     path = first if "." in first else f"{first}/file"
     stage(out, name, {path: "old"})
     before = state(out)

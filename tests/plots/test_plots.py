@@ -242,12 +242,12 @@ def test_few_levels_share_a_panel_and_many_do_not(grouped: ps.Fit, many: ps.Fit)
 
 
 def test_the_one_strength_is_the_most_probable_one() -> None:
-    from prefstrength.plots.choice_curve import _one_strength
+    from prefstrength.plots.choice_curve import one_strength
 
     rng = np.random.default_rng(0)
     x = rng.normal(0, 1.5, 20_000)
     x *= np.where(rng.random(len(x)) < 1 / (1 + np.exp(-0.7 * x)), 1, -1)
-    assert _one_strength(x, np.ones(len(x))) == pytest.approx(0.7, abs=0.03)
+    assert one_strength(x, np.ones(len(x))) == pytest.approx(0.7, abs=0.03)
 
 
 def test_density_is_a_density(fit: ps.Fit) -> None:

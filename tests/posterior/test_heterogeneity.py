@@ -9,7 +9,7 @@ from scipy import integrate, special, stats
 
 import prefstrength as ps
 from prefstrength.choice.mixing.families import MIXINGS
-from prefstrength.posterior.heterogeneity import _bayes_factor, _verdict
+from prefstrength.posterior.heterogeneity import bayes_factor, verdict_of
 from prefstrength.posterior.laws import indices, mixture, nodes
 from prefstrength.posterior.prior_from_fit import strength_prior_summary
 
@@ -79,18 +79,18 @@ def test_data_share_is_small_where_the_data_say_nothing():
 
 def test_a_prior_that_is_sure_gives_no_verdict_by_itself():
     prior = np.arange(1000) < 960  # P(heterogeneous) = 0.96 before the data
-    same = _bayes_factor(prior, prior)
+    same = bayes_factor(prior, prior)
     assert same == pytest.approx(1.0)
 
     def verdict(p, factor, share=0.1):
         row = {"p_heterogeneous": p, "bayes_factor": factor, "data_share": share}
-        return _verdict(row)
+        return verdict_of(row)
 
     assert verdict(0.96, same) == "the data cannot tell"
     assert verdict(0.96, same, share=0.9) == "heterogeneous"
-    moved = _bayes_factor(np.arange(1000) < 999, prior)
+    moved = bayes_factor(np.arange(1000) < 999, prior)
     assert verdict(0.999, moved) == "heterogeneous"
-    against = _bayes_factor(np.arange(1000) < 20, prior)
+    against = bayes_factor(np.arange(1000) < 20, prior)
     assert verdict(0.02, against) == "homogeneous"
 
 

@@ -789,8 +789,10 @@ def test_win_rates_go_on_and_are_measured_anew_when_something_changed(ran, tmp_p
     before = {name: path.read_bytes() for name, path in saved.items()}
     shutil.rmtree(runs / "dpo" / "win_rate")  # as if it had been stopped while judging
     made = []
-    of_batch = generate._of_batch
-    monkeypatch.setattr(generate, "_of_batch", lambda *all: made.append(1) or of_batch(*all))
+    of_batch = generate.responses_of_batch
+    monkeypatch.setattr(
+        generate, "responses_of_batch", lambda *all: made.append(1) or of_batch(*all)
+    )
     again(folder, runs)
     assert {name: path.read_bytes() for name, path in saved.items()} == before
     assert not made  # all responses were there
@@ -1053,10 +1055,10 @@ def test_a_method_is_judged_against_no_model_of_other_settings(ran, tmp_path):
 def test_where_the_best_checkpoint_is_taken_it_matters_which_there_are():
     kept = {"arguments": {"load_best_model_at_end": True, "save_steps": 3, "logging_steps": 1}}
     other = {"arguments": {"load_best_model_at_end": True, "save_steps": 4, "logging_steps": 2}}
-    seen = [running._of_effect(settings) for settings in (kept, other)]
+    seen = [running.of_effect(settings) for settings in (kept, other)]
     assert differences(*seen) == ["arguments.save_steps was 3, now 4"]
     del other["arguments"]["load_best_model_at_end"]
-    assert "save_steps" not in running._of_effect(other)["arguments"]
+    assert "save_steps" not in running.of_effect(other)["arguments"]
 
 
 def test_the_commands_name_mistakes_in_a_sentence(tmp_path, capsys, ran):

@@ -11,7 +11,7 @@ import prefstrength as ps
 from prefstrength._shared.files import as_csv
 from prefstrength.report.answer import answers, training_advice
 from prefstrength.report.facts import Facts, collect
-from prefstrength.report.figures import _file_names
+from prefstrength.report.figures import file_names
 from prefstrength.report.html import render
 from prefstrength.report.provenance import provenance
 from prefstrength.report.tables import escape_latex, tables
@@ -134,7 +134,7 @@ def test_cells_are_no_formulas():
 
 
 def test_files_of_figures_do_not_collide():
-    names = list(_file_names(["Region", "region", "re-gion", "data set", "topic"]).values())
+    names = list(file_names(["Region", "region", "re-gion", "data set", "topic"]).values())
     assert len({name.lower() for name in names}) == 5
     assert names[-1] == "topic"
 

@@ -487,14 +487,14 @@ def test_a_file_that_another_process_merges_meanwhile_is_not_lost(tmp_path, monk
     store, other = ScoreCache(tmp_path, {"a": 1}), ScoreCache(tmp_path, {"a": 1})
     store.add(batch_of(1, 2))
     store.add(batch_of(3))
-    read, merged = ScoreCache._read, []
+    read, merged = ScoreCache.read_file, []
 
     def merge_first(self, path):
         if self is store and not merged:
             merged.append(other.merge())
         return read(self, path)
 
-    monkeypatch.setattr(ScoreCache, "_read", merge_first)
+    monkeypatch.setattr(ScoreCache, "read_file", merge_first)
     assert sorted(store.find(["k1", "k2", "k3"]).index) == ["k1", "k2", "k3"]
     assert merged
 

@@ -163,7 +163,7 @@ def test_interrupted_run_resumes_and_gives_the_same_numbers(folder, tmp_path, mo
     pairs, reward = make_pairs(20), HFReward(folder, batch_size=4)
     whole = score(pairs, reward, progress=False)
     cache = tmp_path / "scores"
-    score_batch, left = _run._Loop._forward, [5]
+    score_batch, left = _run.Loop.forward, [5]
 
     def interrupt(self, *arguments):
         if left[0] == 0:
@@ -171,12 +171,12 @@ def test_interrupted_run_resumes_and_gives_the_same_numbers(folder, tmp_path, mo
         left[0] -= 1
         return score_batch(self, *arguments)
 
-    monkeypatch.setattr(_run._Loop, "_forward", interrupt)
+    monkeypatch.setattr(_run.Loop, "forward", interrupt)
     with pytest.raises(KeyboardInterrupt):
         score(pairs, reward, cache=cache, progress=False)
     kept = pd.concat([pd.read_parquet(p) for p in cache.glob("*/*.parquet")])
     assert len(kept) == 20  # five batches of four
-    monkeypatch.setattr(_run._Loop, "_forward", score_batch)
+    monkeypatch.setattr(_run.Loop, "forward", score_batch)
     resumed = score(pairs, reward, cache=cache, progress=False)
     assert resumed.attrs["reward"]["from_cache"] == 20
     np.testing.assert_array_equal(resumed["reward_raw_chosen"], whole["reward_raw_chosen"])

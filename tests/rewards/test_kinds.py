@@ -304,13 +304,13 @@ def test_judge_that_goes_by_place_is_found_out(judging):
     """The first label wins nearly everywhere, by two to one."""
     from prefstrength.rewards.language_models.causal import JudgeSource
 
-    plain = JudgeSource._verdict
+    plain = JudgeSource.verdict
 
     def places(self, logits):
         return np.log([0.6, 0.3]) + 1e-3 * plain(self, logits)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(JudgeSource, "_verdict", places)
+        patch.setattr(JudgeSource, "verdict", places)
         with pytest.warns(DataWarning, match="keeps its verdict in only 0% .*place: 0.69"):
             scored = score(make_pairs(8), judge(judging), progress=False)
     assert scored.attrs["reward"]["position_bias"] == pytest.approx(np.log(2), abs=0.01)

@@ -323,10 +323,10 @@ def test_what_the_parts_say_alike_is_kept():
           "longest": 9 - i, "guards": {"bos": {"checked": i}}, "from_cache": 0}]
         for i in (1, 2, 3)
     ]  # fmt: skip
-    assert job._together(parts) == [
+    assert job.together(parts) == [
         {"name": "a", "settings": {"dtype": "x"}, "responses": 6, "longest": 8, "from_cache": 0}
     ]
-    assert job._together(parts[:1]) == parts[0]
+    assert job.together(parts[:1]) == parts[0]
 
 
 def test_scores_of_another_data_set_are_found_in_a_cache(files, tmp_path):

@@ -21,7 +21,13 @@ from prefstrength.data.factor import Factor
 from prefstrength.pipeline.cli import app
 from prefstrength.validation.calibration import Calibration, Coverage, calibrate, coverage
 from prefstrength.validation.replicates import Replicates
-from prefstrength.validation.uniformity import _null, chi_square_test, ecdf_band, ecdf_test, holm
+from prefstrength.validation.uniformity import (
+    chi_square_test,
+    ecdf_band,
+    ecdf_test,
+    holm,
+    null_maxima,
+)
 
 # -- the tests of uniformity -----------------------------------------------------------------------
 
@@ -47,7 +53,7 @@ def test_the_band_is_that_of_arviz():
     pointwise = simulate_confidence_bands(
         100, 1, np.arange(1, 100) / 100, 0.95, 4000, np.random.default_rng(0)
     )
-    assert np.quantile(_null(100, 99), 0.05) == pytest.approx(1 - pointwise, rel=0.15)
+    assert np.quantile(null_maxima(100, 99), 0.05) == pytest.approx(1 - pointwise, rel=0.15)
     at, low, high = ecdf_band(100, 99)
     rng = np.random.default_rng(2)
     inside = 0

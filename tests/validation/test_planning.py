@@ -124,7 +124,7 @@ def planned():
 
 def row(planned, law, situations, choosers):
     table = planned.table
-    mine = table["law"].str.startswith(law)
+    mine = table["mixing"].str.startswith(law)
     mine &= (table["situations"] == situations) & (table["choosers"] == choosers)
     return table[mine].iloc[0]
 
@@ -196,7 +196,7 @@ def test_a_surer_prior_counts_as_data():
 def test_a_model_is_planned_at_the_medians_of_its_prior():
     model = ps.MixedLogit({"length": ps.LogNormal()}, priors={"length_mu": dist.Normal(0.3, 0.2)})
     table = plan(model, choosers=[100], situations=[3]).table
-    assert table["law"].tolist() == ["LogNormal(mu=0.3, sigma=0.674)"]
+    assert table["mixing"].tolist() == ["LogNormal(mu=0.3, sigma=0.674)"]
     assert table["location_sd"][0] < 0.2
 
 

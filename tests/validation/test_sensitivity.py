@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import prefstrength as ps
-from prefstrength.validation.sensitivity import _of
+from prefstrength.validation.sensitivity import choices_and_model
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_groups_are_kept():
     choices = ps.Choices.from_pairs(frame, groups=["topic"])
     model = ps.MixedLogit({"reward": ps.PointMass()}, groups=["topic"])
     fit = model.fit(choices, method="laplace", draws=50, progress=False)
-    again, same = _of(fit)
+    again, same = choices_and_model(fit)
     assert same.groups == ("topic",)
     np.testing.assert_array_equal(again.groups["topic"].codes, choices.groups["topic"].codes)
     np.testing.assert_array_equal(again.differences("reward"), choices.differences("reward"))

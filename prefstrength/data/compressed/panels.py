@@ -30,8 +30,8 @@ _POSITIVE = np.exp((_POINTS * np.log(_HIGH / _LOW) + np.log(_LOW * _HIGH)) / 2)
 _ANY = np.sinh(_POINTS * np.arcsinh(_ENDS / _WIDTH)) * _WIDTH
 _HALF = DEGREE // 2  # points of _ANY above 0; the one in the middle is 0
 # Coefficients at which h is sampled, in rising order within each of the two kinds.
-_LOGS = np.log(np.concatenate([_POSITIVE, _ANY[_HALF + 1 :]]))
-_SAMPLES = len(_LOGS)
+LOGS = np.log(np.concatenate([_POSITIVE, _ANY[_HALF + 1 :]]))
+_SAMPLES = len(LOGS)
 
 #: Numbers kept for each row of a table.
 FIELDS = _SAMPLES + len(MOMENTS)
@@ -142,7 +142,7 @@ def accumulate(
         Situations that could not be used.
     """
     return int(
-        _accumulate(chosen, rejected, weight, row, scale, limit, _LOGS, DEGREE + 1, _TABLE, state)
+        _accumulate(chosen, rejected, weight, row, scale, limit, LOGS, DEGREE + 1, _TABLE, state)
     )
 
 

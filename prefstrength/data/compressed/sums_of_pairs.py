@@ -115,13 +115,13 @@ class CompressedChoices:
                 f"Expected the attribute {self.columns.attribute!r}; got {attribute!r}. Another "
                 "attribute needs a pass over the files of its own."
             )
-        total, _, square = self._moments.sum(axis=0)
+        total, _, square = self.cell_moments.sum(axis=0)
         return float(np.sqrt(square / total))
 
     # -- rows: what the likelihood is made of --------------------------------------------------
 
     @cached_property
-    def _points(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def points(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         assert self.binned is not None
         x, weight, entry = gauss_rule(self.binned)
         return x, weight, self.binned.cell[entry]
@@ -129,12 +129,12 @@ class CompressedChoices:
     @property
     def row_codes(self) -> np.ndarray:
         """Cell of each row: of the points that stand for pairs, or of a chooser's sums."""
-        return self._points[2] if self.row_cell is None else self.row_cell
+        return self.points[2] if self.row_cell is None else self.row_cell
 
     @property
     def weights(self) -> np.ndarray:
         """Weight of each row."""
-        return self._points[1] if self.state is None else panels.moment(self.state, "weight")
+        return self.points[1] if self.state is None else panels.moment(self.state, "weight")
 
     @property
     def chooser(self) -> np.ndarray | None:
@@ -154,7 +154,7 @@ class CompressedChoices:
         )
 
     @cached_property
-    def _moments(self) -> np.ndarray:
+    def cell_moments(self) -> np.ndarray:
         """Sums of w, wx and wx² over each cell."""
         if self.binned is not None:
             return self.binned.moments(len(self.cells))
@@ -176,7 +176,7 @@ class CompressedChoices:
     @cached_property
     def sample_choices(self) -> Choices:
         """The random sample as Choices, weighted so that every cell has its own share."""
-        total = self._moments[:, 0]
+        total = self.cell_moments[:, 0]
         kept = np.bincount(self.sample["cell"], self.sample["weight"], minlength=len(self.cells))
         rows = self.sample[(kept > 0)[self.sample["cell"]]]
         factor = total / np.where(kept > 0, kept, 1.0)
@@ -366,7 +366,7 @@ class CompressedChoices:
                 + (f" and {more:,} more levels" if more > 0 else "")
             )
         if self.columns.weight is not None:
-            total = self._moments[:, 0].sum()
+            total = self.cell_moments[:, 0].sum()
             lines.append(f"  weights       {self.columns.weight}, sum {total:,.6g}")
         size = sum(array.nbytes for array in self._arrays().values())
         kept = (

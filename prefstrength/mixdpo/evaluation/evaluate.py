@@ -270,7 +270,7 @@ def _labels(column: pd.Series) -> np.ndarray:
 
 
 def _of_rows(law: Mixing, rows: np.ndarray) -> Mixing:
-    """The law of the pairs that were not left out."""
+    """The mixing distribution of the pairs that were not left out."""
     return law.with_parameters(
         {
             name: value if np.ndim(value) == 0 else value[rows]

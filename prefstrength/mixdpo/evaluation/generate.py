@@ -19,7 +19,15 @@ from prefstrength._shared.files import require_folder, write_json, write_parquet
 from prefstrength.errors import InputError
 from prefstrength.mixdpo.models import evaluating, weights_fingerprint
 
-__all__ = ["Decoding", "generate_responses", "prompts_that_fit", "read_prompts"]
+__all__ = [
+    "Decoding",
+    "ends_of",
+    "generate_responses",
+    "prompts_that_fit",
+    "read_prompts",
+    "responses_of_batch",
+    "token_ids",
+]
 
 #: A text, or a conversation.
 Prompt = str | list[dict[str, Any]]
@@ -126,9 +134,9 @@ def generate_responses(
     if batch_size < 1:
         raise InputError(f"Expected batch_size of at least 1; got {batch_size}.")
     given = dict(chat_template_kwargs or {})
-    ids = _token_ids(tokenizer, prompts, given)
+    ids = token_ids(tokenizer, prompts, given)
     _check_fits(policy, ids, decoding.max_new_tokens)
-    ends = _ends(policy, tokenizer, given if not isinstance(prompts[0], str) else None)
+    ends = ends_of(policy, tokenizer, given if not isinstance(prompts[0], str) else None)
     kept = None if directory is None else _Kept(Path(directory), _identity(policy, ends, decoding))
     keys = _keys(ids, sampling=decoding.temperature > 0)
     wanted = dict(zip(keys, ids, strict=True))
@@ -149,7 +157,9 @@ def generate_responses(
             batch = [key for key in order[start : start + batch_size] if key not in found]
             if not batch:
                 continue
-            made = _of_batch(policy, [wanted[key] for key in batch], batch, ends, pad, decoding)
+            made = responses_of_batch(
+                policy, [wanted[key] for key in batch], batch, ends, pad, decoding
+            )
             part = dict(zip(batch, made, strict=True))
             if kept is not None:
                 kept.add(part)
@@ -241,7 +251,7 @@ def prompts_that_fit(
     >>> prompts_that_fit(config, tokenizer, ["Say hello.", "Hello there"], 254).tolist()
     [False, True]
     """
-    ids = _token_ids(tokenizer, prompts, dict(chat_template_kwargs or {}))
+    ids = token_ids(tokenizer, prompts, dict(chat_template_kwargs or {}))
     return _fits(config, ids, max_new_tokens)
 
 
@@ -264,7 +274,8 @@ def _read(value: Any) -> Prompt | None:
     return messages if any(m["content"].strip() or len(m) > 2 for m in messages) else None
 
 
-def _token_ids(tokenizer: Any, prompts: Sequence[Prompt], given: dict[str, Any]) -> list[list[int]]:
+def token_ids(tokenizer: Any, prompts: Sequence[Prompt], given: dict[str, Any]) -> list[list[int]]:
+    """Token ids of each prompt, as training would tokenise it."""
     chat = not isinstance(prompts[0], str)
     if chat and not tokenizer.chat_template:
         raise InputError(
@@ -331,7 +342,7 @@ def _keys(ids: list[list[int]], sampling: bool) -> list[str]:
 # -- one batch -------------------------------------------------------------------------------------
 
 
-def _ends(policy: Any, tokenizer: Any, given: dict[str, Any] | None) -> list[int]:
+def ends_of(policy: Any, tokenizer: Any, given: dict[str, Any] | None) -> list[int]:
     """Tokens that end a response: what the model, its tokenizer and its chat template say.
 
     They differ where a base model was trained on conversations: it ends a turn as the template
@@ -383,7 +394,7 @@ def _plain_generation(policy: Any, ends: list[int], pad: int, new: int) -> Itera
             model.generation_config = its
 
 
-def _of_batch(
+def responses_of_batch(
     policy: Any,
     prompts: list[list[int]],
     keys: list[str],
@@ -400,7 +411,7 @@ def _of_batch(
         mask[row, width - len(ids) :] = 1
     processors = LogitsProcessorList()
     if decoding.temperature > 0:
-        processors.append(_Drawn(keys, width, decoding))
+        processors.append(Drawn(keys, width, decoding))
     output = policy.generate(
         input_ids=tokens.to(policy.device),
         attention_mask=mask.to(policy.device),
@@ -413,7 +424,7 @@ def _of_batch(
     return made
 
 
-class _Drawn(LogitsProcessor):
+class Drawn(LogitsProcessor):
     """Draws tokens by numbers that belong to the prompt, so that no other prompt changes them.
 
     The token is where the cumulative distribution passes the number; only it is left to choose.

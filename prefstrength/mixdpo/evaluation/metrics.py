@@ -152,9 +152,10 @@ def logged_means(
     ----------
     batches : sequence of tuple
         Of every batch: log-ratio differences (pair,) in favour of the better response, which pairs
-        have one, the level of every pair by factor, and the parameters of its own law by name.
+        have one, the level of every pair by factor, and the parameters of its own mixing
+        distribution by name.
     strength : Mixing
-        The law of pairs without their own.
+        The mixing distribution of pairs without their own.
     levels : dict
         Factor to its levels; those of which no pair was seen are left out.
 
@@ -223,7 +224,7 @@ def _clusters(clusters: Sequence[Any] | None, size: int) -> np.ndarray:
 
 
 def _without_gradients(strength: Mixing) -> Mixing:
-    """The law without gradients, as it is while it is learned."""
+    """The mixing distribution without gradients, as it is while it is learned."""
     held = {k: v for k, v in strength.parameters.items() if isinstance(v, torch.Tensor)}
     if not held:
         return strength

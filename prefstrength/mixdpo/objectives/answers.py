@@ -35,7 +35,8 @@ def answer_loss(
     delta : torch.Tensor, shape (...)
         Log-ratio difference chosen minus rejected, in nats.
     mixing : Mixing
-        Law of strength; with PointMass this is the loss of an ordered logit, or of Davidson.
+        Mixing distribution of strength; with PointMass this is the loss of an ordered logit, or of
+        Davidson.
     answers : torch.Tensor of int, shape (...)
         Codes of answers, places in ``response.answers``: 0 is the most in favour of the chosen
         response.
@@ -48,7 +49,8 @@ def answer_loss(
     Returns
     -------
     torch.Tensor, shape (...)
-        Not reduced; differentiable in ``delta``, the law's parameters and ``shared``.
+        Not reduced; differentiable in ``delta``, the mixing distribution's parameters and
+        ``shared``.
 
     Raises
     ------
@@ -105,7 +107,7 @@ def ranking_loss(
     log_ratios : torch.Tensor, shape (..., response)
         Log-ratio of every response to one prompt, in nats.
     mixing : Mixing
-        Law of strength; with PointMass this is the Plackett-Luce loss of DPO.
+        Mixing distribution of strength; with PointMass this is the Plackett-Luce loss of DPO.
     ranks : torch.Tensor of int, shape (..., response), optional
         1 for the best; equal ranks tie, and 0 is not ranked, below all that are. By default the
         responses stand in their order, the best first.

@@ -55,7 +55,8 @@ def mixdpo_loss(
     Raises
     ------
     InputError
-        If the law cannot be drawn from with gradients, or an argument is not one of the above.
+        If the mixing distribution cannot be drawn from with gradients, or an argument is not one
+        of the above.
 
     Notes
     -----

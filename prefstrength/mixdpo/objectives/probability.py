@@ -66,7 +66,7 @@ def log_choice_probability(delta: torch.Tensor, mixing: Mixing) -> torch.Tensor:
 
 
 def prepare(delta: Any, mixing: Mixing) -> tuple[torch.Tensor, Mixing]:
-    """Δ in single or double precision, and a known law with parameters like it."""
+    """Δ in single or double precision, and a known mixing distribution with parameters like it."""
     if not isinstance(mixing, Mixing):
         raise TypeError(f"Expected a mixing distribution; got {type(mixing).__name__}.")
     mixing.require_known()

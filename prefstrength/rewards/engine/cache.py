@@ -108,7 +108,7 @@ class ScoreCache:
             found: list[pd.DataFrame] = []
             vanished = False
             for path in self._files():
-                table = self._read(path)
+                table = self.read_file(path)
                 if table is None:  # merged by another process: its rows lie in a newer file
                     vanished = True
                     break
@@ -142,7 +142,7 @@ class ScoreCache:
             if path.name in self._large:
                 continue
             added = self._added.get(path.name)
-            table = self._read(path) if added is None else added
+            table = self.read_file(path) if added is None else added
             if table is None:
                 continue
             if len(table) >= SHARD:
@@ -169,7 +169,7 @@ class ScoreCache:
     def _files(self) -> list[Path]:
         return sorted(path for path in self.folder.glob("*.parquet") if path.name[0] != ".")
 
-    def _read(self, path: Path) -> pd.DataFrame | None:
+    def read_file(self, path: Path) -> pd.DataFrame | None:
         """Rows of a file; None where another process has merged it meanwhile."""
         try:
             return pd.read_parquet(path, columns=self.columns)

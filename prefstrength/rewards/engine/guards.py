@@ -262,8 +262,8 @@ def check_ties(
 
     Notes
     -----
-    Of n scores with sd s about a normal law, about n (n - 1) / 2 · h / (2 √π s) pairs fall on one
-    step of width h.
+    Of n scores of a normal distribution with sd s, about n (n - 1) / 2 · h / (2 √π s) pairs fall on
+    one step of width h.
     """
     _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
     tied = np.flatnonzero(counts[group] > 1)

@@ -78,7 +78,7 @@ def run(
     known = store.find(keys) if store else pd.DataFrame()
     table, engine = known, {}
     if len(known) < len(keys):
-        loop = _Loop(source, responses, keys, us, batch_size, batch_tokens, max_truncated)
+        loop = Loop(source, responses, keys, us, batch_size, batch_tokens, max_truncated)
         fresh = loop.run(known, store, progress and us.rank == 0)
         engine = loop.engine
         if store is not None and us != ALONE_AT_WORK:
@@ -129,7 +129,7 @@ def _wait(store: ScoreCache, keys: list[str], progress: bool) -> pd.DataFrame:
             found.append(store.find(left))
 
 
-class _Loop:
+class Loop:
     """The part of a run that needs the model."""
 
     def __init__(
@@ -177,7 +177,7 @@ class _Loop:
                 bar.refresh()
                 while queue:
                     batch = queue.popleft()
-                    values = self._forward(batch)
+                    values = self.forward(batch)
                     if values is None:
                         queue = deque(self._smaller(batch, queue))
                         continue
@@ -352,7 +352,7 @@ class _Loop:
             self.batch_tokens = computed(batch, self.packs) // 2
         return self._batches(rows, self.batch_tokens)
 
-    def _forward(self, batch: list[Row]) -> np.ndarray | None:
+    def forward(self, batch: list[Row]) -> np.ndarray | None:
         """Outputs of a batch, shape (response, output), or None where memory does not suffice."""
         try:
             if self.shares:

@@ -134,7 +134,7 @@ class JudgeSource(CausalSource):
         with torch.inference_mode():
             logits = _logits(model, inputs, places)
             rows = torch.arange(len(items), device=self.device)
-            return self._verdict(logits[rows, torch.searchsorted(places, last)])
+            return self.verdict(logits[rows, torch.searchsorted(places, last)])
 
     def forward_shared(self, model: Any, rows: Sequence[Shared]) -> np.ndarray:
         """Log probabilities of both labels for questions that begin alike, shape (item, 2)."""
@@ -142,9 +142,9 @@ class JudgeSource(CausalSource):
         places = [[len(item["input_ids"]) - 1] for _, items in rows for item in items]
         with torch.inference_mode():
             hidden = last_hidden(torch, model, rows, places, self.pad_token_id, self.device)
-            return self._verdict(model.get_output_embeddings()(hidden))
+            return self.verdict(model.get_output_embeddings()(hidden))
 
-    def _verdict(self, logits: Any) -> np.ndarray:
+    def verdict(self, logits: Any) -> np.ndarray:
         """Log probabilities of both labels among all tokens, shape (item, 2)."""
         logits = logits.double()
         found = logits[:, self.label_tokens] - logits.logsumexp(dim=-1, keepdim=True)

@@ -209,7 +209,7 @@ class Job:
                 told[kinds.setdefault(kind(text), text)] += 1
             return [scores.provenance for scores in found]
 
-        provenances = _together(map(about_members, range(self.parts)))
+        provenances = together(map(about_members, range(self.parts)))
         names = reward_columns(_no_scores(tally.attributes), units)
         about = {
             **about_reward(
@@ -255,7 +255,7 @@ def _no_scores(attributes: tuple[str, ...]) -> Scores:
     return Scores(chosen=empty, rejected=empty, attributes=attributes)
 
 
-def _together(parts: Iterable[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+def together(parts: Iterable[list[dict[str, Any]]]) -> list[dict[str, Any]]:
     """What the parts say of each member: what is the same in all, and sums of what is counted."""
     whole: list[dict[str, Any]] = []
     for part in parts:

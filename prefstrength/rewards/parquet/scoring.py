@@ -144,7 +144,7 @@ def score_parquet(
             score_part = partial(_Scorer, job, member, cache, progress and hands.alone)
             hands.work(job, score_part, partial(job.raw, member), "scoring", _Told())
         units = job.units()
-        hands.work(job, partial(_Writer, job, *units), job.shard, "writing", None)
+        hands.work(job, partial(Writer, job, *units), job.shard, "writing", None)
     return job.finish(*units, cache, us)
 
 
@@ -265,7 +265,7 @@ class _Scorer:
         return said
 
 
-class _Writer:
+class Writer:
     """Copies parts, with the columns of the rewards."""
 
     def __init__(self, job: Job, members: list[float], units: list[float], tally: Tally) -> None:
