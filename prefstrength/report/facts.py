@@ -129,14 +129,16 @@ def collect(
     rope: float,
     notes: tuple[str, ...],
     attenuation: pd.DataFrame | None = None,
+    attribute: str | None = None,
+    rivals: Any = None,
 ) -> Facts:
     """Compute everything."""
     from prefstrength.posterior.checks import check
     from prefstrength.posterior.compare_models import compare
     from prefstrength.validation.learned_comparison import compare_strength
 
-    attribute = fit.attribute()
-    table = heterogeneity(fit, attribute=attribute, rope=rope, prob=prob)
+    attribute = fit.attribute(attribute)
+    table = heterogeneity(fit, attribute=attribute, rope=rope, prob=prob, rivals=rivals)
     varies = fit.mixing(attribute).varies
     no_prior = ""
     if prior is None and learned is not None:
@@ -186,7 +188,9 @@ def collect(
         attenuation=attenuation,
         notes=notes,
         alike=tuple(
-            name for name, each in (comparison_fits or {}).items() if not each.mixing().kinds.random
+            name
+            for name, each in (comparison_fits or {}).items()
+            if not each.mixing(attribute).kinds.random
         ),
     )
 

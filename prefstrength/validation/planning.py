@@ -347,7 +347,7 @@ def plan(
     """
     if spread is None:
         spread = (
-            float(assumed.spec["scales"][assumed.attributes[0]])
+            float(assumed.spec["scales"][assumed.attribute()])
             if isinstance(assumed, Fit)
             else 1.5
         )
@@ -421,7 +421,7 @@ def _assumed(assumed: Any, spread: float, priors: Mapping[str, Any] | None) -> l
             "take its sizes for the least: errors in the rewards ask for more choices."
         )
     if isinstance(assumed, Fit):
-        attribute = assumed.attributes[0]
+        attribute = assumed.attribute()
         if assumed.groups:
             raise InputError(
                 f"Expected a fit without groups; got groups {assumed.groups}. "
