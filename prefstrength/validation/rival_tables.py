@@ -184,7 +184,7 @@ class RivalLikelihood:
         high = _HIGH + max(0.0, -np.log(np.median(size))) if len(size) else _HIGH
         self.t = np.arange(_LOW, high + _STEP / 2, _STEP)
         plain = Setting("linear", 0.0, 0.0, at or {})
-        steps = [steps_of(log) for log in self.log(plain, np.exp(self.t))]
+        steps = [steps_of(log, True) for log in self.log(plain, np.exp(self.t))]
         self._blocks = _blocks(np.minimum(np.min(steps, axis=0), 1.0))
 
     @property
