@@ -131,7 +131,7 @@ def _of_strength(facts: Facts, common: dict[str, Any]) -> list[Plan]:
     curve = (
         f"How often the higher {attribute} is chosen, by the size of the difference: data (points, "
         f"{percent(facts.prob)} intervals) and model (line, band). The dotted curve has one "
-        "strength for all and counts the reward as it is; where strength varies, and likewise where "
+        "strength for all and a utility that is linear; where strength varies, and likewise where "
         "the reward saturates, the data rise faster than it at small differences and stay below it "
         f"at large ones.{true}"
     )

@@ -347,9 +347,7 @@ def plan(
     """
     if spread is None:
         spread = (
-            float(assumed.spec["scales"][assumed.attribute()])
-            if isinstance(assumed, Fit)
-            else 1.5
+            float(assumed.spec["scales"][assumed.attribute()]) if isinstance(assumed, Fit) else 1.5
         )
     spreads = [float(s) for s in np.atleast_1d(np.asarray(spread, dtype=float))]
     counts, lengths = _whole("choosers", choosers), _whole("situations", situations)
