@@ -29,6 +29,8 @@ _SHOWN, _APART = 0.02, 1e-4
 OTHER_PRIORS = (0.2, 0.5, 0.8)
 # Differences at which choice curves are drawn, and bins of the data beside them.
 _CURVE, _BINS = 61, 10
+# Nodes that stand for the posterior of how strengths are spread.
+_NODES = 2000
 
 _MEANINGS = {
     "spread": "sd of log strength",
@@ -136,11 +138,18 @@ class Weighed:
     def sigma(self) -> pd.DataFrame:
         """Posterior of how strengths are spread, over all explanations, as weighted nodes."""
         sigma, zero, negative, weight = self.explanations.classes
-        table = pd.DataFrame(
-            {"sigma": sigma, "zero_share": zero, "reversed_share": negative, "weight": weight}
+        order = np.lexsort((negative, zero, sigma))
+        # As many nodes of equal weight, in place of tens of thousands of different weights.
+        place = np.searchsorted(np.cumsum(weight[order]), (np.arange(_NODES) + 0.5) / _NODES)
+        kept = order[np.minimum(place, len(order) - 1)]
+        return pd.DataFrame(
+            {
+                "sigma": sigma[kept],
+                "zero_share": zero[kept],
+                "reversed_share": negative[kept],
+                "weight": 1 / _NODES,
+            }
         )
-        table = table[table["weight"] > 1e-9].reset_index(drop=True)
-        return table.assign(weight=table["weight"] / table["weight"].sum())
 
     @cached_property
     def curves(self) -> pd.DataFrame:
@@ -150,7 +159,8 @@ class Weighed:
         difference, weight = self.pairs
         most = float(np.quantile(np.abs(difference), 0.995))
         x = np.linspace(0.0, most if most > 0 else 1.0, _CURVE)
-        found, weights = [], []
+        found: list[Explanation] = []
+        weights: list[float] = []
         for k in np.argsort(-self.explanations.weights, kind="stable"):
             if self.explanations.weights[k] < _SHOWN and len(found) >= 3:
                 break
@@ -191,11 +201,10 @@ class Weighed:
     @cached_property
     def _chosen(self) -> list[Explanation]:
         """The same, each on a grid that reaches it."""
+        weights, every = self.explanations.weights, self.explanations.all
         return [
-            each
-            if self.explanations.weights[k] > _APART
-            else apart(self.likelihood, self.shared, each)
-            for k, each in ((k, self.explanations.all[k]) for k in self._shown)
+            every[k] if weights[k] > _APART else apart(self.likelihood, self.shared, every[k])
+            for k in self._shown
         ]
 
     def _row(self, explanation: Explanation, weight: float) -> dict[str, object]:

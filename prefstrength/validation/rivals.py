@@ -148,10 +148,7 @@ class Rivals:
             read = {
                 **record,
                 "beliefs": Beliefs.from_dict(record["beliefs"]),
-                **{
-                    name: pd.DataFrame(record[name]).astype(_types(record[name]))
-                    for name in _TABLES
-                },
+                **{name: _table(record[name]) for name in _TABLES},
                 "by_level": {
                     (str(each["group"]), str(each["level"])): cls.from_dict(each["rivals"], where)
                     for each in record["by_level"]
@@ -312,13 +309,12 @@ def _columns(table: pd.DataFrame) -> dict[str, list[Any]]:
     }
 
 
-def _types(columns: Mapping[str, list[Any]]) -> dict[str, type]:
-    """Types of the columns, those of numbers float also where some are missing."""
-    return {
-        name: float
-        for name, values in columns.items()
-        if any(isinstance(v, int | float) for v in values)
-    }
+def _table(columns: Mapping[str, list[Any]]) -> pd.DataFrame:
+    """A table of its columns; those with numbers are numbers also where all else is missing."""
+    numbers = [
+        name for name, values in columns.items() if any(isinstance(v, int | float) for v in values)
+    ]
+    return pd.DataFrame(columns).astype(dict.fromkeys(numbers, float))
 
 
 def _attribute(choices: Choices, attribute: str | None) -> str:
