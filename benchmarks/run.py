@@ -28,6 +28,7 @@ PARTS = {
     "scoring": "reward scores, against transformers' pipeline and the forward pass alone",
     "study": "MixDPO where the strengths are known, against DPO and without a prior",
     "measurement": "coverage where rewards have as much error as signal",
+    "misspecified": "the verdict of rivals where the model is wrong, beside a LogNormal alone",
     "calibration": "simulation-based calibration of every family",
 }
 _SIMULATIONS = 500
@@ -133,6 +134,8 @@ def summary(out):
                     }
                 )
     if found := _loaded("measurement", out):
+        rows += found["summary"]
+    if found := _loaded("misspecified", out):
         rows += found["summary"]
     if found := _loaded("study", out):
         count, seeds = found["ranked"]["MixDPO: cv"], found["seeds"]
