@@ -42,7 +42,9 @@ def plot_choice_curve(
 
     Points are shares in the data with Wilson's intervals, the line and band are the posterior,
     the dotted line is what one strength for all would give at its best: data that bend away from
-    it are what a model without heterogeneity cannot follow.
+    it are what a model without heterogeneity, with utility linear in the reward, cannot follow. In
+    a model with several attributes the curve is for alternatives that are alike in the others;
+    points are then left out, since in the data the others differ too.
 
     Parameters
     ----------
@@ -51,7 +53,7 @@ def plot_choice_curve(
         A factor. Up to three levels share one panel; more get a panel each, with the curve of
         all data in grey, and beyond twelve only those with most data.
     attribute : str, optional
-        The first one by default.
+        The only one, or the only one that varies, by default.
     prob : float
         Probability of band and intervals.
     axes : Axes or sequence of Axes, optional
@@ -83,9 +85,11 @@ def plot_choice_curve(
     everything = cache(partial(choice_curve, fit, attribute=attribute, prob=prob))
     known = None if truth is None else Truth.of(truth, fit.groups)
     # Of differences measured with error the true ones are not seen, and the curve is over those.
-    measured = attribute in fit.errors
+    # With other attributes in the model it is for alternatives alike in them; in the data they
+    # are not.
+    measured, partial_ = attribute in fit.errors, len(fit.attributes) > 1
     pairs = f"{attribute}_difference" in fit.tree["constant_data"]
-    seen = observed(fit, attribute, by) if pairs and not measured else None
+    seen = observed(fit, attribute, by) if pairs and not measured and not partial_ else None
 
     def draw(ax: Axes, level: Level) -> None:
         curve = curves[curves["level"] == level.name]
@@ -110,6 +114,7 @@ def plot_choice_curve(
     with style():
         drawn = by_levels(fit, by, draw, axes)
         label = difference_label(attribute, fit.spec["scales"][attribute])
+        label = f"{label}, others alike" if partial_ else label
         shared_labels(drawn, f"true {label}" if measured else label,
                       f"higher {short(attribute, 14)} chosen", own_figure=axes is None,
                       legend=len(drawn) > 1)  # fmt: skip

@@ -56,7 +56,7 @@ def plot_choosers(
     by : str, optional
         A factor; choosers take the colour of the level that most of their choices are in.
     attribute : str, optional
-        The first one by default.
+        The only one, or the only one that varies, by default.
     prob : float
         Probability of the intervals.
     ax : Axes, optional

@@ -50,7 +50,7 @@ def plot_data(
     by : str, optional
         A factor; its levels (the four with most data) get a line each in the third panel.
     attribute : str, optional
-        The first one by default.
+        The only one, or the only one that varies, by default; the first of choices.
     prob : float
         Probability of the intervals of the shares (Wilson's).
     axes : sequence of three Axes, optional
@@ -77,7 +77,7 @@ def plot_data(
     ['Reward differences', 'Choices per chooser', 'Agreement']
     """
     if attribute is None:
-        attribute = fit.attributes[0]
+        attribute = fit.attribute() if isinstance(fit, Fit) else fit.attributes[0]
     seen = observed(fit, attribute, by)
     with style():
         drawn = panels(1, 3, DOUBLE, 2.35, axes)

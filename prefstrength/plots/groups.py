@@ -51,7 +51,7 @@ def plot_groups(
     by : str, optional
         One factor; all of them by default. Of many levels those with most data are drawn.
     attribute : str, optional
-        The first one by default.
+        The only one, or the only one that varies, by default.
     prob : float
         Probability of the intervals.
     rope : float

@@ -46,7 +46,7 @@ def plot_prior_posterior(
     by : str, optional
         A factor: location and dispersion, and how far its levels lie apart. All by default.
     attribute : str, optional
-        The first one by default.
+        The only one, or the only one that varies, by default.
     prob : float
         Probability of the posterior intervals, drawn as bars under the curves.
     axes : sequence of Axes, optional

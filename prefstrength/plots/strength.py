@@ -52,7 +52,7 @@ def plot_strength(
         A factor. Up to three levels share one panel; more get a panel each, with the density of
         all data in grey, and beyond twelve only those with most data.
     attribute : str, optional
-        The first one by default.
+        The only one, or the only one that varies, by default.
     prob : float
         Probability of the pointwise band.
     axes : Axes or sequence of Axes, optional

@@ -82,7 +82,7 @@ class Fit:
 
     @property
     def attributes(self) -> list[str]:
-        """Attributes that have a coefficient; the first is the one strength is about."""
+        """Attributes that have a coefficient."""
         return list(self.spec["coefficients"])
 
     @property
@@ -99,9 +99,23 @@ class Fit:
         return mixing_of(self.family(attribute))
 
     def attribute(self, attribute: str | None = None) -> str:
-        """The given attribute, checked, or the first."""
+        """The given attribute, checked; without one the only one, or the only one that varies.
+
+        Raises
+        ------
+        InputError
+            If the model has no such attribute, or several and none was given.
+        """
         if attribute is None:
-            return self.attributes[0]
+            varying = [name for name in self.attributes if self.mixing(name).varies]
+            alone = varying if len(self.attributes) > 1 else self.attributes
+            if len(alone) == 1:
+                return alone[0]
+            raise InputError(
+                f"Expected attribute=, one of {self.attributes}; got a model in which "
+                f"{len(varying) or 'none'} of them may vary between choosers. Name the one that "
+                f"is asked about, such as `attribute={self.attributes[0]!r}`."
+            )
         if attribute not in self.attributes:
             raise InputError(
                 f"Expected an attribute of the model, one of {self.attributes}; got {attribute!r}."

@@ -5,7 +5,8 @@ Everything here reads a :class:`~prefstrength.Fit`, never a model's insides. A l
 situations.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -38,8 +39,28 @@ EVIDENCE = 3.0
 LEARNED = 0.5
 
 
+class Verdicts(Protocol):
+    """Verdicts that are averaged over explanations, such as :func:`prefstrength.rivals` gives."""
+
+    @property
+    def attribute(self) -> str:
+        """Attribute whose coefficient is the strength."""
+
+    @property
+    def label(self) -> str:
+        """Verdict on all data, in a word."""
+
+    @property
+    def by_level(self) -> Mapping[tuple[str, str], "Verdicts"]:
+        """The same for every level, by factor and level."""
+
+
 def heterogeneity(
-    fit: Fit, attribute: str | None = None, rope: float = 0.25, prob: float = 0.9
+    fit: Fit,
+    attribute: str | None = None,
+    rope: float = 0.25,
+    prob: float = 0.9,
+    rivals: Verdicts | None = None,
 ) -> pd.DataFrame:
     """How much strength varies, overall and in every level of every group.
 
@@ -47,13 +68,18 @@ def heterogeneity(
     ----------
     fit : Fit
     attribute : str, optional
-        Attribute whose coefficient is the strength; the model's first when left out.
+        Attribute whose coefficient is the strength; may be left out where there is one, or where
+        one varies.
     rope : float
         Region of practical equivalence: a coefficient of variation below it counts as
         homogeneous. At 0.25 heterogeneity explains about one per cent of the variance of
         choices, and the strongest tenth of choosers is less than twice as strong as the weakest.
     prob : float
         Probability of the (equal-tailed) intervals.
+    rivals : Rivals, optional
+        What :func:`prefstrength.rivals` says of the same choices. The verdict is then theirs,
+        averaged over what else explains the choices; that of this model alone is in the column
+        ``verdict_alone``.
 
     Returns
     -------
@@ -76,10 +102,13 @@ def heterogeneity(
 
     Notes
     -----
-    The verdict is *heterogeneous* where p_heterogeneous >= 0.95, *homogeneous* where
-    p_homogeneous >= 0.95, else *the data cannot tell*. With several groups the prior alone makes
-    heterogeneity likely, so either verdict asks besides that the data speak: that they moved
-    the odds by a factor of 3, or that data_share >= 0.5.
+    Without ``rivals`` the verdict takes the model for true: a reward that saturates, or choosers
+    who answer at random, look like spread to it. It is *heterogeneous* where p_heterogeneous >=
+    0.95, *homogeneous* where p_homogeneous >= 0.95, else *the data cannot tell*. Where no chooser
+    of a level chose twice between two, any choice curve can come from spread as well as from a
+    bend of the utility, and the data cannot tell whatever the model says. With several groups the
+    prior alone makes heterogeneity likely, so either verdict asks besides that the data speak: that
+    they moved the odds by a factor of 3, or that data_share >= 0.5.
     The share is E[Var(σ(βx) | x)] / E[p(x)(1-p(x))], averaged
     over the reward differences of the data (law of total variance of a choice). A level with
     several cells, and the whole, are mixtures: differences between their cells count as
@@ -119,9 +148,34 @@ def heterogeneity(
         row["prior_heterogeneous"] = float(np.mean(before["cv"] > rope))
         row["bayes_factor"] = bayes_factor(draws["cv"] > rope, before["cv"] > rope)
         row["data_share"] = _data_share(draws[index], before[index])
-        row["verdict"] = verdict_of(row) if laws.varies else VERDICTS[3]
+        if laws.varies:
+            # Between two alternatives, one answer each: the choice curve is all that is seen.
+            repeated = differences is None or 0 < selection.choosers < selection.situations
+            row["verdict"] = verdict_of(row) if repeated else VERDICTS[2]
+        else:
+            row["verdict"] = VERDICTS[3]
+        if rivals is not None:
+            row["verdict_alone"] = row["verdict"]
+            row["verdict"] = _by_rivals(rivals, attribute, selection)
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _by_rivals(rivals: Verdicts, attribute: str, selection: Selection) -> str:
+    if rivals.attribute != attribute:
+        raise InputError(
+            f"Expected rivals of the attribute {attribute!r}; got those of {rivals.attribute!r}. "
+            f"Make them with `ps.rivals(choices, attribute={attribute!r})`."
+        )
+    if not selection.level:
+        return rivals.label
+    level = rivals.by_level.get((selection.factor, selection.level))
+    if level is None:
+        raise InputError(
+            f"Expected rivals for the level {selection.level!r} of {selection.factor!r}; got none. "
+            f"Make them with `ps.rivals(choices, groups={[selection.factor]})`."
+        )
+    return level.label
 
 
 def verdict_of(row: dict[str, Any]) -> str:

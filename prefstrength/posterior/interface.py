@@ -34,7 +34,7 @@ class Fitted(Protocol):
 
     @property
     def attributes(self) -> list[str]:
-        """Attributes that have a coefficient; the first is the one strength is about."""
+        """Attributes that have a coefficient."""
 
     def mixing(self, attribute: str | None = None) -> Mixing:
         """Mixing distribution of an attribute's coefficient, as the model was given it."""
@@ -51,4 +51,4 @@ class Fitted(Protocol):
         """Family of an attribute's mixing distribution, by name."""
 
     def attribute(self, attribute: str | None = None) -> str:
-        """The given attribute, checked, or the first."""
+        """The given attribute, checked, or the one that is meant."""

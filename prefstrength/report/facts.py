@@ -16,6 +16,7 @@ from prefstrength.posterior.choosers import chooser_strengths
 from prefstrength.posterior.fit import Fit
 from prefstrength.posterior.heterogeneity import heterogeneity
 from prefstrength.posterior.laws import mixture_draws
+from prefstrength.validation.rivals import Rivals
 
 __all__ = ["Facts", "Tenths", "collect", "tenths"]
 
@@ -70,6 +71,8 @@ class Facts:
         How response length goes with choice and reward.
     attenuation : pandas.DataFrame or None
         What ignoring the errors in the rewards would do.
+    rivals : Rivals or None
+        What else explains the same choices.
     alike : tuple of str
         Models of the comparison that give all choosers one strength.
     """
@@ -94,6 +97,7 @@ class Facts:
     reward: dict[str, Any] | None
     lengths: dict[str, float] | None
     attenuation: pd.DataFrame | None = None
+    rivals: Rivals | None = None
     notes: tuple[str, ...] = field(default=())
     alike: tuple[str, ...] = ()
 
@@ -129,14 +133,16 @@ def collect(
     rope: float,
     notes: tuple[str, ...],
     attenuation: pd.DataFrame | None = None,
+    attribute: str | None = None,
+    rivals: Rivals | None = None,
 ) -> Facts:
     """Compute everything."""
     from prefstrength.posterior.checks import check
     from prefstrength.posterior.compare_models import compare
     from prefstrength.validation.learned_comparison import compare_strength
 
-    attribute = fit.attribute()
-    table = heterogeneity(fit, attribute=attribute, rope=rope, prob=prob)
+    attribute = fit.attribute(attribute)
+    table = heterogeneity(fit, attribute=attribute, rope=rope, prob=prob, rivals=rivals)
     varies = fit.mixing(attribute).varies
     no_prior = ""
     if prior is None and learned is not None:
@@ -184,9 +190,12 @@ def collect(
         reward=None if pairs is None else pairs.attrs.get("reward"),
         lengths=None if pairs is None else _lengths(pairs, attribute),
         attenuation=attenuation,
+        rivals=rivals,
         notes=notes,
         alike=tuple(
-            name for name, each in (comparison_fits or {}).items() if not each.mixing().kinds.random
+            name
+            for name, each in (comparison_fits or {}).items()
+            if not each.mixing(attribute).kinds.random
         ),
     )
 

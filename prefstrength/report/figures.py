@@ -131,17 +131,25 @@ def _of_strength(facts: Facts, common: dict[str, Any]) -> list[Plan]:
     curve = (
         f"How often the higher {attribute} is chosen, by the size of the difference: data (points, "
         f"{percent(facts.prob)} intervals) and model (line, band). The dotted curve has one "
-        "strength for all; where strength varies, the data rise faster than it at small "
-        f"differences and stay below it at large ones.{true}"
+        "strength for all and a utility that is linear; where strength varies, and likewise where "
+        "the reward saturates, the data rise faster than it at small differences and stay below it "
+        f"at large ones.{true}"
     )
-    if facts.attribute in fit.errors:
+    partial_ = len(fit.attributes) > 1
+    if partial_:
+        curve = (
+            f"How often the higher {attribute} is chosen, by the size of the difference, between "
+            "responses that are alike in the other attributes: the model (line, band). In the data "
+            f"the others differ too, so there are no points to compare with.{true}"
+        )
+    elif facts.attribute in fit.errors:
         curve = (
             f"How often the higher {attribute} is chosen, by the size of the true difference: the "
             "model (line, band). The differences are measured with error, and true ones are not "
             f"seen: there are no points to compare with.{true}"
         )
     seen = "A curve that rises from one half at no difference; the model's band follows the points."
-    if facts.attribute in fit.errors:
+    if partial_ or facts.attribute in fit.errors:
         seen = "A curve that rises from one half at no difference."
     return [
         (

@@ -23,7 +23,8 @@ class Limit:
 
 def limits(facts: Facts) -> list[Limit]:
     """Limits that apply, the gravest for these data first."""
-    found = [*_prior_speaks(facts), *_evidence(facts), _scale(facts), *_reward(facts)]
+    found = [*_prior_speaks(facts), *_evidence(facts), *_other_explanations(facts)]
+    found += [_scale(facts), *_reward(facts)]
     found += [*_errors(facts), *_training(facts), *_length(facts), *_family(facts)]
     return [*found, *_groups(facts), *_left_out(facts)]
 
@@ -33,14 +34,15 @@ _CHOICES = (
     (
         2.0,
         "Hardly any chooser chose twice",
-        ": for most of them heterogeneity shows only in the bend of the choice curve, which label "
-        "noise and errors in the rewards bend in the same way.",
+        ": for most of them heterogeneity shows only in the bend of the choice curve, which a "
+        "reward that saturates and random answers bend in the same way.",
     ),
     (
         6.0,
         "Few choices for each chooser",
         ". A chooser's consistency over so few choices says a little about that chooser's "
-        "strength; the bend of the choice curve, which noise also bends, says the rest.",
+        "strength; the bend of the choice curve, which a reward that saturates also bends, says "
+        "the rest.",
     ),
     (
         np.inf,
@@ -74,9 +76,9 @@ def _evidence(facts: Facts) -> list[Limit]:
     if not number:
         text = (
             "Each choice counts as that of another person. Heterogeneity then shows only in the "
-            "bend of the choice curve, and label noise and errors in the rewards bend it in the "
-            "same way. No amount of such data tells them apart; repeated choices of the same "
-            "choosers do."
+            "bend of the choice curve, and a reward that saturates and random answers bend it in "
+            "the same way. No amount of such data tells them apart; repeated choices of the same "
+            "choosers do, four to eight of each."
         )
         return [Limit("Who chose is not known", text)]
     counts = situations_of_choosers(facts.fit)
@@ -87,6 +89,53 @@ def _evidence(facts: Facts) -> list[Limit]:
         start = f"Half of the {number:,} choosers made {median:g} choices or fewer"
     title, meaning = next((title, text) for most, title, text in _CHOICES if median < most)
     return [Limit(title, start + meaning)]
+
+
+def _other_explanations(facts: Facts) -> list[Limit]:
+    """What looks like spread, or hides it, and is not in the model."""
+    if not facts.varies:
+        return []
+    attribute, data = label(facts.attribute, 30), facts.fit.spec["data"]
+    text = (
+        f"Strength is the slope of utility in the {attribute}. Where utility is not linear in it "
+        "(a reward that saturates, or counts only when large), and where some answers are given at "
+        "random, the choice curve bends as it does when strength varies"
+    )
+    text += (
+        "; the explanations of the same choices, above, weigh these against each other."
+        if facts.rivals is not None
+        else f"; `ps.rivals(choices, attribute={facts.attribute!r})` weighs these explanations."
+    )
+    found = [Limit("Utility that is not linear, and random answers", text)]
+    others = [name for name in facts.fit.attributes if name != facts.attribute]
+    held = f"{label(listing(others))} held constant, others not" if others else "none held constant"
+    found.append(
+        Limit(
+            "Attributes left out",
+            f"What choosers see beside the {attribute} ({held}) adds noise to their choices. Noise "
+            "flattens the choices of those with a large strength more than those of the others: it "
+            "hides spread, it does not make it.",
+        )
+    )
+    if not facts.fit.spec.get("response", {}).get("position", False):
+        found.append(
+            Limit(
+                "Position",
+                "Who was shown first is not in the model. One habit of all choosers averages out "
+                "where the order was drawn by lot; habits of their own look like noise in each.",
+            )
+        )
+    if data["choosers"] and not facts.fit.spec.get("pair_effects"):
+        found.append(
+            Limit(
+                "Shared pairs",
+                "Answers of several choosers on one and the same pair count as independent. What "
+                "that pair has beside its rewards is common to them: intervals of the mean are too "
+                "narrow where many choosers saw few pairs, unless the pair is named "
+                "(`pair_effects`).",
+            )
+        )
+    return found
 
 
 def _scale(facts: Facts) -> Limit:

@@ -347,9 +347,7 @@ def plan(
     """
     if spread is None:
         spread = (
-            float(assumed.spec["scales"][assumed.attributes[0]])
-            if isinstance(assumed, Fit)
-            else 1.5
+            float(assumed.spec["scales"][assumed.attribute()]) if isinstance(assumed, Fit) else 1.5
         )
     spreads = [float(s) for s in np.atleast_1d(np.asarray(spread, dtype=float))]
     counts, lengths = _whole("choosers", choosers), _whole("situations", situations)
@@ -421,7 +419,7 @@ def _assumed(assumed: Any, spread: float, priors: Mapping[str, Any] | None) -> l
             "take its sizes for the least: errors in the rewards ask for more choices."
         )
     if isinstance(assumed, Fit):
-        attribute = assumed.attributes[0]
+        attribute = assumed.attribute()
         if assumed.groups:
             raise InputError(
                 f"Expected a fit without groups; got groups {assumed.groups}. "

@@ -19,7 +19,7 @@ from prefstrength.likelihood.counts import Counts, PairObservations
 from prefstrength.likelihood.lattice import interpolation
 from prefstrength.likelihood.tables import steps_of
 
-__all__ = ["Classes", "Setting", "RivalLikelihood"]
+__all__ = ["LOGIT_NORMAL", "Classes", "RivalLikelihood", "Setting"]
 
 # Log strength in units of 1/s: the grid, in steps that are finer for choosers with many choices.
 _LOW, _HIGH, _STEP = -6.0, 6.5, 0.125
@@ -34,7 +34,7 @@ _TOGETHER = 2**_HALVINGS
 # Share of choosers with a positive strength, kept above 0 where two classes would leave none.
 _LEAST = 0.01
 # Of a logit averaged over Normal errors: approximately one with a smaller slope.
-_LOGIT_NORMAL = 0.346
+LOGIT_NORMAL = 0.346
 # Counts are a full matrix above this share of entries that are not 0, up to so many entries.
 _FULL, _MOST = 0.05, 100_000_000
 # Choosers at a time, and pairs of a chooser and a law.
@@ -210,7 +210,7 @@ class RivalLikelihood:
     def _table(self, setting: Setting, strength: np.ndarray) -> np.ndarray:
         """Log probability of every answer at every node, (answer * node, 2 * strength)."""
         if self.error:
-            strength = strength / np.sqrt(1 + _LOGIT_NORMAL * self.error**2 * strength**2)
+            strength = strength / np.sqrt(1 + LOGIT_NORMAL * self.error**2 * strength**2)
         utility = utility_of(setting.bend)
         own = {each.name: setting.value for each in utility.shared}
         v = utility.bent(NUMPY, self._size, own)[:, None] * strength

@@ -1,41 +1,29 @@
 """Rivals: what else could explain the same choices, and the verdict that survives it."""
 
 import html
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 
+from prefstrength._shared.files import atomic_write_text
+from prefstrength._shared.records import build_record, read_json, to_json
 from prefstrength._shared.words import listed
-from prefstrength.choice.responses.base import PairResponse
 from prefstrength.data.choices import Choices
 from prefstrength.data.measurement_error import RewardError
 from prefstrength.errors import InputError
-from prefstrength.likelihood.data import LikelihoodData
-from prefstrength.validation.rival_explanations import Explanation, Explanations, apart, explain
-from prefstrength.validation.rival_parts import BENDS, PARTS
-from prefstrength.validation.rival_predictions import leave_one_out, pseudo_bma, stacking
-from prefstrength.validation.rival_shared import SharedNumbers
-from prefstrength.validation.rival_tables import RivalLikelihood
+from prefstrength.validation.rival_weighing import Weighed, weigh
 from prefstrength.validation.verdict import Beliefs, advice, label, sentence
 
 __all__ = ["Rivals", "rivals"]
 
-# Weight from which an explanation has a row of its own, and below which it needs a grid of its own.
-_SHOWN, _APART = 0.02, 1e-4
-#: Prior probabilities of spread under which the verdict is reached again.
-OTHER_PRIORS = (0.2, 0.5, 0.8)
-
-_MEANINGS = {
-    "spread": "sd of log strength",
-    "power": "power of the difference",
-    "capped": "difference that saturates, in units of its root mean square",
-    "lapse": "share of answers at random",
-    "zero": "share of choosers who answer at random or hardly weigh this",
-    "reversed": "share of choosers who prefer the lower",
-}
+SCHEMA = "prefstrength/rivals/1"
+_TABLES = ("table", "parts", "under_other_priors", "sigma", "curves", "seen")
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,29 +33,50 @@ class Rivals:
     Parameters
     ----------
     attribute : str
-    likelihood : RivalLikelihood
-    shared : SharedNumbers
-    explanations : Explanations
-    single : bool
-        Whether every answer stands alone.
-    prob : float
-        Probability of the intervals.
+        Attribute whose coefficient is the strength.
+    beliefs : Beliefs
+        Probabilities that the verdict is made of.
+    table : pandas.DataFrame
+        Explanations, the likeliest first: every one with one part at most beside spread, and what
+        else has a weight of .02 or more; the others in the last row. Columns: explanation; weight,
+        its posterior probability; log_evidence, its log marginal likelihood less the largest; elpd,
+        the log probability of every chooser given the others, summed; elpd_diff and dse, against
+        the best, with its standard error; stacking and pseudo_bma, weights by prediction among
+        these rows; differ and same, see :class:`~prefstrength.validation.verdict.Beliefs`; verdict,
+        if it were the only explanation.
+    parts : pandas.DataFrame
+        Columns part; on, the probability that it is on; prior_on; mean, low and high of its
+        parameter where it is on; meaning.
+    under_other_priors : pandas.DataFrame
+        The verdict under other prior probabilities that strengths are spread: columns
+        prior_spread, differ, same, spread, verdict.
+    sigma : pandas.DataFrame
+        Posterior of how strengths are spread, averaged over all explanations, as weighted nodes:
+        columns sigma (sd of log strength), zero_share, reversed_share, weight, which sum to 1.
+    curves : pandas.DataFrame
+        How the likeliest explanations, and ``"all"`` of them together, draw the probability that
+        the higher one is chosen: columns explanation, weight, difference, probability. Empty where
+        answers are more than choices between two.
+    seen : pandas.DataFrame
+        The same in the data, in bins: columns difference, share, low, high, count.
     by_level : mapping of tuple to Rivals
         The same for every level of every group, by ``(group, level)``.
     """
 
     attribute: str
-    likelihood: RivalLikelihood
-    shared: SharedNumbers
-    explanations: Explanations
-    single: bool
-    prob: float
-    by_level: "Mapping[tuple[str, str], Rivals]"
+    beliefs: Beliefs
+    table: pd.DataFrame
+    parts: pd.DataFrame
+    under_other_priors: pd.DataFrame
+    sigma: pd.DataFrame
+    curves: pd.DataFrame
+    seen: pd.DataFrame
+    by_level: "Mapping[tuple[str, str], Rivals]" = field(default_factory=dict)
 
-    @cached_property
-    def beliefs(self) -> Beliefs:
-        """Probabilities that the verdict is made of."""
-        return self._beliefs(self.explanations)
+    @property
+    def single(self) -> bool:
+        """Whether every answer stands alone."""
+        return self.beliefs.single
 
     @property
     def label(self) -> str:
@@ -85,135 +94,22 @@ class Rivals:
         return advice(self.beliefs)
 
     @cached_property
-    def table(self) -> pd.DataFrame:
-        """Explanations, the likeliest first.
-
-        Returns
-        -------
-        pandas.DataFrame
-            Every explanation with one part at most beside spread, and what else has a weight of
-            .02 or more; the others in the last row. Columns: explanation; weight, its posterior
-            probability; log_evidence, its log marginal likelihood less the largest; elpd, the log
-            probability of every chooser given the others, summed; elpd_diff and dse, against the
-            best, with its standard error; stacking and pseudo_bma, weights by prediction among
-            these rows; differ and same, see :class:`~prefstrength.validation.verdict.Beliefs`;
-            verdict, if it were the only explanation.
-        """
-        weights = self.explanations.weights
-        order = np.argsort(-weights, kind="stable")
-        shown = [k for k in order if weights[k] >= _SHOWN or self.explanations.all[k].simple]
-        chosen = [
-            each if weights[k] > _APART else apart(self.likelihood, self.shared, each)
-            for k, each in ((k, self.explanations.all[k]) for k in shown)
-        ]
-        rows = [self._row(each, float(weights[k])) for k, each in zip(shown, chosen, strict=True)]
-        table = pd.DataFrame(rows)
-        table["log_evidence"] -= max(each.log_evidence for each in self.explanations.all)
-        each, times = self._left_out(chosen), self.likelihood.times
-        elpd = times @ each
-        away = each - each[:, [np.argmax(elpd)]]
-        count = times.sum()
-        variance = times @ away**2 / count - (times @ away / count) ** 2
-        table.insert(3, "elpd", elpd)
-        table.insert(4, "elpd_diff", elpd - elpd.max())
-        table.insert(5, "dse", np.sqrt(count * np.maximum(variance, 0.0)))
-        table.insert(6, "stacking", stacking(each, times))
-        table.insert(7, "pseudo_bma", pseudo_bma(each, times))
-        rest = len(weights) - len(shown)
-        if rest:
-            others = {"explanation": f"{rest} others", "weight": 1 - weights[shown].sum()}
-            table = pd.concat([table, pd.DataFrame([others])], ignore_index=True)
-        return table
-
-    @cached_property
-    def parts(self) -> pd.DataFrame:
-        """What is believed of every part.
-
-        Returns
-        -------
-        pandas.DataFrame
-            Columns part; on, the probability that it is on; prior_on; mean, low and high of its
-            parameter where it is on; meaning.
-        """
-        rows = []
-        for part in (*PARTS, *BENDS.values()):
-            on = self.explanations.chance(part.name)
-            if on == 0:  # not told apart in single choices
-                continue
-            mean, low, high = _interval(*self.explanations.of(part.name), self.prob)
-            rows.append(
-                {
-                    "part": part.name,
-                    "on": on,
-                    "prior_on": part.prior_on,
-                    "mean": mean,
-                    "low": low,
-                    "high": high,
-                    "meaning": _MEANINGS[part.name],
-                }
-            )
-        return pd.DataFrame(rows)
-
-    @cached_property
-    def under_other_priors(self) -> pd.DataFrame:
-        """The verdict under other prior probabilities that strengths are spread.
-
-        Returns
-        -------
-        pandas.DataFrame
-            Columns prior_spread, differ, same, spread, verdict.
-        """
-        rows = []
-        for prior in OTHER_PRIORS:
-            beliefs = self._beliefs(self.explanations.with_prior(spread=prior))
-            rows.append(
-                {
-                    "prior_spread": prior,
-                    "differ": beliefs.differ,
-                    "same": beliefs.same,
-                    "spread": beliefs.spread,
-                    "verdict": label(beliefs),
-                }
-            )
-        return pd.DataFrame(rows)
-
-    @cached_property
-    def sigma(self) -> pd.DataFrame:
-        """Posterior of how strengths are spread, over all explanations.
-
-        Returns
-        -------
-        pandas.DataFrame
-            Weighted nodes: columns sigma (sd of log strength), zero_share, reversed_share, weight,
-            which sum to 1.
-        """
-        sigma, zero, negative, weight = self.explanations.classes
-        table = pd.DataFrame(
-            {"sigma": sigma, "zero_share": zero, "reversed_share": negative, "weight": weight}
-        )
-        table = table[table["weight"] > 1e-9].reset_index(drop=True)
-        return table.assign(weight=table["weight"] / table["weight"].sum())
-
-    @cached_property
     def levels(self) -> pd.DataFrame:
         """The verdict for all, and for every level of every group.
 
         Returns
         -------
         pandas.DataFrame
-            Columns group, level, choosers, answers, label, differ, same, spread, zero, reversed,
-            verdict. Levels share the scale of the differences and the priors, and nothing else.
+            Columns group, level, choosers, label, differ, same, spread, zero, reversed, verdict.
+            Levels share the scale of the differences and the priors, and nothing else.
         """
-        found = {("all", "all"): self, **self.by_level}
+        found = {("overall", ""): self, **self.by_level}
         return pd.DataFrame(
             [
                 {
                     "group": group,
                     "level": level,
                     "choosers": each.beliefs.choosers,
-                    "answers": float(each.likelihood.choices @ each.likelihood.times)
-                    if each.likelihood.panel
-                    else float(each.likelihood.times.sum()),
                     "label": each.label,
                     "differ": each.beliefs.differ,
                     "same": each.beliefs.same,
@@ -226,6 +122,68 @@ class Rivals:
             ]
         )
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything in JSON types."""
+        return {
+            "schema": SCHEMA,
+            "attribute": self.attribute,
+            "beliefs": self.beliefs.to_dict(),
+            **{name: _columns(getattr(self, name)) for name in _TABLES},
+            "by_level": [
+                {"group": group, "level": level, "rivals": each.to_dict()}
+                for (group, level), each in self.by_level.items()
+            ],
+        }
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any], where: str = "rivals") -> Self:
+        """Rivals of a record such as :meth:`to_dict` gives; ``where`` is for errors.
+
+        Raises
+        ------
+        InputError
+            If the record is another or damaged.
+        """
+        try:
+            read = {
+                **record,
+                "beliefs": Beliefs.from_dict(record["beliefs"]),
+                **{name: _table(record[name]) for name in _TABLES},
+                "by_level": {
+                    (str(each["group"]), str(each["level"])): cls.from_dict(each["rivals"], where)
+                    for each in record["by_level"]
+                },
+            }
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"{where} cannot be read: {error!r}. Make it again.") from None
+        return build_record(cls, read, SCHEMA, where)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write everything as JSON.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import prefstrength as ps
+        >>> found = ps.rivals(ps.simulate(ps.PointMass(1.0), choosers=20, situations=5))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     ps.Rivals.load(found.save(Path(folder) / "rivals.json")).verdict == found.verdict
+        True
+        """
+        return atomic_write_text(path, to_json(self.to_dict()))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read what :meth:`save` wrote.
+
+        Raises
+        ------
+        InputError
+            If the file is missing, is another or damaged.
+        """
+        path = Path(path)
+        return cls.from_dict(read_json(path, "record of rivals"), where=str(path))
+
     def __repr__(self) -> str:
         shown = self.table[["explanation", "weight", "elpd_diff", "dse", "stacking", "verdict"]]
         table = shown.to_string(index=False, float_format=lambda v: f"{v:.3g}", na_rep="")
@@ -237,55 +195,6 @@ class Rivals:
         )
         texts = [f"<b>{html.escape(self.verdict)}</b>", html.escape(self.advice)]
         return "".join(f"<p>{text}</p>" for text in texts if text) + shown
-
-    # -- the pieces ------------------------------------------------------------------------------
-
-    def _row(self, explanation: Explanation, weight: float) -> dict[str, object]:
-        alone = self._beliefs(Explanations((explanation,)))
-        return {
-            "explanation": explanation.name,
-            "weight": weight,
-            "log_evidence": explanation.log_evidence,
-            "differ": alone.differ,
-            "same": alone.same,
-            "verdict": label(alone),
-        }
-
-    def _left_out(self, chosen: Sequence[Explanation]) -> np.ndarray:
-        names = self.shared.names
-        return np.stack(
-            [leave_one_out(self.likelihood, names, each.grid, each.pattern) for each in chosen],
-            axis=1,
-        )
-
-    def _beliefs(self, explanations: Explanations) -> Beliefs:
-        weights = explanations.weights
-        told = np.array([each.claims for each in explanations.all])
-        differ, same, spread = np.minimum(weights @ told, 1.0)
-        on = {part: explanations.chance(part) for part in _MEANINGS}
-        on["bend"] = explanations.chance(*BENDS)
-        sigma, _, _, weight = explanations.classes
-        values = {"cv": _interval(np.sqrt(np.expm1(sigma**2)), weight, self.prob)}
-        for part in _MEANINGS:
-            if on[part]:
-                values[part] = _interval(*explanations.of(part), self.prob)
-        order = np.argsort(-weights, kind="stable")
-        straight = [not each.on for each in explanations.all]
-        panel = self.likelihood.panel
-        return Beliefs(
-            differ=float(differ),
-            same=float(same),
-            spread=float(spread),
-            on=on,
-            straight=float(weights @ straight),
-            values=values,
-            largest=tuple((explanations.all[k].name, float(weights[k])) for k in order[:2]),
-            single=self.single,
-            choosers=self.likelihood.units if panel else 0,
-            answers=float(np.median(self.likelihood.choices)) if panel else 1.0,
-            error=self.likelihood.error,
-            prob=self.prob,
-        )
 
 
 def rivals(
@@ -381,33 +290,31 @@ def rivals(
         for code, level in enumerate(factor.levels):
             rows = factor.codes == code
             if rows.any():
-                by_level[name, level] = _of(choices.subset(rows), attribute, scale, sd, prob)
-    return replace(_of(choices, attribute, scale, sd, prob), by_level=by_level)
+                own = weigh(choices.subset(rows), attribute, scale, sd, prob)
+                by_level[name, level] = _plain(own, attribute, {})
+    return _plain(weigh(choices, attribute, scale, sd, prob), attribute, by_level)
 
 
-def _of(choices: Choices, attribute: str, scale: float, error: float, prob: float) -> Rivals:
-    """Rivals of all given choices."""
-    data = LikelihoodData.of(choices, (attribute,), np.zeros(choices.n_situations, np.int64))
-    if not data.scalar or not isinstance(data.response, PairResponse):
-        raise InputError(
-            "Expected choices between two alternatives; got up to "
-            f"{choices.n_alternatives}, answered as {data.response.name}. Make pairs of them."
-        )
-    observations = data.pair_observations()
-    single = not data.panel or int(np.bincount(data.unit).max()) == 1
-    if single:
-        observations = replace(
-            observations,
-            unit=np.arange(len(data.unit)),
-            weight=data.weight * data.unit_weight[data.unit],
-            panel=False,
-        )
-    shared = SharedNumbers.of(data.response)
-    likelihood = RivalLikelihood(
-        observations, data.response, scale, data.unit_weight, error, shared.values(shared.middle)
-    )
-    explanations = explain(likelihood, shared, single, ("linear", *BENDS))
-    return Rivals(attribute, likelihood, shared, explanations, single, prob, {})
+def _plain(weighed: Weighed, attribute: str, by_level: Mapping[tuple[str, str], Rivals]) -> Rivals:
+    """What was weighed, as a record."""
+    found = {name: getattr(weighed, name) for name in _TABLES}
+    return Rivals(attribute, weighed.beliefs, **found, by_level=by_level)
+
+
+def _columns(table: pd.DataFrame) -> dict[str, list[Any]]:
+    """Columns of a table in JSON types; what is not there is null."""
+    return {
+        str(name): [None if pd.isna(value) else value for value in column.tolist()]
+        for name, column in table.items()
+    }
+
+
+def _table(columns: Mapping[str, list[Any]]) -> pd.DataFrame:
+    """A table of its columns; those with numbers are numbers also where all else is missing."""
+    numbers = [
+        name for name, values in columns.items() if any(isinstance(v, int | float) for v in values)
+    ]
+    return pd.DataFrame(columns).astype(dict.fromkeys(numbers, float))
 
 
 def _attribute(choices: Choices, attribute: str | None) -> str:
@@ -422,12 +329,3 @@ def _attribute(choices: Choices, attribute: str | None) -> str:
             f"Expected one of the attributes {listed(choices.attributes)}; got {name!r}."
         )
     return name
-
-
-def _interval(value: np.ndarray, weight: np.ndarray, prob: float) -> tuple[float, float, float]:
-    """Mean and equal-tailed interval of weighted values."""
-    order = np.argsort(value, kind="stable")
-    value, weight = value[order], weight[order]
-    place = np.cumsum(weight) - weight / 2
-    low, high = np.interp([(1 - prob) / 2, (1 + prob) / 2], place, value)
-    return float(weight @ value), float(low), float(high)

@@ -81,7 +81,7 @@ def sensitivity(
     [['reward', 1.0], ['twice the reward', 1.0]]
     """
     own, model = choices_and_model(fit)
-    attribute = fit.attributes[0]
+    attribute = fit.attribute()
     mine = own.differences(attribute)
     table = dict(rewards) if isinstance(rewards, Mapping | pd.DataFrame) else None
     if not table:

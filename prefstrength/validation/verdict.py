@@ -1,7 +1,8 @@
 """Words for what the explanations of the same answers say together: the verdict, and what next."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any, Self
 
 __all__ = ["SURE", "VERDICTS", "Beliefs", "advice", "label", "sentence"]
 
@@ -62,6 +63,17 @@ class Beliefs:
     answers: float
     error: float
     prob: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the same in JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Self:
+        """What :meth:`to_dict` gave."""
+        values = {name: tuple(map(float, each)) for name, each in record["values"].items()}
+        largest = tuple((str(name), float(weight)) for name, weight in record["largest"])
+        return cls(**{**record, "values": values, "largest": largest})
 
 
 def label(beliefs: Beliefs) -> str:
