@@ -144,7 +144,7 @@ def _what_else(facts: Facts) -> Answer:
     rivals = facts.rivals
     assert rivals is not None
     # The last row may be the others together.
-    told = rivals.table[rivals.table["elpd"].notna()].head(3).to_dict("records")
+    told = rivals.table[rivals.table["log_evidence"].notna()].head(3).to_dict("records")
     said = [f"{row['explanation']} ({probability(row['weight'])})" for row in told]
     on = rivals.parts[rivals.parts["on"] >= _ALLOWED]
     parts = [

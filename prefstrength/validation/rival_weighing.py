@@ -1,6 +1,7 @@
 """All explanations of the same choices, weighed: what the verdict and its tables are made of."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -58,6 +59,9 @@ class Weighed:
     pairs : tuple of numpy.ndarray, or None
         Difference, chosen minus rejected, and weight of every pair; None where answers are more
         than choices.
+    part : bool
+        Whether this is a part of the data, of which only what is likely has a row, and not how well
+        it predicts.
     """
 
     likelihood: RivalLikelihood
@@ -66,6 +70,7 @@ class Weighed:
     single: bool
     prob: float
     pairs: tuple[np.ndarray, np.ndarray] | None
+    part: bool
 
     @cached_property
     def beliefs(self) -> Beliefs:
@@ -79,6 +84,8 @@ class Weighed:
         rows = [self._row(each, float(weights[k])) for k, each in zip(shown, chosen, strict=True)]
         table = pd.DataFrame(rows)
         table["log_evidence"] -= max(each.log_evidence for each in self.explanations.all)
+        if self.part:
+            return table
         each, times = self._left_out(chosen), self.likelihood.times
         elpd = times @ each
         away = each - each[:, [np.argmax(elpd)]]
@@ -190,7 +197,8 @@ class Weighed:
         """Explanations that have a row, the likeliest first."""
         weights = self.explanations.weights
         order = np.argsort(-weights, kind="stable").tolist()
-        return [k for k in order if weights[k] >= _SHOWN or self.explanations.all[k].simple]
+        simple = [not self.part and each.simple for each in self.explanations.all]
+        return [k for k in order if weights[k] >= _SHOWN or simple[k] or k == order[0]]
 
     @cached_property
     def _chosen(self) -> list[Explanation]:
@@ -214,10 +222,11 @@ class Weighed:
 
     def _left_out(self, chosen: Sequence[Explanation]) -> np.ndarray:
         names = self.shared.names
-        return np.stack(
-            [leave_one_out(self.likelihood, names, each.grid, each.pattern) for each in chosen],
-            axis=1,
-        )
+        with ThreadPoolExecutor() as pool:
+            found = pool.map(
+                lambda each: leave_one_out(self.likelihood, names, each.grid, each.pattern), chosen
+            )
+            return np.stack(list(found), axis=1)
 
     def _beliefs(self, explanations: Explanations) -> Beliefs:
         weights = explanations.weights
@@ -249,7 +258,14 @@ class Weighed:
         )
 
 
-def weigh(choices: Choices, attribute: str, scale: float, error: float, prob: float) -> Weighed:
+def weigh(
+    choices: Choices,
+    attribute: str,
+    scale: float,
+    error: float,
+    prob: float,
+    part: bool = False,
+) -> Weighed:
     """Weigh all explanations of choices.
 
     Parameters
@@ -262,6 +278,8 @@ def weigh(choices: Choices, attribute: str, scale: float, error: float, prob: fl
         Sd of the error of a difference.
     prob : float
         Probability of the intervals.
+    part : bool
+        Whether these are a part of the data.
     """
     data = LikelihoodData.of(choices, (attribute,), np.zeros(choices.n_situations, np.int64))
     if not data.scalar or not isinstance(data.response, PairResponse):
@@ -286,7 +304,7 @@ def weigh(choices: Choices, attribute: str, scale: float, error: float, prob: fl
     plain = isinstance(data.response, Pair)
     return Weighed(
         likelihood, shared, explanations, single, prob,
-        (observations.difference, observations.weight) if plain else None,
+        (observations.difference, observations.weight) if plain else None, part,
     )  # fmt: skip
 
 
