@@ -15,7 +15,7 @@ from prefstrength.choice.mixing.compound import (
 from prefstrength.choice.mixing.finite_mixture import FiniteMixture
 from prefstrength.choice.mixing.kinds import Kinds
 
-__all__ = ["ZeroMass"]
+__all__ = ["ZeroMass", "with_zero_share"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -85,3 +85,17 @@ class ZeroMass(WithShare):
         self.require_known()
         cares = rng.random(size) >= self.share
         return self.mixing.sample(rng, size) * cares
+
+
+def with_zero_share(mixing: Mixing, share: Any) -> Mixing:
+    """The mixing distribution of those who care, and of all where a share does not.
+
+    Examples
+    --------
+    >>> from prefstrength import PointMass
+    >>> with_zero_share(PointMass(value=0.5), 0.2).mean()
+    0.4
+    >>> with_zero_share(PointMass(value=0.5), 0.0)
+    PointMass(value=0.5)
+    """
+    return ZeroMass(mixing, share) if share else mixing
