@@ -144,6 +144,12 @@ from .validation.planning import (
 from .validation.planning import (
     plan as plan,
 )
+from .validation.rivals import (
+    Rivals as Rivals,
+)
+from .validation.rivals import (
+    rivals as rivals,
+)
 from .validation.sensitivity import (
     length_corrected as length_corrected,
 )

@@ -1,0 +1,371 @@
+r"""Likelihoods of all choosers in every class, for one bend of the utility and one lapse share.
+
+A chooser's strength is positive, zero, or negative (the class that is reversed). For a given bend,
+lapse share and cut points the log-likelihood of a chooser is one function of log strength for the
+positive and one for the reversed strengths, and all of them come from counts in one product.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import sparse, special
+
+from prefstrength.choice.arrays import NUMPY
+from prefstrength.choice.responses.base import PairResponse
+from prefstrength.choice.utility import utility_of
+from prefstrength.likelihood.counts import Counts, PairObservations
+from prefstrength.likelihood.lattice import interpolation
+from prefstrength.likelihood.tables import steps_of
+
+__all__ = ["Classes", "Setting", "RivalLikelihood"]
+
+# Log strength in units of 1/s: the grid, in steps that are finer for choosers with many choices.
+_LOW, _HIGH, _STEP = -6.0, 6.5, 0.125
+# A Normal is summed over the grid where its sd is so many steps of it, and else at its own nodes.
+_NARROW = 1.15
+_Z = np.arange(-5.0, 5.5)
+_POINTS = 12
+# Choosers whose likelihoods are multiplied before the logarithm is taken, and the least that each
+# may have for that; below the other number a likelihood is found in logs.
+_HALVINGS, _SMALL, _TINY = 3, 1e-35, 1e-290
+_TOGETHER = 2**_HALVINGS
+# Share of choosers with a positive strength, kept above 0 where two classes would leave none.
+_LEAST = 0.01
+# Of a logit averaged over Normal errors: approximately one with a smaller slope.
+_LOGIT_NORMAL = 0.346
+# Counts are a full matrix above this share of entries that are not 0, up to so many entries.
+_FULL, _MOST = 0.05, 100_000_000
+# Choosers at a time.
+_BLOCK = 128
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all choosers share.
+
+    Parameters
+    ----------
+    bend : str
+        Name of the utility.
+    value : float
+        Of its parameter.
+    lapse : float
+        Share of answers at random.
+    shared : mapping
+        Values of the response's own numbers.
+    """
+
+    bend: str
+    value: float
+    lapse: float
+    shared: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Likelihoods of some choosers in every class, in units of ``exp(top)``.
+
+    Parameters
+    ----------
+    top : numpy.ndarray, shape (chooser,)
+    positive, negative : numpy.ndarray, shape (chooser, law)
+        Averaged over LogNormal strengths, and the same reversed.
+    zero : numpy.ndarray, shape (chooser,)
+    hard : numpy.ndarray of int, shape (hard,)
+        Choosers with likelihoods too small for a number, whose logarithms follow.
+    log_positive, log_negative : numpy.ndarray, shape (hard, law)
+    log_zero : numpy.ndarray, shape (hard,)
+    """
+
+    top: np.ndarray
+    positive: np.ndarray
+    negative: np.ndarray
+    zero: np.ndarray
+    hard: np.ndarray
+    log_positive: np.ndarray
+    log_negative: np.ndarray
+    log_zero: np.ndarray
+
+    def totals(
+        self, zeros: np.ndarray, negatives: np.ndarray, times: np.ndarray | None
+    ) -> np.ndarray:
+        """Log-likelihood of all choosers for all shares of classes, shape (zero, reversed, law).
+
+        ``times`` says how often each chooser counts, once by default.
+        """
+        out = np.empty((len(zeros), len(negatives), self.positive.shape[1]))
+        quick = times is None and min(self.positive.min(), self.negative.min()) > _SMALL
+        quick = quick and zeros[-1] + negatives[-1] < 1 - _LEAST
+        for m, negative in enumerate(negatives):
+            if quick:
+                out[:, m] = self._quick_totals(zeros, negative)
+                continue
+            for k, zero in enumerate(zeros):
+                log = self.each(zero, negative)
+                out[k, m] = log.sum(axis=0) if times is None else times @ log
+        return out
+
+    def _quick_totals(self, zeros: np.ndarray, negative: float) -> np.ndarray:
+        """Totals for many shares at zero, (zero, law): some likelihoods are multiplied first."""
+        count, laws = self.positive.shape
+        mixed = np.empty((len(zeros), -(-count // _TOGETHER) * _TOGETHER, laws))
+        mixed[:, count:] = 1.0
+        ahead = (1 - negative) * self.positive + negative * self.negative
+        away = self.positive - self.zero[:, None]
+        np.multiply(zeros[:, None, None], away, out=mixed[:, :count])
+        np.subtract(ahead, mixed[:, :count], out=mixed[:, :count])
+        for _ in range(_HALVINGS):
+            half = mixed.shape[1] // 2
+            mixed = mixed[:, :half] * mixed[:, half:]
+        return np.log(mixed).sum(axis=1) + self.top.sum()
+
+    def each(self, zero: float, negative: float) -> np.ndarray:
+        """Log-likelihood of every chooser for given shares of classes, shape (chooser, law)."""
+        rest = max(1.0 - zero - negative, _LEAST)
+        mixed = rest * self.positive + zero * self.zero[:, None] + negative * self.negative
+        log = np.log(np.maximum(mixed, _TINY))
+        if len(self.hard):
+            own = self.log_positive + np.log(rest)
+            if zero:
+                own = np.logaddexp(own, self.log_zero[:, None] + np.log(zero))
+            if negative:
+                own = np.logaddexp(own, self.log_negative + np.log(negative))
+            log[self.hard] = own
+        return log + self.top[:, None]
+
+
+class RivalLikelihood:
+    """Answers, ready for any bend, lapse share and cut points.
+
+    Parameters
+    ----------
+    observations : PairObservations
+        Of one cell; who stood first is left out.
+    response : PairResponse
+    scale : float
+        Scale s of the differences, in their unit.
+    times : numpy.ndarray, shape (unit,), optional
+        How often each chooser counts.
+    error : float
+        Sd of the error of a difference, in its unit.
+    at : mapping
+        Plausible values of the response's own numbers.
+    """
+
+    def __init__(
+        self,
+        observations: PairObservations,
+        response: PairResponse,
+        scale: float,
+        times: np.ndarray | None = None,
+        error: float = 0.0,
+        at: Mapping[str, float] | None = None,
+    ) -> None:
+        nobody = np.zeros_like(observations.shown_first)
+        counts = Counts.of(replace(observations, shown_first=nobody))
+        self.response, self.scale = response, scale
+        self.unit, self.panel, self.error = counts.unit, counts.panel, error / scale
+        self.times = counts.times
+        if self.panel and times is not None:
+            self.times = np.asarray(times, float)[counts.unit]
+        self.choices = np.asarray(counts.matrix.sum(axis=1)).ravel()
+        answers, nodes = len(response.answers), len(counts.node)
+        column = np.arange(counts.matrix.shape[1])
+        place = counts.kind[column // nodes, 0] * nodes + column % nodes
+        shape = len(column), answers * nodes
+        gather = sparse.csr_array((np.ones(len(column)), (column, place)), shape=shape)
+        matrix = counts.matrix @ gather  # (chooser, answer * node)
+        entries = matrix.shape[0] * matrix.shape[1]
+        full = matrix.nnz > _FULL * entries and entries < _MOST
+        self._matrix, self._size = matrix.toarray() if full else matrix, counts.size / scale
+        size = counts.size[counts.size > 0] / scale
+        # Where few differences are large, strengths per unit of their root mean square are large.
+        high = _HIGH + max(0.0, -np.log(np.median(size))) if len(size) else _HIGH
+        self.t = np.arange(_LOW, high + _STEP / 2, _STEP)
+        plain = Setting("linear", 0.0, 0.0, at or {})
+        steps = [steps_of(log, True) for log in self.log(plain, np.exp(self.t))]
+        self._blocks = _blocks(np.minimum(np.min(steps, axis=0), 1.0))
+
+    @property
+    def units(self) -> int:
+        """Number of choosers; of nodes that stand for pairs, where choosers are not known."""
+        return len(self.times)
+
+    def take(self, rows: np.ndarray) -> "RivalLikelihood":
+        """Some of the choosers."""
+        other = object.__new__(RivalLikelihood)
+        other.__dict__.update(self.__dict__)
+        step = np.empty(self.units)
+        for own, each in self._blocks:
+            step[own] = each
+        other._blocks = _blocks(step[rows])
+        for name in ("unit", "times", "choices", "_matrix"):
+            setattr(other, name, getattr(self, name)[rows])
+        return other
+
+    def log(self, setting: Setting, strength: np.ndarray) -> np.ndarray:
+        """Log-likelihood of every chooser at strengths, (2, chooser, strength).
+
+        Strengths are in units of 1/s; of the two the second is with their sign turned.
+        """
+        return _by_sign(self._matrix @ self._table(setting, strength))
+
+    def _table(self, setting: Setting, strength: np.ndarray) -> np.ndarray:
+        """Log probability of every answer at every node, (answer * node, 2 * strength)."""
+        if self.error:
+            strength = strength / np.sqrt(1 + _LOGIT_NORMAL * self.error**2 * strength**2)
+        utility = utility_of(setting.bend)
+        own = {each.name: setting.value for each in utility.shared}
+        v = utility.bent(NUMPY, self._size, own)[:, None] * strength
+        found = np.stack(self.response.log_probabilities(NUMPY, v, setting.shared))
+        if setting.lapse:
+            found = np.log(setting.lapse / len(found) + (1 - setting.lapse) * np.exp(found))
+        # With its sign turned a strength answers as if the two alternatives had been swapped.
+        both = np.concatenate([found, found[::-1]], axis=2)
+        return both.reshape(-1, 2 * len(strength))
+
+    def classes(
+        self, setting: Setting, mu: np.ndarray, sigma: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, Classes]]:
+        """Likelihoods averaged over LogNormals: some choosers after others, and their classes.
+
+        Parameters
+        ----------
+        setting : Setting
+        mu, sigma : numpy.ndarray, shape (law,)
+            Of log strength, in units of 1/s; sigma rises.
+        """
+        last = 0.0
+        for rows, step in self._blocks:
+            if step != last:
+                t = np.arange(self.t[0], self.t[-1] + _STEP * step / 2, _STEP * step)
+                table = self._table(setting, np.r_[0.0, np.exp(t)])
+                laws, last = _Laws.of(t, mu, sigma), step
+            log = _by_sign(self._matrix[rows] @ table)
+            top = log.max(axis=2).max(axis=0)
+            log -= top[:, None]
+            zero = np.exp(log[0, :, 0])
+            positive, negative = both = laws.averages(log)
+            hard = np.empty(0, np.int64)
+            if min(both.min(), zero.min()) < _TINY:
+                hard = np.flatnonzero((both < _TINY).any(axis=(0, 2)) | (zero < _TINY))
+            log_positive, log_negative = laws.log_averages(log[:, hard])
+            yield (
+                rows,
+                Classes(
+                    top, positive, negative, zero, hard, log_positive, log_negative, log[0, hard, 0]
+                ),
+            )
+
+    def totals(
+        self,
+        setting: Setting,
+        mu: np.ndarray,
+        sigma: np.ndarray,
+        zeros: np.ndarray,
+        negatives: np.ndarray,
+    ) -> np.ndarray:
+        """Log-likelihood of all choosers, (law, zero, reversed); see :meth:`classes`."""
+        total = np.zeros((len(zeros), len(negatives), len(mu)))
+        times = None if np.all(self.times == 1) else self.times
+        for rows, classes in self.classes(setting, mu, sigma):
+            total += classes.totals(zeros, negatives, None if times is None else times[rows])
+        return np.moveaxis(total, -1, 0)
+
+
+def _blocks(step: np.ndarray) -> list[tuple[np.ndarray, float]]:
+    """Choosers with the same step, in parts that stay near the processor."""
+    out = []
+    for each in np.unique(step):
+        rows = np.flatnonzero(step == each)
+        out += [(rows[k : k + _BLOCK], float(each)) for k in range(0, len(rows), _BLOCK)]
+    return out
+
+
+def _by_sign(log: np.ndarray) -> np.ndarray:
+    """(chooser, 2 * strength) as (2, chooser, strength)."""
+    return np.moveaxis(log.reshape(len(log), 2, -1), 1, 0)
+
+
+@dataclass(frozen=True)
+class _Laws:
+    """LogNormals, ready to average over: those without spread, narrow ones, wide ones.
+
+    Parameters
+    ----------
+    count : int
+    own : list of tuple
+        Of those without spread and the narrow ones: which they are, interpolation (strength, law *
+        node) and log weights of their own nodes.
+    wide : slice
+    weights : numpy.ndarray, shape (1 + strength, wide)
+        Of strength 0 and of the grid.
+    """
+
+    count: int
+    own: list[tuple[slice, np.ndarray, np.ndarray]]
+    wide: slice
+    weights: np.ndarray
+
+    @classmethod
+    def of(cls, t: np.ndarray, mu: np.ndarray, sigma: np.ndarray) -> "_Laws":
+        """Those on a grid; sigma rises."""
+        none, some = np.searchsorted(sigma, [1e-12, _NARROW * (t[1] - t[0])])
+        own = []
+        for which, z in ((slice(0, none), np.zeros(1)), (slice(none, some), _Z)):
+            if which.stop > which.start:
+                place = mu[which, None] + sigma[which, None] * z
+                position = (place.ravel() - t[0]) / (t[1] - t[0])
+                log_weight = -(z**2) / 2 - np.log(np.exp(-(z**2) / 2).sum())
+                matrix = interpolation(position, len(t), _POINTS).toarray()
+                own.append((which, matrix, log_weight))
+        wide = slice(some, len(mu))
+        return cls(len(mu), own, wide, _weights(t, mu[wide], sigma[wide]))
+
+    def averages(self, log: np.ndarray) -> np.ndarray:
+        """Likelihoods averaged, (class, chooser, law), of logs at strength 0 and on the grid."""
+        out = np.empty((*log.shape[:2], self.count))
+        for which, matrix, log_weight in self.own:
+            out[:, :, which] = np.exp(self._at(log, matrix, log_weight)) @ np.exp(log_weight)
+        out[:, :, self.wide] = np.exp(log) @ self.weights
+        return out
+
+    def log_averages(self, log: np.ndarray) -> np.ndarray:
+        """The same in logs, whatever the size."""
+        out = np.empty((*log.shape[:2], self.count))
+        if not log.size:
+            return out
+        for which, matrix, log_weight in self.own:
+            at = self._at(log, matrix, log_weight) + log_weight
+            out[:, :, which] = special.logsumexp(at, axis=-1)
+        with np.errstate(divide="ignore"):
+            log_weights = np.log(self.weights)
+        for k, column in zip(range(self.count)[self.wide], log_weights.T, strict=True):
+            out[:, :, k] = special.logsumexp(log + column, axis=-1)
+        return out
+
+    def _at(self, log: np.ndarray, matrix: np.ndarray, log_weight: np.ndarray) -> np.ndarray:
+        """Logs at the laws' own nodes, (class, chooser, law, node).
+
+        Logs are interpolated, not likelihoods: those of an unusual chooser fall by orders of
+        magnitude between two nodes.
+        """
+        return (log[:, :, 1:] @ matrix).reshape(*log.shape[:2], -1, len(log_weight))
+
+
+def _weights(t: np.ndarray, mu: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+    """Weights of wide LogNormals on strength 0 and on the grid, (1 + node, law).
+
+    Below the grid a likelihood is linear in strength, and beyond it the answers are certain.
+    """
+    step = t[1] - t[0]
+    z = (t[:, None] - mu) / sigma
+    out = np.empty((1 + len(t), len(mu)))
+    out[1:] = np.exp(-(z**2) / 2) * (step / np.sqrt(2 * np.pi) / sigma)
+    least, most = t[0] - step / 2, t[-1] + step / 2
+    nearer = np.exp(mu + sigma**2 / 2 - t[0]) * special.ndtr((least - mu) / sigma - sigma)
+    out[0] = special.ndtr((least - mu) / sigma) - nearer
+    out[1] += nearer
+    out[-1] += special.ndtr((mu - most) / sigma)
+    return out
