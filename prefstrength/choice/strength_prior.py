@@ -37,6 +37,7 @@ from prefstrength._shared.records import (
 from prefstrength.choice.mixing.base import Mixing
 from prefstrength.choice.mixing.families import family_named
 from prefstrength.choice.mixing.zero_mass import with_zero_share
+from prefstrength.choice.prior_from_rivals import AveragedAnswer, prior_fields
 from prefstrength.choice.responses.named import KnownResponse
 from prefstrength.errors import InputError
 
@@ -181,6 +182,79 @@ class StrengthPrior:
         StrengthPrior
         """
         return cls(**fit.strength_prior_fields(mean_strength, group))
+
+    @classmethod
+    def from_rivals(
+        cls,
+        rivals: AveragedAnswer,
+        mean_strength: float = 0.1,
+        *,
+        group: str | None = None,
+        force: bool = False,
+        mean_strength_sd: float = 0.1,
+    ) -> Self:
+        r"""Strength prior that all explanations of the same choices support together.
+
+        ======================= ===============================================================
+        verdict                 prior
+        ======================= ===============================================================
+        heterogeneous           LogNormal; :math:`\log\sigma` has the 5, 50 and 95 % quantiles of
+                                the posterior of σ averaged over all explanations
+        differ in kind          PointMass where the others do not differ, else LogNormal as above
+        homogeneous             PointMass; the upper 95 % of σ in ``source``
+        differ, cannot tell     LogNormal, wide: centred on the mean of σ, one strength for all
+                                included, with its 95 % quantile
+        single choices          none without ``force``
+        ======================= ===============================================================
+
+        A class of choosers at zero that is sure to be there (95 %) is the prior's ``zero_share``.
+
+        Parameters
+        ----------
+        rivals : Rivals
+            From ``ps.rivals(choices)``.
+        mean_strength : float, default 0.1
+            Mean strength over all choosers to give to the trainer, per nat of log-ratio: DPO's β.
+        group : str, optional
+            Level of a factor to describe, as ``factor=level``; the whole population when left out.
+        force : bool, default False
+            A prior from single choices, as wide as what they leave open; or one of the others
+            where some prefer the lower reward. Both warn.
+        mean_strength_sd : float, default 0.1
+            How far training may move the mean, as the sd of its log; a choice like the mean itself.
+
+        Returns
+        -------
+        StrengthPrior
+            Its ``source`` holds the verdict, the probabilities, every part with its interval, and
+            what the prior says in ``words``.
+
+        Raises
+        ------
+        InputError
+            If the choices are single ones, or some choosers prefer the lower reward (95 %), without
+            ``force``; if there is no such group, or a number is not positive.
+
+        Warns
+        -----
+        DataWarning
+            Where ``force`` was needed, with both ends of what the choices leave open.
+
+        Notes
+        -----
+        Levels of the groups that the rivals were asked for have their own spread in ``groups``, and
+        the common mean and share at zero. That the spread carries over to training assumes
+        Δ = c·Δr with one c and no error.
+
+        Examples
+        --------
+        >>> import prefstrength as ps
+        >>> choices = ps.simulate(ps.LogNormal(mu=0.0, sigma=0.9), choosers=100, situations=20)
+        >>> prior = StrengthPrior.from_rivals(ps.rivals(choices))
+        >>> prior.family, round(math.exp(prior.dispersion), 1)
+        ('LogNormal', 0.9)
+        """
+        return cls(**prior_fields(rivals, mean_strength, mean_strength_sd, group, force))
 
     def mixing(self) -> Mixing:
         """Mixing distribution at the centre of the prior, with known parameters."""
