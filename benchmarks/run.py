@@ -28,6 +28,7 @@ PARTS = {
     "scoring": "reward scores, against transformers' pipeline and the forward pass alone",
     "study": "MixDPO where the strengths are known, against DPO and without a prior",
     "measurement": "coverage where rewards have as much error as signal",
+    "prior_transfer": "the spread handed to training, beside one LogNormal alone",
     "calibration": "simulation-based calibration of every family",
 }
 _SIMULATIONS = 500
@@ -132,8 +133,9 @@ def summary(out):
                         "met": bool(row[f"/ {other}"] >= target),
                     }
                 )
-    if found := _loaded("measurement", out):
-        rows += found["summary"]
+    for name in ("measurement", "prior_transfer"):
+        if found := _loaded(name, out):
+            rows += found["summary"]
     if found := _loaded("study", out):
         count, seeds = found["ranked"]["MixDPO: cv"], found["seeds"]
         rows.append(
