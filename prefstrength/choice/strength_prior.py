@@ -72,7 +72,8 @@ class StrengthPrior:
     source : dict, optional
         Where the numbers come from, in words and versions; JSON types only.
     groups : dict, optional
-        Label of a group to its ``dispersion``, ``dispersion_sd`` and ``relative_mean``.
+        Label of a group to its ``dispersion``, ``dispersion_sd`` and, where it is known, its
+        ``relative_mean``.
     response : dict, optional
         Where answers were grades or ties, their kind and the numbers that all choosers share:
         ``{"name": "Graded", "settings": {"answers": [...]}, "shared": {"cut_1": 0.8}}``.

@@ -15,6 +15,7 @@ from prefstrength import LearnedStrength, LogNormal, StrengthPrior, ZeroMass  # 
 from prefstrength.choice.learned_parts import ShiftPrior  # noqa: E402
 from prefstrength.errors import InputError  # noqa: E402
 from prefstrength.mixdpo import Strength, evaluate_preferences, mixdpo_loss  # noqa: E402
+from prefstrength.mixdpo.shifts import shift_priors  # noqa: E402
 from prefstrength.plots import plot_trajectory  # noqa: E402
 from tests.helpers.tiny_training import (  # noqa: E402
     arguments,
@@ -95,6 +96,13 @@ def test_groups_and_pairs_carry_it():
     np.testing.assert_allclose(law.mean(), [0.15 * math.exp(-0.5), 0.15 * math.exp(0.5)])
     again = restored_from(strength, **of)
     assert again.group_means() == pytest.approx(strength.group_means(), rel=1e-12)
+
+
+def test_a_group_of_unknown_mean_starts_at_the_common_one():
+    own = {"dispersion": math.log(0.4), "dispersion_sd": 0.2}
+    prior = StrengthPrior("LogNormal", 0.0, 0.2, 0.0, 0.3, groups={"region=east": own})
+    shift = shift_priors(["east"], "region", prior, "LogNormal", 0.3, 0.3)["east"]
+    assert shift == ShiftPrior(0.0, 0.3, math.log(0.4), 0.2)
 
 
 def test_draws_with_gradients_are_refused_before_training(tmp_path):

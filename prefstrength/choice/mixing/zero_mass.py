@@ -67,7 +67,8 @@ class ZeroMass(WithShare):
 
     def moments(self, lib: Library) -> tuple[Array, Array]:
         mean, sd = self.mixing.moments(lib)
-        square = (1 - self.share) * (sd**2 + self.share * mean**2)
+        # Not a power: of plain numbers one beyond the largest is an error, and a product is inf.
+        square = (1 - self.share) * (sd * sd + self.share * mean * mean)
         return (1 - self.share) * mean, lib.xp.sqrt(square)
 
     def log_moments(self, lib: Library) -> tuple[Array, Array]:
