@@ -29,6 +29,7 @@ PARTS = {
     "study": "MixDPO where the strengths are known, against DPO and without a prior",
     "measurement": "coverage where rewards have as much error as signal",
     "calibration": "simulation-based calibration of every family",
+    "checks": "which planted defects the checks of a fit see, and their false alarms",
 }
 _SIMULATIONS = 500
 
@@ -134,6 +135,8 @@ def summary(out):
                 )
     if found := _loaded("measurement", out):
         rows += found["summary"]
+    if found := _loaded("checks", out):
+        rows.append(_limit("checks of a fit: false alarms", found["false_alarms"], 0.05))
     if found := _loaded("study", out):
         count, seeds = found["ranked"]["MixDPO: cv"], found["seeds"]
         rows.append(

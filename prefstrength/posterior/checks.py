@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from prefstrength.choice.mixing.families import family_named
 from prefstrength.errors import InputError
 from prefstrength.posterior.interface import Fitted
 from prefstrength.posterior.replicated import Finding, against_replicates, against_the_prior
@@ -288,11 +287,11 @@ def _against(fit: Fitted, directions: dict[str, Any]) -> str | None:
 
     A reward should not, nor what the model takes for positive; a price rightly does.
     """
-    families = {name: family_named(fit.family(name)) for name in directions}
+    kinds = {name: fit.mixing(name).kinds for name in directions}
     asked = [
         name
-        for name, law in families.items()
-        if "reward" in name.casefold() or (law.varies and law.positive)
+        for name, each in kinds.items()
+        if "reward" in name.casefold() or (each.random and each.positive)
     ]
     margin = {name: directions[name]["higher"] - directions[name]["least"] for name in asked}
     return min(margin, key=lambda name: margin[name]) if margin else None

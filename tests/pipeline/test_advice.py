@@ -92,8 +92,8 @@ PYTHON_ALONE = {
     "alternatives", "answer_column", "beta", "cache", "chosen", "columns", "components",
     "decimal", "endings", "errors", "greater_is_better", "group", "is_trainable", "members",
     "mu", "peft_config", "priors", "processing_class", "reduce", "ref_model", "rejected",
-    "response", "save_only_model", "sd", "second", "sep", "shared", "sigma", "strength", "thousands",
-    "tokenizer", "value",
+    "response", "save_only_model", "sd", "second", "sep", "shared", "sigma", "strength",
+    "thousands", "tokenizer", "value",
 }  # fmt: skip
 
 

@@ -131,6 +131,12 @@ def test_single_answers_never_take_a_passed_check_for_support():
     assert "supports neither" not in str(fitted(panel()).check().table["meaning"].tolist())
 
 
+def test_several_kinds_of_choosers_are_checked_like_one():
+    checks = fitted(panel(choosers=60), ps.ZeroMass(ps.LogNormal())).check()
+    assert set(REPLICATED) <= set(checks.table["check"])
+    assert "higher_chosen" in set(checks.table["check"])
+
+
 def test_saved_and_loaded_it_says_the_same(reversed_, tmp_path):
     again = ps.load_fit(reversed_.save(tmp_path / "fit"))
     pd.testing.assert_frame_equal(again.check().table, reversed_.check().table)
