@@ -14,6 +14,7 @@ from prefstrength.inference.pointwise import pointwise
 from prefstrength.inference.population import Population
 from prefstrength.inference.predictive import agreement, shown_situations, simulate_answers
 from prefstrength.inference.prior_draws import prior_draws
+from prefstrength.inference.replication import replicated_statistics
 from prefstrength.inference.sampled import Sampled
 from prefstrength.likelihood.compressed import CompressedData
 from prefstrength.likelihood.data import LikelihoodData
@@ -90,6 +91,10 @@ def assemble(
                 coords={"situation": situations},
             )
         )
+    own = np.random.default_rng([seed, 3])
+    replicated = replicated_statistics(population, reading, shown_data, variables, own)
+    if len(replicated):
+        groups["predictive_checks"] = replicated
     constant = _constant_data(population, shown_choices, shown_data, cells)
     if isinstance(data, CompressedData):
         constant = constant.assign(data.counts())

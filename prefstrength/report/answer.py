@@ -397,8 +397,10 @@ def _prior(facts: Facts) -> Answer:
     )
     text = (
         f"The spread comes from the data (90% interval of {name} {interval(low, high)}); the mean "
-        "does not: it plays the part of DPO's β, which anchors the scale. The prior leaves the "
-        f"mean a 90% interval of {_mean_interval(prior)}."
+        "does not: it plays the part of DPO's β, which anchors the scale. How far training may "
+        "move it is a choice as well: the prior leaves it a 90% interval of "
+        f"{_mean_interval(prior)}. "
+        "These are the numbers at the prior's centre (plug-in)."
     )
     if spread == "sd_log" and facts.fit.groups:
         text += (
