@@ -185,8 +185,11 @@ class StrengthPrior:
         mean_strength: float = 0.1,
         group: str | None = None,
         mean_strength_sd: float = 0.1,
+        attribute: str | None = None,
     ) -> Self:
-        """Strength prior that a fit supports.
+        """Strength prior that a fit supports, its model taken for true.
+
+        What else explains the same choices is in :meth:`from_rivals`.
 
         Parameters
         ----------
@@ -199,12 +202,20 @@ class StrengthPrior:
         mean_strength_sd : float, default 0.1
             How far training may move the mean, as the sd of its log: 0.1 is a tenth up or down. A
             choice like the mean itself.
+        attribute : str, optional
+            Attribute whose coefficient is the strength; may be left out where there is one, or
+            where one varies. It stands in ``source``.
 
         Returns
         -------
         StrengthPrior
+
+        Raises
+        ------
+        InputError
+            If the mean strength is not positive, or the attribute has to be named.
         """
-        return cls(**fit.strength_prior_fields(mean_strength, group, mean_strength_sd))
+        return cls(**fit.strength_prior_fields(mean_strength, group, mean_strength_sd, attribute))
 
     @classmethod
     def from_rivals(

@@ -54,10 +54,10 @@ def replicated_statistics(
         for the alternative that stood first) and first_chosen_spread (how far that differs between
         choosers, in answers squared). Only those that the data have; empty where none is.
     """
-    rows = _replicated_rows(data, rng)
+    rows = replicated_rows(data, rng)
     if not len(rows):
         return xr.Dataset()
-    design = _Design.of(data, rows)
+    design = Design.of(data, rows)
     flat = flat_draws(draws, _REPLICATES)
     count, step = len(next(iter(flat.values()))), max(1, _BLOCK // len(rows))
     # The first row is what was seen.
@@ -75,7 +75,7 @@ def replicated_statistics(
     return out
 
 
-def _replicated_rows(data: LikelihoodData, rng: np.random.Generator) -> np.ndarray:
+def replicated_rows(data: LikelihoodData, rng: np.random.Generator) -> np.ndarray:
     """Situations to replicate, one for each answer, of whole choosers."""
     counts = (data.weight > 0) & (data.unit_weight[data.unit] > 0)
     ordered = _ordered(data)
@@ -94,7 +94,7 @@ def _ordered(data: LikelihoodData) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class _Design:
+class Design:
     """What agreements are summed by.
 
     Parameters

@@ -60,18 +60,22 @@ def matched(spread: np.ndarray, weights: np.ndarray | None = None) -> tuple[floa
 
 
 def strength_prior_summary(
-    fit: Fitted, mean_strength: float, group: str | None = None, mean_strength_sd: float = 0.1
+    fit: Fitted,
+    mean_strength: float,
+    group: str | None = None,
+    mean_strength_sd: float = 0.1,
+    attribute: str | None = None,
 ) -> dict[str, Any]:
     """Fields of a :class:`~prefstrength.StrengthPrior`: shape from the data, scale given.
 
     The mixture over cells is summarised by one mixing distribution of the fitted family with the
     same spread: the sd of log strength (LogNormal) or the coefficient of variation (the others). Of
     several kinds of choosers it is a LogNormal, or a Normal where strengths may be negative, with
-    the same coefficient of variation; ``source`` says so. The 5 % and 95 % quantiles of the log spread are
-    those of the posterior. How sure the data are of the mean strength per unit of reward is in
-    ``source``; it says nothing of the strength per nat of log-ratio.
+    the same coefficient of variation; ``source`` says so. The 5 % and 95 % quantiles of the log
+    spread are those of the posterior. How sure the data are of the mean strength per unit of reward
+    is in ``source``; it says nothing of the strength per nat of log-ratio.
     """
-    attribute = fit.attributes[0]
+    attribute = fit.attribute(attribute)
     laws = draws_of(fit, attribute)
     family = type(laws)
     if family not in MIXINGS.values():

@@ -11,7 +11,7 @@ import xarray as xr
 
 import prefstrength as ps
 from prefstrength.inference.predictive import agreement
-from prefstrength.inference.replication import _Design, _replicated_rows
+from prefstrength.inference.replication import Design, replicated_rows
 from prefstrength.likelihood.data import LikelihoodData
 from tests.helpers.made_up import made_up_fit
 
@@ -154,8 +154,8 @@ def test_a_fit_of_before_has_what_it_has(clean):
 
 def design_of(choices):
     data = LikelihoodData.of(choices, choices.attributes, np.zeros(choices.n_situations, int))
-    rows = _replicated_rows(data, np.random.default_rng(0))
-    return data, rows, _Design.of(data, rows)
+    rows = replicated_rows(data, np.random.default_rng(0))
+    return data, rows, Design.of(data, rows)
 
 
 def statistics_of(choices):
