@@ -253,8 +253,8 @@ class Specification:
         default=0.1,
     )
     force_prior: bool = option(
-        "Write a prior for training also where the choices do not support one: from single choices, "
-        "or where some choosers prefer the lower reward.",
+        "Write a prior for training also where the choices support none: from single choices, or "
+        "where some choosers prefer the lower reward.",
         default=False,
     )
     measurement_error: bool = option(
