@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.interpolate import RegularGridInterpolator
 
+from prefstrength.validation.rival_answers import Setting
 from prefstrength.validation.rival_grid import Axis, Grid, spline_matrix
 from prefstrength.validation.rival_parts import BENDS, LOCATION, PARTS, Part
 from prefstrength.validation.rival_shared import SharedNumbers
-from prefstrength.validation.rival_tables import RivalLikelihood, Setting
+from prefstrength.validation.rival_tables import RivalLikelihood
 
 __all__ = ["explore"]
 

@@ -13,7 +13,8 @@ from scipy import optimize
 
 from prefstrength.choice.responses.base import PairResponse
 from prefstrength.inference.priors import Prior
-from prefstrength.validation.rival_tables import RivalLikelihood, Setting
+from prefstrength.validation.rival_answers import Setting
+from prefstrength.validation.rival_tables import RivalLikelihood
 
 __all__ = ["SharedNumbers"]
 

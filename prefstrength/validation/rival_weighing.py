@@ -1,18 +1,19 @@
 """All explanations of the same choices, weighed: what the verdict and its tables are made of."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
+from prefstrength._shared.words import listed
 from prefstrength.choice.responses.base import PairResponse
 from prefstrength.choice.responses.pair import Pair
 from prefstrength.data.choices import Choices
-from prefstrength.errors import InputError
 from prefstrength.likelihood.data import LikelihoodData
 from prefstrength.plots.observed import bins
+from prefstrength.validation.rival_answers import CountedPairs, Situations, decisions
 from prefstrength.validation.rival_curves import choice_curve
 from prefstrength.validation.rival_explanations import Explanation, Explanations, apart, explain
 from prefstrength.validation.rival_parts import BENDS, PARTS
@@ -58,6 +59,8 @@ class Weighed:
     pairs : tuple of numpy.ndarray, or None
         Difference, chosen minus rejected, and weight of every pair; None where answers are more
         than choices.
+    notes : tuple of str
+        What was held fixed or not looked at, in sentences.
     """
 
     likelihood: RivalLikelihood
@@ -66,6 +69,7 @@ class Weighed:
     single: bool
     prob: float
     pairs: tuple[np.ndarray, np.ndarray] | None
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def beliefs(self) -> Beliefs:
@@ -269,31 +273,51 @@ def weigh(choices: Choices, attribute: str, scale: float, error: float, prob: fl
     prob : float
         Probability of the intervals.
     """
-    data = LikelihoodData.of(choices, (attribute,), np.zeros(choices.n_situations, np.int64))
-    if not data.scalar or not isinstance(data.response, PairResponse):
-        raise InputError(
-            "Expected choices between two alternatives; got up to "
-            f"{choices.n_alternatives}, answered as {data.response.name}. Make pairs of them."
-        )
-    observations = data.pair_observations()
-    single = not data.panel or int(np.bincount(data.unit).max()) == 1
-    if single:
-        observations = replace(
-            observations,
-            unit=np.arange(len(data.unit)),
-            weight=data.weight * data.unit_weight[data.unit],
-            panel=False,
-        )
+    others = tuple(name for name in choices.attributes if name != attribute)
+    cell = np.zeros(choices.n_situations, np.int64)
+    data = LikelihoodData.of(choices, (attribute, *others), cell)
+    if data.scalar and data.response.answers_in == "chosen":
+        data = replace(data, response=Pair())  # one of two, however it was read
+    decided = np.bincount(data.unit, decisions(data))
+    single = not data.panel or int(decided.max()) <= 1
     shared = SharedNumbers.of(data.response)
-    likelihood = RivalLikelihood(
-        observations, data.response, scale, data.unit_weight, error, shared.values(shared.middle)
-    )
+    at = shared.values(shared.middle)
+    pairs, held = None, {}
+    if data.scalar and isinstance(data.response, PairResponse):
+        observations = data.pair_observations()
+        if single:
+            observations = replace(
+                observations,
+                unit=np.arange(len(data.unit)),
+                weight=data.weight * data.unit_weight[data.unit],
+                panel=False,
+            )
+        counted = CountedPairs.of(observations, data.response, scale, data.unit_weight, error)
+        likelihood = RivalLikelihood(counted, observations.panel, at)
+        if isinstance(data.response, Pair):
+            pairs = observations.difference, observations.weight
+    else:
+        single = single and int(decided.max()) <= 1
+        situations, found = Situations.of(data, scale, error)
+        likelihood = RivalLikelihood(situations, at=at)
+        held = {others[k - 1]: value for k, value in found.items()}
     explanations = explain(likelihood, shared, single, ("linear", *BENDS))
-    plain = isinstance(data.response, Pair)
     return Weighed(
-        likelihood, shared, explanations, single, prob,
-        (observations.difference, observations.weight) if plain else None,
-    )  # fmt: skip
+        likelihood, shared, explanations, single, prob, pairs, _notes(choices, data, held)
+    )
+
+
+def _notes(choices: Choices, data: LikelihoodData, held: Mapping[str, float]) -> tuple[str, ...]:
+    """What was not looked at, in sentences."""
+    notes = []
+    if held:
+        values = listed(f"{name} ({value:.3g})" for name, value in held.items())
+        notes.append(f"Held where one strength for all puts it: the coefficient of {values}.")
+    if data.shown_first.any():
+        notes.append("Who stood first is left out.")
+    if choices.pair is not None and len(np.unique(choices.pair)) < choices.n_situations:
+        notes.append("What the two responses of a pair differ in beside the attribute is left out.")
+    return tuple(notes)
 
 
 def _interval(value: np.ndarray, weight: np.ndarray, prob: float) -> tuple[float, float, float]:
