@@ -220,11 +220,11 @@ class Situations:
     @classmethod
     def of(
         cls, data: LikelihoodData, scale: float, error: float = 0.0
-    ) -> "tuple[Situations, dict[int, float]]":
+    ) -> "tuple[Situations, tuple[float, ...]]":
         """Of data whose first attribute is the one that strength is about.
 
-        Coefficients of the others are estimated with one strength for all, by the position of the
-        attribute; ``error`` is in the attribute's unit.
+        Coefficients of the others, which are returned, are estimated with one strength for all;
+        ``error`` is in the attribute's unit.
         """
         order = np.argsort(data.unit, kind="stable")
         unit, first = np.unique(data.unit[order], return_index=True)
@@ -250,10 +250,10 @@ class Situations:
             times=data.unit_weight[unit] if data.panel else weight,
         )
         if not others.shape[2]:
-            return plain, {}
+            return plain, ()
         found = plain._coefficients(others)
         offset = plain.offset + others @ found
-        return replace(plain, offset=offset, _kept={}), dict(enumerate(found.tolist(), 1))
+        return replace(plain, offset=offset, _kept={}), tuple(found.tolist())
 
     @cached_property
     def choices(self) -> np.ndarray:

@@ -1,13 +1,13 @@
 """All explanations of the same choices, weighed: what the verdict and its tables are made of."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
-from prefstrength._shared.words import listed
 from prefstrength.choice.responses.base import PairResponse
 from prefstrength.choice.responses.pair import Pair
 from prefstrength.data.choices import Choices
@@ -59,6 +59,9 @@ class Weighed:
     pairs : tuple of numpy.ndarray, or None
         Difference, chosen minus rejected, and weight of every pair; None where answers are more
         than choices.
+    part : bool
+        Whether this is a part of the data, of which only what is likely has a row, and not how well
+        it predicts.
     notes : tuple of str
         What was held fixed or not looked at, in sentences.
     """
@@ -69,7 +72,8 @@ class Weighed:
     single: bool
     prob: float
     pairs: tuple[np.ndarray, np.ndarray] | None
-    notes: tuple[str, ...] = ()
+    part: bool
+    notes: tuple[str, ...]
 
     @cached_property
     def beliefs(self) -> Beliefs:
@@ -83,6 +87,8 @@ class Weighed:
         rows = [self._row(each, float(weights[k])) for k, each in zip(shown, chosen, strict=True)]
         table = pd.DataFrame(rows)
         table["log_evidence"] -= max(each.log_evidence for each in self.explanations.all)
+        if self.part:
+            return table
         each, times = self._left_out(chosen), self.likelihood.times
         elpd = times @ each
         away = each - each[:, [np.argmax(elpd)]]
@@ -163,17 +169,11 @@ class Weighed:
         difference, weight = self.pairs
         most = float(np.quantile(np.abs(difference), 0.995))
         x = np.linspace(0.0, most if most > 0 else 1.0, _CURVE)
-        found: list[Explanation] = []
-        weights: list[float] = []
-        for k in np.argsort(-self.explanations.weights, kind="stable"):
-            if self.explanations.weights[k] < _SHOWN and len(found) >= 3:
-                break
-            found.append(self.explanations.all[k])
-            weights.append(float(self.explanations.weights[k]))
-        each = [choice_curve(self.likelihood, one, x) for one in found]
-        whole = np.average(each, axis=0, weights=weights)
-        rows = [("all", 1.0, whole)]
-        rows += [(one.name, w, y) for one, w, y in zip(found, weights, each, strict=True)]
+        weights = self.explanations.weights[self._shown]
+        each = [choice_curve(self.likelihood, one, x) for one in self._chosen]
+        rows = [("all", 1.0, np.average(each, axis=0, weights=weights))]
+        names = [one.name for one in self._chosen]
+        rows += list(zip(names, weights.tolist(), each, strict=True))
         return pd.concat(
             [
                 pd.DataFrame({"explanation": n, "weight": w, "difference": x, "probability": y})
@@ -200,7 +200,8 @@ class Weighed:
         """Explanations that have a row, the likeliest first."""
         weights = self.explanations.weights
         order = np.argsort(-weights, kind="stable").tolist()
-        return [k for k in order if weights[k] >= _SHOWN or self.explanations.all[k].simple]
+        simple = [not self.part and each.simple for each in self.explanations.all]
+        return [k for k in order if weights[k] >= _SHOWN or simple[k] or k == order[0]]
 
     @cached_property
     def _chosen(self) -> list[Explanation]:
@@ -224,10 +225,11 @@ class Weighed:
 
     def _left_out(self, chosen: Sequence[Explanation]) -> np.ndarray:
         names = self.shared.names
-        return np.stack(
-            [leave_one_out(self.likelihood, names, each.grid, each.pattern) for each in chosen],
-            axis=1,
-        )
+        with ThreadPoolExecutor() as pool:
+            found = pool.map(
+                lambda each: leave_one_out(self.likelihood, names, each.grid, each.pattern), chosen
+            )
+            return np.stack(list(found), axis=1)
 
     def _beliefs(self, explanations: Explanations) -> Beliefs:
         weights = explanations.weights
@@ -259,7 +261,14 @@ class Weighed:
         )
 
 
-def weigh(choices: Choices, attribute: str, scale: float, error: float, prob: float) -> Weighed:
+def weigh(
+    choices: Choices,
+    attribute: str,
+    scale: float,
+    error: float,
+    prob: float,
+    part: bool = False,
+) -> Weighed:
     """Weigh all explanations of choices.
 
     Parameters
@@ -272,17 +281,18 @@ def weigh(choices: Choices, attribute: str, scale: float, error: float, prob: fl
         Sd of the error of a difference.
     prob : float
         Probability of the intervals.
+    part : bool
+        Whether these are a part of the data.
     """
     others = tuple(name for name in choices.attributes if name != attribute)
     cell = np.zeros(choices.n_situations, np.int64)
     data = LikelihoodData.of(choices, (attribute, *others), cell)
     if data.scalar and data.response.answers_in == "chosen":
         data = replace(data, response=Pair())  # one of two, however it was read
-    decided = np.bincount(data.unit, decisions(data))
-    single = not data.panel or int(decided.max()) <= 1
+    single = bool(np.bincount(data.unit, decisions(data)).max() <= 1)
     shared = SharedNumbers.of(data.response)
     at = shared.values(shared.middle)
-    pairs, held = None, {}
+    pairs, notes = None, _left_out_of(choices)
     if data.scalar and isinstance(data.response, PairResponse):
         observations = data.pair_observations()
         if single:
@@ -297,27 +307,23 @@ def weigh(choices: Choices, attribute: str, scale: float, error: float, prob: fl
         if isinstance(data.response, Pair):
             pairs = observations.difference, observations.weight
     else:
-        single = single and int(decided.max()) <= 1
-        situations, found = Situations.of(data, scale, error)
+        situations, coefficients = Situations.of(data, scale, error)
         likelihood = RivalLikelihood(situations, at=at)
-        held = {others[k - 1]: value for k, value in found.items()}
+        held = [f"{name} {value:.3g}" for name, value in zip(others, coefficients, strict=True)]
+        if held:
+            notes = [f"Coefficients as where all have one strength: {', '.join(held)}.", *notes]
     explanations = explain(likelihood, shared, single, ("linear", *BENDS))
-    return Weighed(
-        likelihood, shared, explanations, single, prob, pairs, _notes(choices, data, held)
-    )
+    return Weighed(likelihood, shared, explanations, single, prob, pairs, part, tuple(notes))
 
 
-def _notes(choices: Choices, data: LikelihoodData, held: Mapping[str, float]) -> tuple[str, ...]:
-    """What was not looked at, in sentences."""
+def _left_out_of(choices: Choices) -> list[str]:
+    """What is known of choices and not looked at, in sentences."""
     notes = []
-    if held:
-        values = listed(f"{name} ({value:.3g})" for name, value in held.items())
-        notes.append(f"Held where one strength for all puts it: the coefficient of {values}.")
-    if data.shown_first.any():
-        notes.append("Who stood first is left out.")
+    if choices.shown_first is not None and np.any(choices.shown_first):
+        notes.append("Who stood first is not looked at.")
     if choices.pair is not None and len(np.unique(choices.pair)) < choices.n_situations:
-        notes.append("What the two responses of a pair differ in beside the attribute is left out.")
-    return tuple(notes)
+        notes.append("That the same pairs were judged several times is not looked at.")
+    return notes
 
 
 def _interval(value: np.ndarray, weight: np.ndarray, prob: float) -> tuple[float, float, float]:

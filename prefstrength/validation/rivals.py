@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from prefstrength._shared.files import atomic_write_text
 from prefstrength._shared.records import build_record, read_json, to_json
@@ -62,7 +63,8 @@ class Rivals:
     notes : tuple of str
         What was held fixed or not looked at, in sentences.
     by_level : mapping of tuple to Rivals
-        The same for every level of every group, by ``(group, level)``.
+        The same for every level of every group, by ``(group, level)``; their tables hold what has a
+        weight of .02 or more, and not how well it predicts.
     """
 
     attribute: str
@@ -190,7 +192,8 @@ class Rivals:
         return cls.from_dict(read_json(path, "record of rivals"), where=str(path))
 
     def __repr__(self) -> str:
-        shown = self.table[["explanation", "weight", "elpd_diff", "dse", "stacking", "verdict"]]
+        wanted = ["explanation", "weight", "elpd_diff", "dse", "stacking", "verdict"]
+        shown = self.table[[name for name in wanted if name in self.table]]
         table = shown.to_string(index=False, float_format=lambda v: f"{v:.3g}", na_rep="")
         texts = [self.verdict, *([self.advice] if self.advice else []), *self.notes]
         return "\n".join([*texts, "", table])
@@ -306,15 +309,20 @@ def rivals(
             f"Expected differences of {attribute!r} that are not all 0; got nothing else. Nothing "
             "can be learned from them."
         )
-    by_level = {}
+    levels = {}
     for name in factors:
         factor = choices.groups[name]
         for code, level in enumerate(factor.levels):
             rows = factor.codes == code
             if rows.any():
-                own = weigh(choices.subset(rows), attribute, scale, sd, prob)
-                by_level[name, level] = _plain(own, attribute, {})
-    return _plain(weigh(choices, attribute, scale, sd, prob), attribute, by_level)
+                levels[name, level] = choices.subset(rows)
+    # Explanations run on threads of their own; threads inside products would wait for each other.
+    with threadpool_limits(1, "blas"):
+        by_level = {
+            level: _plain(weigh(part, attribute, scale, sd, prob, part=True), attribute, {})
+            for level, part in levels.items()
+        }
+        return _plain(weigh(choices, attribute, scale, sd, prob), attribute, by_level)
 
 
 def _plain(weighed: Weighed, attribute: str, by_level: Mapping[tuple[str, str], Rivals]) -> Rivals:
