@@ -11,9 +11,9 @@ import pandas as pd
 from prefstrength.choice.responses.base import PairResponse
 from prefstrength.choice.responses.pair import Pair
 from prefstrength.data.choices import Choices
-from prefstrength.errors import InputError
 from prefstrength.likelihood.data import LikelihoodData
 from prefstrength.plots.observed import bins
+from prefstrength.validation.rival_answers import CountedPairs, Situations, decisions
 from prefstrength.validation.rival_curves import choice_curve
 from prefstrength.validation.rival_explanations import Explanation, Explanations, apart, explain
 from prefstrength.validation.rival_parts import BENDS, PARTS
@@ -62,6 +62,8 @@ class Weighed:
     part : bool
         Whether this is a part of the data, of which only what is likely has a row, and not how well
         it predicts.
+    notes : tuple of str
+        What was held fixed or not looked at, in sentences.
     """
 
     likelihood: RivalLikelihood
@@ -71,6 +73,7 @@ class Weighed:
     prob: float
     pairs: tuple[np.ndarray, np.ndarray] | None
     part: bool
+    notes: tuple[str, ...]
 
     @cached_property
     def beliefs(self) -> Beliefs:
@@ -281,31 +284,46 @@ def weigh(
     part : bool
         Whether these are a part of the data.
     """
-    data = LikelihoodData.of(choices, (attribute,), np.zeros(choices.n_situations, np.int64))
-    if not data.scalar or not isinstance(data.response, PairResponse):
-        raise InputError(
-            "Expected choices between two alternatives; got up to "
-            f"{choices.n_alternatives}, answered as {data.response.name}. Make pairs of them."
-        )
-    observations = data.pair_observations()
-    single = not data.panel or int(np.bincount(data.unit).max()) == 1
-    if single:
-        observations = replace(
-            observations,
-            unit=np.arange(len(data.unit)),
-            weight=data.weight * data.unit_weight[data.unit],
-            panel=False,
-        )
+    others = tuple(name for name in choices.attributes if name != attribute)
+    cell = np.zeros(choices.n_situations, np.int64)
+    data = LikelihoodData.of(choices, (attribute, *others), cell)
+    if data.scalar and data.response.answers_in == "chosen":
+        data = replace(data, response=Pair())  # one of two, however it was read
+    single = bool(np.bincount(data.unit, decisions(data)).max() <= 1)
     shared = SharedNumbers.of(data.response)
-    likelihood = RivalLikelihood(
-        observations, data.response, scale, data.unit_weight, error, shared.values(shared.middle)
-    )
+    at = shared.values(shared.middle)
+    pairs, notes = None, _left_out_of(choices)
+    if data.scalar and isinstance(data.response, PairResponse):
+        observations = data.pair_observations()
+        if single:
+            observations = replace(
+                observations,
+                unit=np.arange(len(data.unit)),
+                weight=data.weight * data.unit_weight[data.unit],
+                panel=False,
+            )
+        counted = CountedPairs.of(observations, data.response, scale, data.unit_weight, error)
+        likelihood = RivalLikelihood(counted, observations.panel, at)
+        if isinstance(data.response, Pair):
+            pairs = observations.difference, observations.weight
+    else:
+        situations, coefficients = Situations.of(data, scale, error)
+        likelihood = RivalLikelihood(situations, at=at)
+        held = [f"{name} {value:.3g}" for name, value in zip(others, coefficients, strict=True)]
+        if held:
+            notes = [f"Coefficients as where all have one strength: {', '.join(held)}.", *notes]
     explanations = explain(likelihood, shared, single, ("linear", *BENDS))
-    plain = isinstance(data.response, Pair)
-    return Weighed(
-        likelihood, shared, explanations, single, prob,
-        (observations.difference, observations.weight) if plain else None, part,
-    )  # fmt: skip
+    return Weighed(likelihood, shared, explanations, single, prob, pairs, part, tuple(notes))
+
+
+def _left_out_of(choices: Choices) -> list[str]:
+    """What is known of choices and not looked at, in sentences."""
+    notes = []
+    if choices.shown_first is not None and np.any(choices.shown_first):
+        notes.append("Who stood first is not looked at.")
+    if choices.pair is not None and len(np.unique(choices.pair)) < choices.n_situations:
+        notes.append("That the same pairs were judged several times is not looked at.")
+    return notes
 
 
 def _interval(value: np.ndarray, weight: np.ndarray, prob: float) -> tuple[float, float, float]:
