@@ -11,3 +11,4 @@ from .prior_posterior import plot_prior_posterior as plot_prior_posterior
 from .sensitivity import plot_sensitivity as plot_sensitivity
 from .strength import plot_strength as plot_strength
 from .trajectory import plot_trajectory as plot_trajectory
+from .transfer import plot_transfer as plot_transfer
