@@ -14,6 +14,7 @@ from prefstrength.choice.mixing.base import Mixing
 from prefstrength.errors import InputError
 from prefstrength.posterior.fit import Fit
 from prefstrength.posterior.laws import MixtureDraws, mixture_draws
+from prefstrength.posterior.monte_carlo import probability_error
 
 __all__ = ["StrengthComparison", "compare_strength"]
 
@@ -30,7 +31,8 @@ class StrengthComparison:
     ----------
     table : pandas.DataFrame
         One row for each index (sd_log, cv): learned, posterior median and interval, position
-        (posterior probability below the learned value), inside (the interval).
+        (posterior probability below the learned value) and its Monte Carlo error position_mcse,
+        inside (the interval).
     quantiles : pandas.DataFrame
         Columns probability, learned, posterior, low, high: quantiles of strength / mean.
     density : pandas.DataFrame
@@ -188,6 +190,7 @@ def compare_strength(
                 "low": low,
                 "high": high,
                 "position": float(np.mean(posterior < value)),
+                "position_mcse": probability_error(fit, posterior < value, posterior),
                 "inside": bool(low <= value <= high),
             }
         )

@@ -63,6 +63,13 @@ class Transfer:
         What was regressed.
     prob : float
         Probability of the intervals.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> reward = np.linspace(-2.0, 2.0, 100)
+    >>> check_transfer(3.0 * np.sign(reward) * np.sqrt(np.abs(reward)), reward).words[1][:30]
+    'It is bent: Δ goes with the po'
     """
 
     table: pd.DataFrame
