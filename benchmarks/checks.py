@@ -37,7 +37,7 @@ CHECKS = {
 }
 CLEAN = ("nothing, one strength", "nothing, σ = 0.7")
 _CHOOSERS, _ANSWERS, _SPREAD = 200, 20, 1.5
-_SETS, _SETS_CLEAN = 40, 100
+_SETS, _SETS_CLEAN = 25, 100
 
 Answers = Callable[[np.random.Generator, np.ndarray, np.ndarray], np.ndarray]
 

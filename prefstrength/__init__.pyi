@@ -156,6 +156,12 @@ from .validation.sensitivity import (
 from .validation.sensitivity import (
     sensitivity as sensitivity,
 )
+from .validation.transfer import (
+    Transfer as Transfer,
+)
+from .validation.transfer import (
+    check_transfer as check_transfer,
+)
 
 __version__: str
 __all__: list[str]

@@ -101,7 +101,8 @@ class StrengthPrior:
     tell the dispersion but not which mean suits a log-ratio difference: the mean is a choice,
     usually the β that one would give to DPO, and so is how far training may move it. How sure the
     data are of strength per unit of reward, ``source["fitted_mean_log_sd"]``, says nothing of β per
-    nat. That the dispersion carries over at all assumes Δ = c·Δr with one c and no error.
+    nat. That the dispersion carries over at all assumes Δ = c·Δr with one c and no error, which
+    :func:`prefstrength.check_transfer` looks at after training.
 
     The law of :meth:`mixing` is *plug-in*: its parameters are at the centre. The *predictive* law
     averages over their uncertainty and is wider; :meth:`summary` holds both.

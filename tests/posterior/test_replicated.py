@@ -1,6 +1,7 @@
 """Checks against replicates and the prior: each fails on its own planted defect."""
 
 import dataclasses
+import json
 import math
 
 import numpy as np
@@ -112,6 +113,23 @@ def test_what_failed_is_said_in_words_and_escaped(reversed_):
         checks.raise_if_failed()
     hostile = type(checks)(checks.table.assign(meaning="<script>"))
     assert "<script>" not in hostile._repr_html_()
+
+
+def test_what_failed_reaches_the_report_and_its_provenance(reversed_, tmp_path):
+    folder = tmp_path / "report"
+    ps.write_report(folder, fit=reversed_)
+    record = json.loads((folder / "provenance.json").read_text())
+    assert record["all_checks_passed"] is False
+    rows = {row["check"]: row for row in record["checks"]}
+    table = reversed_.check().table.set_index("check")
+    assert rows["weak_choosers"]["passed"] is False
+    assert rows["weak_choosers"]["seen"] == table.loc["weak_choosers", "seen"]
+    assert rows["weak_choosers"]["predicted"] == table.loc["weak_choosers", "predicted"]
+    assert rows["pareto_k"]["seen"] is None
+    page = (folder / "report.html").read_text()
+    alarm = page.index("Do not rely on this report yet: 1 of")
+    assert alarm < page.index("choosers go along with reward in fewer than 40%")
+    assert page.index("go along with reward in fewer") < page.index("Does strength of preference")
 
 
 def test_single_answers_never_take_a_passed_check_for_support():

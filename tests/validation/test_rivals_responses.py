@@ -7,7 +7,7 @@ from itertools import permutations
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import optimize, special
+from scipy import special
 from scipy.interpolate import make_interp_spline
 
 import prefstrength as ps
@@ -67,9 +67,7 @@ def by_quadrature(log: LogLikelihood) -> dict[str, float]:
         "one strength + random answers": whole(
             np.array([one(straight, each) for each in lapse]), np.outer(lapse_weight, mu_weight)
         ),
-        "one strength + power utility": whole(
-            np.array(powers), np.outer(gamma_weight, mu_weight)
-        ),
+        "one strength + power utility": whole(np.array(powers), np.outer(gamma_weight, mu_weight)),
         "spread": whole(spread, np.outer(mu_weight, sigma_weight)),
     }
 
