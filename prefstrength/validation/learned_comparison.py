@@ -70,10 +70,12 @@ class StrengthComparison:
     @property
     def scale(self) -> str:
         """How the two scales were aligned, in a sentence."""
+        held = self.learned.zero_share
         return (
             "Strengths are divided by their own mean, because the analysis measures strength per "
             f"unit of reward (mean {self.posterior_mean:.3g}) and training per nat of log-ratio "
             f"(mean {self.learned_mean:.3g}): only the shape can be compared."
+            + (f" Training held {100 * held:.3g}% of the choosers at strength 0." if held else "")
         ) + self._mixed()
 
     def _mixed(self) -> str:

@@ -94,6 +94,7 @@ def test_a_share_at_zero_is_compared_over_all(fit):
     assert comparison.table["index"].tolist() == ["cv"]
     assert comparison.table["learned"].iloc[0] == pytest.approx(prior.mixing().cv())
     assert comparison.learned_mean == pytest.approx(0.07)
+    assert "Training held 30% of the choosers at strength 0." in comparison.scale
     quantiles = comparison.quantiles.set_index("probability")["learned"]
     assert quantiles[0.25] == 0.0
     median = prior.mixing().mixing.quantile(0.2 / 0.7)
