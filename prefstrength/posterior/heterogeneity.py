@@ -110,9 +110,9 @@ def heterogeneity(
     0.95, *homogeneous* where p_homogeneous >= 0.95, else *the data cannot tell*. Where no chooser
     of a level chose twice between two, any choice curve can come from spread as well as from a
     bend of the utility, and the data cannot tell whatever the model says; nor is a probability
-    within two of its Monte Carlo errors of 0.95 decided (more draws settle it).
-    With several groups the prior alone makes heterogeneity likely, so either verdict asks besides that the data speak: that
-    they moved the odds by a factor of 3, or that data_share >= 0.5.
+    within two of its Monte Carlo errors of 0.95 decided (more draws settle it). With several groups
+    the prior alone makes heterogeneity likely, so either verdict asks besides that the data speak:
+    that they moved the odds by a factor of 3, or that data_share >= 0.5.
     The share is E[Var(σ(βx) | x)] / E[p(x)(1-p(x))], averaged
     over the reward differences of the data (law of total variance of a choice). A level with
     several cells, and the whole, are mixtures: differences between their cells count as
