@@ -13,6 +13,7 @@ import prefstrength as ps
 from prefstrength._shared.files import write_csv
 from prefstrength._shared.words import warn
 from prefstrength.choice.mixing.base import Mixing
+from prefstrength.choice.mixing.families import without_spread
 from prefstrength.errors import InputError
 from prefstrength.pipeline.options import Reading, Sampler, Specification
 from prefstrength.pipeline.reading import choices, reading_of, scored_in
@@ -82,7 +83,7 @@ def fit(
             error = _error(reading, scored, specification, sampler, seed, tell)
             data, others = reading.choices(scored), reading.attributes
             fitted = partial(_fitted, data, reading.groups, others, bends, sampler, seed, progress)
-        fits = {"MixDPO": fitted(law, error), "DPO": fitted(ps.PointMass(), error)}
+        fits = {"MixDPO": fitted(law, error), "DPO": fitted(without_spread(law), error)}
         heterogeneity = ps.heterogeneity(fits["MixDPO"])
         attenuation = ps.attenuation(fitted(law, None), fits["MixDPO"]) if error else None
         write_csv(new / "heterogeneity.csv", heterogeneity)

@@ -219,11 +219,7 @@ def _against(fit: Fitted, directions: dict[str, Any]) -> str | None:
     A reward should not, nor what the model takes for positive; a price rightly does.
     """
     families = {name: family_named(fit.family(name)) for name in directions}
-    asked = [
-        name
-        for name, law in families.items()
-        if "reward" in name.casefold() or (law.varies and law.positive)
-    ]
+    asked = [name for name, law in families.items() if "reward" in name.casefold() or law.positive]
     margin = {name: directions[name]["higher"] - directions[name]["least"] for name in asked}
     return min(margin, key=lambda name: margin[name]) if margin else None
 
