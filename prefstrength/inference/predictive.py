@@ -6,6 +6,7 @@ import numpy as np
 
 from prefstrength.choice.arrays import NUMPY, Array
 from prefstrength.choice.responses.base import PairResponse
+from prefstrength.inference.copies import Copies, copies
 from prefstrength.inference.named_draws import blends_of, shared_of
 from prefstrength.inference.population import Population
 from prefstrength.likelihood.data import LikelihoodData
@@ -18,14 +19,12 @@ __all__ = ["agreement", "favourites", "shown_situations", "simulate_answers"]
 _MOST_SITUATIONS = 2_000
 
 
-def shown_situations(data: LikelihoodData, rng: np.random.Generator) -> np.ndarray:
-    """Situations to predict: those in which one alternative has the highest attribute."""
+def shown_situations(data: LikelihoodData, rng: np.random.Generator) -> Copies:
+    """Situations to predict, as often as they count: those with one highest attribute."""
     attribute = np.where(data.available, data.values[:, :, 0], -np.inf)
     ordered = np.sort(attribute, axis=1)
     decided = np.flatnonzero(ordered[:, -1] > ordered[:, -2])
-    if len(decided) > _MOST_SITUATIONS:
-        decided = np.sort(rng.choice(decided, _MOST_SITUATIONS, replace=False))
-    return decided
+    return copies(data, decided, _MOST_SITUATIONS, rng)
 
 
 def agreement(data: LikelihoodData, rows: np.ndarray, answers: np.ndarray) -> np.ndarray:
@@ -60,14 +59,14 @@ def simulate_answers(
     population: Population,
     reading: Reading,
     data: LikelihoodData,
-    rows: np.ndarray,
+    shown: Copies,
     draws: Mapping[str, np.ndarray],
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Answers of new choosers under flat draws of the population level, (draw, situation, …)."""
+    """Answers of new choosers under flat draws of the population level, (draw, copy, …)."""
+    rows, unit = shown.rows, shown.unit
     shared = shared_of(population, draws)
     count = len(next(iter(draws.values())))
-    _, unit = np.unique(data.unit[rows], return_inverse=True)
     values = data.values[rows][None]
     if data.truth is not None:
         # True differences given the observed ones alone: the choice is what is predicted.

@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 from scipy import sparse
 
+from prefstrength.inference.copies import Copies
 from prefstrength.inference.named_draws import flat_draws
 from prefstrength.inference.population import Population
 from prefstrength.inference.predictive import agreement, simulate_answers
@@ -58,13 +59,14 @@ def replicated_statistics(
     if not len(rows):
         return xr.Dataset()
     design = Design.of(data, rows)
+    shown = Copies(rows, design.unit if data.panel else np.arange(len(rows)))
     flat = flat_draws(draws, _REPLICATES)
     count, step = len(next(iter(flat.values()))), max(1, _BLOCK // len(rows))
     # The first row is what was seen.
     agreed = [design.sums(agreement(data, rows, data.answers[rows])[None])]
     for start in range(0, count, step):
         part = {name: values[start : start + step] for name, values in flat.items()}
-        answers = simulate_answers(population, reading, data, rows, part, rng)
+        answers = simulate_answers(population, reading, data, shown, part, rng)
         agreed.append(design.sums(agreement(data, rows, answers)))
     found = design.statistics(np.concatenate(agreed))
     out = xr.Dataset(design.bins())

@@ -12,6 +12,7 @@ import prefstrength as ps
 from prefstrength._shared.files import write_csv
 from prefstrength._shared.words import warn
 from prefstrength.choice.mixing.base import Mixing
+from prefstrength.choice.mixing.families import without_spread
 from prefstrength.errors import InputError
 from prefstrength.pipeline.options import Reading, Sampler, Specification
 from prefstrength.pipeline.reading import choices, reading_of, scored_in
@@ -85,7 +86,7 @@ def fit(
             data = reading.choices(scored)
             rivals = _rivals(data, reading.groups, specification.attribute, error)
             fitted = partial(_fitted, data, reading.groups, reading.attributes, *how)
-        fits = {"MixDPO": fitted(law, error), "DPO": fitted(ps.PointMass(), error)}
+        fits = {"MixDPO": fitted(law, error), "DPO": fitted(without_spread(law), error)}
         attribute = specification.attribute
         heterogeneity = ps.heterogeneity(fits["MixDPO"], attribute=attribute, rivals=rivals)
         attenuation = ps.attenuation(fitted(law, None), fits["MixDPO"]) if error else None

@@ -99,7 +99,7 @@ def all_selections(fit: Fitted, by: str | None = None) -> Iterator[Selection]:
         )
     constant = fit.tree["constant_data"]
     group_index = np.asarray(constant["group_index"])
-    weight = np.asarray(constant["weight"])
+    weight = situation_weights(constant)
     chooser = np.asarray(constant["chooser_index"]) if "chooser_index" in constant else None
     cells = fit.spec["cells"]
     # After compression the situations are a sample, and how many there were is beside them.
@@ -131,6 +131,14 @@ def all_selections(fit: Fitted, by: str | None = None) -> Iterator[Selection]:
             choosers=0 if chooser is None else len(np.unique(chooser[np.isin(of_row, mine)])),
             rows=rows,
         )
+
+
+def situation_weights(constant: Any) -> np.ndarray:
+    """How often every situation of a fit counts: by itself, and by who chose in it."""
+    weight = np.asarray(constant["weight"])
+    if "chooser_weight" not in constant:
+        return weight
+    return weight * np.asarray(constant["chooser_weight"])[np.asarray(constant["chooser_index"])]
 
 
 def check_probability(prob: float) -> None:

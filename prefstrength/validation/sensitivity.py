@@ -222,6 +222,9 @@ def choices_and_model(fit: Fit) -> tuple[Choices, MixedLogit]:
         chooser=np.asarray(constant["chooser_index"]) if panel else None,
         choosers=tuple(str(v) for v in np.asarray(constant["chooser"])) if panel else (),
         groups=groups,
+        chooser_weights=np.asarray(constant["chooser_weight"])
+        if "chooser_weight" in constant
+        else None,
     )
     laws = {name: mixing_of(each) for name, each in fit.spec["coefficients"].items()}
     model = MixedLogit(laws, groups=fit.groups)
