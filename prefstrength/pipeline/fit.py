@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -57,8 +56,9 @@ def fit(
         "mean_strength": specification.mean_strength,
         "seed": seed,
         **asdict(sampler),
-        # The settings of fits without it stay what they were.
+        # The settings of fits without these stay what they were.
         **({"measurement_error": True} if specification.measurement_error else {}),
+        **({"attribute": specification.attribute} if specification.attribute != "reward" else {}),
         **specification.bends(),
     }
     packed = out / "compressed"
@@ -73,19 +73,25 @@ def fit(
         )
 
     def work(new: Path) -> "ps.Fit":
-        law, error, bends = specification.mixing, None, specification.bends()
+        law, error, rivals = specification.mixing, None, None
+        how = specification, sampler, seed, progress
         if compressed:
             sums = ps.load_compressed(packed)
-            fitted = partial(_fitted, sums, tuple(sums.levels), (), bends, sampler, seed, progress)
+            fitted = partial(_fitted, sums, tuple(sums.levels), (), *how)
         else:
             reading, scored = reading_of(out), scored_in(out)
             error = _error(reading, scored, specification, sampler, seed, tell)
-            data, others = reading.choices(scored), reading.attributes
-            fitted = partial(_fitted, data, reading.groups, others, bends, sampler, seed, progress)
+            data = reading.choices(scored)
+            rivals = _rivals(data, reading.groups, specification.attribute, error)
+            fitted = partial(_fitted, data, reading.groups, reading.attributes, *how)
         fits = {"MixDPO": fitted(law, error), "DPO": fitted(ps.PointMass(), error)}
-        heterogeneity = ps.heterogeneity(fits["MixDPO"])
+        attribute = specification.attribute
+        heterogeneity = ps.heterogeneity(fits["MixDPO"], attribute=attribute, rivals=rivals)
         attenuation = ps.attenuation(fitted(law, None), fits["MixDPO"]) if error else None
         write_csv(new / "heterogeneity.csv", heterogeneity)
+        if rivals is not None:
+            rivals.save(new / "rivals.json")
+            write_csv(new / "rivals.csv", rivals.table)
         _write(new, fits, attenuation, specification.mean_strength)
         return fits["MixDPO"]
 
@@ -112,20 +118,33 @@ def _error(
     return None
 
 
+def _rivals(
+    data: "ps.Choices", groups: Sequence[str], attribute: str, error: "ps.RewardError | None"
+) -> "ps.Rivals | None":
+    """What else explains the choices; a word where that cannot be said."""
+    try:
+        return ps.rivals(data, groups, attribute, error=0.0 if error is None else error)
+    except InputError as refused:
+        warn(f"No rivals, so that the verdict takes the model for true. {refused}")
+        return None
+
+
 def _fitted(
     data: "ps.Choices | ps.CompressedChoices",
     groups: Sequence[str],
     others: Sequence[str],
-    bends: Mapping[str, Any],
+    specification: Specification,
     sampler: Sampler,
     seed: int,
     progress: bool,
     strength: Mixing,
     error: "ps.RewardError | None",
 ) -> "ps.Fit":
-    """Fit of a model of the reward, the coefficients of other attributes shared by all."""
-    coefficients = {"reward": strength, **{name: ps.PointMass() for name in others}}
-    options = {**bends, **({} if error is None else {"errors": {"reward": error}})}
+    """Fit of a model of the strength, the coefficients of other attributes shared by all."""
+    coefficients = specification.coefficients(others, strength)
+    options = specification.bends()
+    if error is not None:
+        options["errors"] = {specification.attribute: error}
     model = ps.MixedLogit(coefficients, groups=list(groups), **options)
     return model.fit(data, **asdict(sampler), seed=seed, progress=progress)
 
@@ -178,10 +197,7 @@ def calibrate(
     data = choices(out)
     reading = reading_of(out)
     specification = specification or Specification()
-    coefficients = {
-        "reward": specification.mixing,
-        **{name: ps.PointMass() for name in reading.attributes},
-    }
+    coefficients = specification.coefficients(reading.attributes, specification.mixing)
     return ps.calibrate(
         ps.MixedLogit(coefficients, groups=list(reading.groups), **specification.bends()),
         data,

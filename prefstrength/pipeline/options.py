@@ -1,6 +1,6 @@
 """What the stages can be told, stated once; the command line makes its options of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from inspect import formatannotation
 from typing import Any, ClassVar, Literal, dataclass_transform
@@ -16,6 +16,7 @@ from prefstrength.choice.mixing.expressions import mixing_of
 from prefstrength.choice.mixing.families import MIXINGS
 from prefstrength.choice.mixing.finite_mixture import FiniteMixture
 from prefstrength.choice.mixing.log_normal import LogNormal
+from prefstrength.choice.mixing.point_mass import PointMass
 from prefstrength.choice.mixing.zero_mass import ZeroMass
 from prefstrength.choice.utility import UTILITIES
 from prefstrength.data.reading import choices_of
@@ -238,6 +239,14 @@ class Specification:
         default="lognormal",
         choices=tuple(FAMILIES),
     )
+    attribute: str = option(
+        "Attribute whose coefficient is the strength: what varies between choosers, and what "
+        "verdicts, report and prior are about. One of --attribute, in the place of the reward, "
+        "whose coefficient is then shared by all.",
+        default="reward",
+        flag="--strength-of",
+        metavar="NAME",
+    )
     mean_strength: float = option(
         "Mean strength in the prior for training. It plays the part of DPO's beta: the data "
         "give the shape, this gives the scale.",
@@ -292,6 +301,16 @@ class Specification:
     def mixing(self) -> Mixing:
         """Mixing distribution of strength, to be inferred."""
         return mixing_of(FAMILIES[self.family.lower()])
+
+    def coefficients(self, others: Sequence[str], strength: Mixing) -> dict[str, Mixing]:
+        """Return a model's coefficients: the strength, and one for all of every other attribute."""
+        names = ("reward", *others)
+        if self.attribute not in names:
+            raise InputError(
+                f"Expected the strength of one of {listed(names)}; got {self.attribute!r}. Name "
+                "it among the further attributes too, or leave `attribute=...` out."
+            )
+        return {name: strength if name == self.attribute else PointMass() for name in names}
 
     def bends(self) -> dict[str, Any]:
         """Return what is asked for beside strength, as arguments of ``MixedLogit``."""

@@ -47,7 +47,7 @@ def report(
     truth = out / "truth.json"
 
     prior = out / "strength_prior.json"
-    attenuation = out / "attenuation.csv"
+    attenuation, rivals = out / "attenuation.csv", out / "rivals.json"
     compared = (out / "models.csv").is_file()
 
     def work(new: Path) -> Path:
@@ -63,6 +63,7 @@ def report(
             pairs=scored_in(out),
             prior=ps.StrengthPrior.load(prior) if prior.is_file() else None,
             attenuation=pd.read_csv(attenuation) if attenuation.is_file() else None,
+            rivals=ps.Rivals.load(rivals) if rivals.is_file() else None,
         )
         return out / "report.html"
 
@@ -71,6 +72,8 @@ def report(
         inputs["prior"] = prior
     if attenuation.is_file():
         inputs["attenuation"] = attenuation
+    if rivals.is_file():
+        inputs["rivals"] = rivals
     if trained:
         inputs["learned"] = out / "learned_strength.json"
     if truth.is_file():

@@ -37,6 +37,8 @@ FILES = {
         "fit_point_mass",
         "models.csv",
         "heterogeneity.csv",
+        "rivals.json",
+        "rivals.csv",
         "attenuation.csv",
         "strength_prior.json",
     ),

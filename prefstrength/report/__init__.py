@@ -21,6 +21,7 @@ from prefstrength.report.figures import drawings
 from prefstrength.report.html import render
 from prefstrength.report.provenance import SCHEMA, provenance
 from prefstrength.report.tables import latex, tables
+from prefstrength.validation.rivals import Rivals
 
 __all__ = ["write_report"]
 
@@ -39,6 +40,8 @@ def write_report(
     notes: Sequence[str] = (),
     prior: StrengthPrior | None = None,
     attenuation: pd.DataFrame | None = None,
+    rivals: Rivals | None = None,
+    attribute: str | None = None,
     prob: float = 0.9,
     rope: float = 0.25,
 ) -> Path:
@@ -73,6 +76,12 @@ def write_report(
     attenuation : DataFrame, optional
         What :func:`prefstrength.attenuation` says of this fit and of one that ignores the errors
         in the rewards.
+    rivals : Rivals, optional
+        What :func:`prefstrength.rivals` says of the same choices, with the fit's groups: what else
+        could explain them. The report leads with their verdict.
+    attribute : str, optional
+        Attribute whose coefficient is the strength; may be left out where there is one, or where
+        one varies.
     prob : float
         Probability of the intervals.
     rope : float
@@ -131,6 +140,8 @@ def write_report(
         pairs=pairs,
         prior=prior,
         attenuation=attenuation,
+        rivals=rivals,
+        attribute=attribute,
         prob=prob,
         rope=rope,
         notes=tuple(str(note) for note in notes),

@@ -23,11 +23,16 @@ from prefstrength.report.words import (
     times,
     with_interval,
 )
+from prefstrength.validation.verdict import VERDICTS as RIVAL_VERDICTS
 
 __all__ = ["Answer", "answers", "best_model", "judged_index", "training_advice"]
 
 HETEROGENEOUS, HOMOGENEOUS, UNCERTAIN, ASSUMED = VERDICTS
+#: Verdicts of rivals that say that choosers differ, but not, or not only, by how strongly.
+IN_KIND, DIFFER = RIVAL_VERDICTS[1:3]
 
+# Probability from which a part is allowed for.
+_ALLOWED = 0.8
 # Of so many levels each is named; beyond, they are counted.
 _MOST_NAMED = 6
 
@@ -48,6 +53,8 @@ class Answer:
 def answers(facts: Facts) -> list[Answer]:
     """Answer the questions that people come with, in their order."""
     found = [_vary(facts)]
+    if facts.rivals is not None:
+        found.append(_what_else(facts))
     if facts.varies:
         found.append(_how_much(facts))
     if len(facts.levels):
@@ -76,6 +83,8 @@ def _vary(facts: Facts) -> Answer:
             ),
             "unsure",
         )
+    if facts.rivals is not None:
+        return _by_rivals(facts, question)
     region = (
         f"Strength counts as practically homogeneous where its standard deviation is less than "
         f"{facts.rope:g} of its mean (the region of practical equivalence)."
@@ -99,6 +108,65 @@ def _vary(facts: Facts) -> Answer:
             "from the data, the rest is the prior."
         )
     return Answer(question, short, tuple(text), tone)
+
+
+def _by_rivals(facts: Facts, question: str) -> Answer:
+    """The verdict that is averaged over all explanations of the same choices."""
+    rivals = facts.rivals
+    assert rivals is not None
+    short, tone = {
+        HETEROGENEOUS: ("Yes: some weigh rewards much more heavily than others.", "yes"),
+        IN_KIND: ("Yes, in kind: some do not follow the reward as the others do.", "yes"),
+        DIFFER: ("Yes, but the data do not say how.", "yes"),
+        HOMOGENEOUS: ("No, not by enough to matter.", "no"),
+        UNCERTAIN: ("The data cannot tell.", "unsure"),
+    }[rivals.label]
+    text = [rivals.verdict, *([rivals.advice] if rivals.advice else [])]
+    others = rivals.under_other_priors
+    if not rivals.single:
+        if others["verdict"].nunique() == 1:
+            text.append(
+                "It is the same whether a spread of strength had a probability of "
+                f"{listing([number(p) for p in others['prior_spread']])} before the data."
+            )
+        else:
+            said = [f"{row['verdict']} at {number(row['prior_spread'])}"
+                    for row in others.to_dict("records")]  # fmt: skip
+            text.append(
+                "It hangs on how probable a spread of strength was before the data: "
+                f"{listing(said)}."
+            )
+    return Answer(question, short, tuple(text), tone)
+
+
+def _what_else(facts: Facts) -> Answer:
+    """What a referee would ask: the explanations of the same choices, and their weights."""
+    rivals = facts.rivals
+    assert rivals is not None
+    # The last row may be the others together.
+    told = rivals.table[rivals.table["elpd"].notna()].head(3).to_dict("records")
+    said = [f"{row['explanation']} ({probability(row['weight'])})" for row in told]
+    on = rivals.parts[rivals.parts["on"] >= _ALLOWED]
+    parts = [
+        f"{row['meaning']} {fixed(row['mean'])} ({interval(row['low'], row['high'])})"
+        for row in on.to_dict("records")
+    ]
+    first = (
+        f"Weighed by how probable they make these choices: {listing(said)}. Each is a combination "
+        "of spread, a utility that bends, random answers, a class that does not care and one that "
+        "is reversed; the verdict above is averaged over all of them."
+    )
+    second = f"Parts that the data ask for or allow for: {'; '.join(parts)}." if parts else (
+        "No part is asked for by the data."
+    )  # fmt: skip
+    alone = facts.heterogeneity["verdict_alone"].iloc[0]
+    third = (
+        f"The model fitted below, {label(facts.fit.family(facts.attribute), 40)} alone, would have "
+        f"said: {_verdict(alone)}."
+    )
+    best = told[0]["explanation"]
+    short = f"Most of all: {best}." if told[0]["weight"] >= 0.5 else "Several explanations do."
+    return Answer("What else could explain these choices?", short, (first, second, third))
 
 
 def _how_much(facts: Facts) -> Answer:
@@ -160,7 +228,8 @@ def _where(facts: Facts) -> Answer:
         short = {
             HETEROGENEOUS: "In every group.",
             HOMOGENEOUS: "In no group by enough to matter.",
-        }.get(verdict, "In no group can the data tell.")
+            UNCERTAIN: "In no group can the data tell.",
+        }.get(verdict, f"In every group: {_verdict(verdict)}.")
     question = "In which groups?" if facts.varies else "And the groups?"
     return Answer(question, short, tuple(text))
 
@@ -173,7 +242,7 @@ def _of_factor(records: list[dict[str, Any]]) -> str:
             for row in records
         )
     counts = []
-    for verdict in VERDICTS:
+    for verdict in dict.fromkeys((*VERDICTS, *RIVAL_VERDICTS)):
         number_of = sum(row["verdict"] == verdict for row in records)
         if number_of:
             counts.append(f"{number_of} {_verdict(verdict)}")
@@ -206,14 +275,14 @@ def training_advice(facts: Facts) -> str:
 def _by_verdict(facts: Facts) -> str:
     if not facts.varies:
         return ""
-    if HETEROGENEOUS in set(facts.heterogeneity["verdict"]):
+    if {HETEROGENEOUS, IN_KIND, DIFFER} & set(facts.heterogeneity["verdict"]):
         return "MixDPO"
     return "DPO" if facts.overall["verdict"] == HOMOGENEOUS else ""
 
 
 def _says_otherwise(facts: Facts, advice: str) -> bool:
     """Whether models that predict choices left out clearly better are not those of the advice."""
-    if facts.models is None or not facts.alike or not advice:
+    if facts.models is None or not facts.alike or not advice or _bent(facts):
         return False
     ordered = facts.models.sort_values("elpd", ascending=False)
     alike = ordered["model"].isin(facts.alike).to_numpy()
@@ -221,6 +290,13 @@ def _says_otherwise(facts: Facts, advice: str) -> bool:
         return False
     best, other = ordered.iloc[0], ordered[alike != alike[0]].iloc[0]
     return bool(best["elpd"] - other["elpd"] > 2 * other["dse"])
+
+
+def _bent(facts: Facts) -> bool:
+    """Whether all choosers share what the models compared lack, so that either may be ahead."""
+    return facts.rivals is not None and bool(
+        max(facts.rivals.beliefs.on[part] for part in ("bend", "lapse")) >= _ALLOWED
+    )
 
 
 def _train(facts: Facts) -> Answer:

@@ -16,6 +16,7 @@ from prefstrength.plots import (
     plot_data,
     plot_groups,
     plot_prior_posterior,
+    plot_rivals,
     plot_strength,
     plot_trajectory,
 )
@@ -69,6 +70,7 @@ def drawings(facts: Facts) -> list[Drawing]:
         _draw(*each)
         for each in (
             *_of_data(facts, first, pairs, common),
+            *_of_rivals(facts),
             *_of_strength(facts, common),
             *_of_groups(facts, common),
             *_of_choosers(facts, first, common),
@@ -113,6 +115,26 @@ def _of_data(facts: Facts, first: str | None, pairs: bool, common: dict[str, Any
         f"{attribute} was chosen in {share(higher)} of them."
     )
     return [("data", "data", "The data", caption, alt, lambda: plot_data(fit, by=first, **common))]
+
+
+def _of_rivals(facts: Facts) -> list[Plan]:
+    rivals = facts.rivals
+    if rivals is None or not len(rivals.seen):
+        return []
+    caption = (
+        "Left: how each explanation draws the choice curve through the binned data (points, "
+        "intervals). Right: the weight of each, by how probable it makes all choices, who made "
+        "them included; blue where strength is spread. Curves that lie on each other are told "
+        "apart only by how consistent each chooser is."
+    )
+    told = rivals.table[rivals.table["elpd"].notna()].head(6).to_dict("records")
+    alt = "Weights: " + ", ".join(f"{r['explanation']} {fixed(r['weight'])}" for r in told) + "."
+    return [
+        (
+            "rivals", "data", "What else could explain these choices", caption, alt,
+            lambda: plot_rivals(rivals),
+        )
+    ]  # fmt: skip
 
 
 def _of_strength(facts: Facts, common: dict[str, Any]) -> list[Plan]:

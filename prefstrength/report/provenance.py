@@ -64,6 +64,18 @@ def provenance(facts: Facts, title: str, files: dict[str, bytes]) -> dict[str, A
         ],
         "all_checks_passed": not len(facts.failed),
         "answers": {answer.question: answer.short for answer in answers(facts)},
+        "rivals": None
+        if facts.rivals is None
+        else {
+            "verdict": facts.rivals.label,
+            "words": facts.rivals.verdict,
+            "alone": str(facts.heterogeneity["verdict_alone"].iloc[0]),
+            "parts": facts.rivals.parts[["part", "on", "mean", "low", "high"]].to_dict("records"),
+            "explanations": {
+                str(row["explanation"]): float(row["weight"])
+                for row in facts.rivals.table.to_dict("records")
+            },
+        },
         "train_with": training_advice(facts) or None,
         "prior": None if facts.prior is None else facts.prior.to_dict(),
         "learned": None

@@ -61,6 +61,8 @@ class Table:
 def tables(facts: Facts) -> dict[str, Table]:
     """Every table of the report, by name."""
     found = [_heterogeneity(facts), _checks(facts), _population(facts)]
+    if facts.rivals is not None:
+        found.append(_rivals(facts))
     if facts.models is not None:
         found.append(_models(facts))
     if facts.attenuation is not None:
@@ -108,6 +110,29 @@ def _heterogeneity(facts: Facts) -> Table:
         "heterogeneity", caption, facts.heterogeneity, tuple(header), tuple(rows),
         headings=tuple(headings), words=(0, len(header) - 2),
     )  # fmt: skip
+
+
+def _rivals(facts: Facts) -> Table:
+    assert facts.rivals is not None
+    frame = facts.rivals.table
+    rows = [
+        (
+            str(row["explanation"]), fixed(row["weight"]), number(row["elpd"]),
+            number(row["elpd_diff"], 2), number(row["dse"], 2), fixed(row["stacking"]),
+            "" if pd.isna(row["verdict"]) else str(row["verdict"]),
+        )
+        for row in frame.to_dict("records")
+    ]  # fmt: skip
+    unit = "chooser" if facts.fit.spec["data"]["choosers"] else "choice"
+    caption = (
+        "Explanations of the same choices. The weight is the posterior probability of each; elpd "
+        f"the log probability of every {unit} given the others, and its difference to the best "
+        "with a standard error; stacking the weights that predict best together, which name no "
+        "truth. "
+        "The verdict is what would be said if that explanation were the only one."
+    )
+    header = ("explanation", "weight", "elpd", "difference", "se", "stacking", "verdict")
+    return Table("rivals", caption, frame, header, tuple(rows), words=(0, 6))
 
 
 def _checks(facts: Facts) -> Table:

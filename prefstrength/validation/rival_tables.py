@@ -7,6 +7,7 @@ positive and one for the reversed strengths, and all of them come from counts in
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from scipy import sparse, special
@@ -36,8 +37,8 @@ _LEAST = 0.01
 LOGIT_NORMAL = 0.346
 # Counts are a full matrix above this share of entries that are not 0, up to so many entries.
 _FULL, _MOST = 0.05, 100_000_000
-# Choosers at a time.
-_BLOCK = 128
+# Choosers at a time, and pairs of a chooser and a law.
+_BLOCK, _PAIRS = 128, 512
 
 
 @dataclass(frozen=True)
@@ -72,20 +73,18 @@ class Classes:
     positive, negative : numpy.ndarray, shape (chooser, law)
         Averaged over LogNormal strengths, and the same reversed.
     zero : numpy.ndarray, shape (chooser,)
-    hard : numpy.ndarray of int, shape (hard,)
-        Choosers with likelihoods too small for a number, whose logarithms follow.
-    log_positive, log_negative : numpy.ndarray, shape (hard, law)
-    log_zero : numpy.ndarray, shape (hard,)
+    hard : tuple of numpy.ndarray of int, shape (hard,)
+        Choosers and laws of which the positive likelihood is too small for a number.
+    log_hard : numpy.ndarray, shape (3, hard)
+        Logarithms there: positive, negative, zero.
     """
 
     top: np.ndarray
     positive: np.ndarray
     negative: np.ndarray
     zero: np.ndarray
-    hard: np.ndarray
-    log_positive: np.ndarray
-    log_negative: np.ndarray
-    log_zero: np.ndarray
+    hard: tuple[np.ndarray, np.ndarray]
+    log_hard: np.ndarray
 
     def totals(
         self, zeros: np.ndarray, negatives: np.ndarray, times: np.ndarray | None
@@ -95,7 +94,7 @@ class Classes:
         ``times`` says how often each chooser counts, once by default.
         """
         out = np.empty((len(zeros), len(negatives), self.positive.shape[1]))
-        quick = times is None and min(self.positive.min(), self.negative.min()) > _SMALL
+        quick = times is None and self.positive.min() > _SMALL
         quick = quick and zeros[-1] + negatives[-1] < 1 - _LEAST
         for m, negative in enumerate(negatives):
             if quick:
@@ -125,13 +124,10 @@ class Classes:
         rest = max(1.0 - zero - negative, _LEAST)
         mixed = rest * self.positive + zero * self.zero[:, None] + negative * self.negative
         log = np.log(np.maximum(mixed, _TINY))
-        if len(self.hard):
-            own = self.log_positive + np.log(rest)
-            if zero:
-                own = np.logaddexp(own, self.log_zero[:, None] + np.log(zero))
-            if negative:
-                own = np.logaddexp(own, self.log_negative + np.log(negative))
-            log[self.hard] = own
+        if self.log_hard.size:
+            with np.errstate(divide="ignore"):
+                shares = np.log([[rest], [negative], [zero]])
+            log[self.hard] = _log_sum_exp(self.log_hard + shares, axis=0)
         return log + self.top[:, None]
 
 
@@ -246,17 +242,14 @@ class RivalLikelihood:
             top = log.max(axis=2).max(axis=0)
             log -= top[:, None]
             zero = np.exp(log[0, :, 0])
-            positive, negative = both = laws.averages(log)
-            hard = np.empty(0, np.int64)
-            if min(both.min(), zero.min()) < _TINY:
-                hard = np.flatnonzero((both < _TINY).any(axis=(0, 2)) | (zero < _TINY))
-            log_positive, log_negative = laws.log_averages(log[:, hard])
-            yield (
-                rows,
-                Classes(
-                    top, positive, negative, zero, hard, log_positive, log_negative, log[0, hard, 0]
-                ),
-            )
+            positive, negative = laws.averages(log)
+            # Beside a positive likelihood that is a number the others may be taken for 0.
+            hard = np.nonzero(positive < _TINY)
+            log_hard = np.empty((3, len(hard[0])))
+            if log_hard.size:
+                log_hard[:2] = laws.log_averages(log, hard)
+                log_hard[2] = log[0, hard[0], 0]
+            yield rows, Classes(top, positive, negative, zero, hard, log_hard)
 
     def totals(
         self,
@@ -281,6 +274,12 @@ def _blocks(step: np.ndarray) -> list[tuple[np.ndarray, float]]:
         rows = np.flatnonzero(step == each)
         out += [(rows[k : k + _BLOCK], float(each)) for k in range(0, len(rows), _BLOCK)]
     return out
+
+
+def _log_sum_exp(log: np.ndarray, axis: int) -> np.ndarray:
+    """SciPy's, for numbers of which one at least is finite, without what it does for others."""
+    top = log.max(axis=axis, keepdims=True)
+    return np.log(np.exp(log - top).sum(axis=axis)) + top.squeeze(axis)
 
 
 def _by_sign(log: np.ndarray) -> np.ndarray:
@@ -331,19 +330,27 @@ class _Laws:
         out[:, :, self.wide] = np.exp(log) @ self.weights
         return out
 
-    def log_averages(self, log: np.ndarray) -> np.ndarray:
-        """The same in logs, whatever the size."""
-        out = np.empty((*log.shape[:2], self.count))
-        if not log.size:
-            return out
+    def log_averages(self, log: np.ndarray, pairs: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+        """Logs of some of them, whatever the size: of pairs of chooser and law, (class, pair)."""
+        chooser, law = pairs
+        out = np.empty((len(log), len(law)))
         for which, matrix, log_weight in self.own:
-            at = self._at(log, matrix, log_weight) + log_weight
-            out[:, :, which] = special.logsumexp(at, axis=-1)
-        with np.errstate(divide="ignore"):
-            log_weights = np.log(self.weights)
-        for k, column in zip(range(self.count)[self.wide], log_weights.T, strict=True):
-            out[:, :, k] = special.logsumexp(log + column, axis=-1)
+            here = np.flatnonzero((law >= which.start) & (law < which.stop))
+            used, place = np.unique(chooser[here], return_inverse=True)
+            at = self._at(log[:, used], matrix, log_weight)[:, place, law[here] - which.start]
+            out[:, here] = _log_sum_exp(at + log_weight, axis=-1)
+        wide = np.flatnonzero(law >= self.wide.start)
+        for start in range(0, len(wide), _PAIRS):
+            here = wide[start : start + _PAIRS]
+            at = log[:, chooser[here]] + self._log_weights[law[here] - self.wide.start]
+            out[:, here] = _log_sum_exp(at, axis=-1)
         return out
+
+    @cached_property
+    def _log_weights(self) -> np.ndarray:
+        """Log weights of the wide, (law, 1 + strength)."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.weights.T)
 
     def _at(self, log: np.ndarray, matrix: np.ndarray, log_weight: np.ndarray) -> np.ndarray:
         """Logs at the laws' own nodes, (class, chooser, law, node).

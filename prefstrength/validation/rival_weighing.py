@@ -159,17 +159,11 @@ class Weighed:
         difference, weight = self.pairs
         most = float(np.quantile(np.abs(difference), 0.995))
         x = np.linspace(0.0, most if most > 0 else 1.0, _CURVE)
-        found: list[Explanation] = []
-        weights: list[float] = []
-        for k in np.argsort(-self.explanations.weights, kind="stable"):
-            if self.explanations.weights[k] < _SHOWN and len(found) >= 3:
-                break
-            found.append(self.explanations.all[k])
-            weights.append(float(self.explanations.weights[k]))
-        each = [choice_curve(self.likelihood, one, x) for one in found]
-        whole = np.average(each, axis=0, weights=weights)
-        rows = [("all", 1.0, whole)]
-        rows += [(one.name, w, y) for one, w, y in zip(found, weights, each, strict=True)]
+        weights = self.explanations.weights[self._shown]
+        each = [choice_curve(self.likelihood, one, x) for one in self._chosen]
+        rows = [("all", 1.0, np.average(each, axis=0, weights=weights))]
+        names = [one.name for one in self._chosen]
+        rows += list(zip(names, weights.tolist(), each, strict=True))
         return pd.concat(
             [
                 pd.DataFrame({"explanation": n, "weight": w, "difference": x, "probability": y})

@@ -11,7 +11,7 @@ SURE = 0.95
 #: Probability from which a part is allowed for, and below which it is out of the question.
 ALLOWED, OUT = 0.8, 0.05
 #: Short verdicts.
-VERDICTS = ("heterogeneous", "differ in kind", "differ", "homogeneous", "cannot tell")
+VERDICTS = ("heterogeneous", "differ in kind", "differ", "homogeneous", "the data cannot tell")
 # Answers of one chooser from which repetition speaks, and enough of them.
 _FEW, _ENOUGH = 4, 8
 # Choosers below which a share of 5 % is no more than a few of them.

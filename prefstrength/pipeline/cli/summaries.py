@@ -17,6 +17,8 @@ from prefstrength.pipeline.stages import finished
 
 # Results go to stdout, what happens meanwhile to stderr.
 console = Console()
+# Explanations that are named.
+_MOST_RIVALS = 5
 
 
 def say_reward(out: Path) -> None:
@@ -51,6 +53,25 @@ def _say_attenuation(out: Path) -> None:
     )
 
 
+def _say_rivals(out: Path) -> None:
+    """The verdict, what else explains the choices, and what would settle it."""
+    if not (out / "rivals.json").is_file():
+        return
+    rivals = ps.Rivals.load(out / "rivals.json")
+    console.print(f"[bold]{escape(printable(rivals.verdict))}[/bold]")
+    if rivals.advice:
+        console.print(escape(printable(rivals.advice)))
+    shown = Table(title="What else could explain these choices", box=None)
+    for heading in ("", "weight", "elpd difference", "alone it says"):
+        shown.add_column(heading, overflow="fold")
+    # The last row may be the others together.
+    told = rivals.table[rivals.table["elpd"].notna()].head(_MOST_RIVALS)
+    for row in told.to_dict("records"):
+        gap = f"{row['elpd_diff']:.1f} (se {row['dse']:.1f})"
+        shown.add_row(row["explanation"], f"{row['weight']:.2f}", gap, str(row["verdict"]))
+    console.print(shown)
+
+
 def conclude(fitted: "ps.Fit", out: Path, as_options: Callable[[str], str]) -> None:
     """Print the verdicts and where the files are; exit with 3 where a diagnostic failed.
 
@@ -58,6 +79,7 @@ def conclude(fitted: "ps.Fit", out: Path, as_options: Callable[[str], str]) -> N
     """
     import pandas as pd
 
+    _say_rivals(out)
     table = pd.read_csv(out / "heterogeneity.csv", keep_default_na=False)
     shown = Table(
         title="Strength of preference, per sd of reward difference (90% intervals)", box=None
