@@ -17,7 +17,7 @@ __all__ = ["explore"]
 # Nodes over the narrowest range that an explanation needs, and how many times as many at most; in
 # search of ranges, and at the end.
 _FEW = {"power": 4, "capped": 4, "lapse": 3, "spread": 4, "zero": 3, "reversed": 3}
-_NODES = {"power": 4, "capped": 4, "lapse": 4, "spread": 5, "zero": 4, "reversed": 4}
+_NODES = {"power": 4, "capped": 4, "lapse": 4, "spread": 5, "zero": 5, "reversed": 5}
 _FEW_TIMES, _TIMES = 1.5, 2.5
 _FEW_LOCATIONS, _LOCATIONS = 10, 8
 # Nats below an explanation's best at which its range ends; below the best of all at which it is
