@@ -263,6 +263,7 @@ def weigh(choices: Choices, attribute: str, scale: float, error: float, prob: fl
     prob : float
         Probability of the intervals.
     """
+    choices = _repeated(choices)
     data = LikelihoodData.of(choices, (attribute,), np.zeros(choices.n_situations, np.int64))
     if not data.scalar or not isinstance(data.response, PairResponse):
         raise InputError(
@@ -288,6 +289,19 @@ def weigh(choices: Choices, attribute: str, scale: float, error: float, prob: fl
         likelihood, shared, explanations, single, prob,
         (observations.difference, observations.weight) if plain else None,
     )  # fmt: skip
+
+
+def _repeated(choices: Choices) -> Choices:
+    """Choices of those who chose more than once, if there are any.
+
+    Who chose once says how the choice curve is bent and nothing of how choosers differ, but any
+    curve can come from spread too: many single choices beside a few repeated ones would decide the
+    verdict, and wrongly.
+    """
+    if choices.chooser is None or choices.n_alternatives > 2:
+        return choices
+    again = np.bincount(choices.chooser)[choices.chooser] > 1
+    return choices if again.all() or not again.any() else choices.subset(again)
 
 
 def _interval(value: np.ndarray, weight: np.ndarray, prob: float) -> tuple[float, float, float]:

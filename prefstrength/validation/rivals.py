@@ -247,7 +247,8 @@ def rivals(
     pseudo-BMA+ stand beside them as scores of prediction.
 
     Where every answer stands alone the choice curve is all there is, and any curve can come from
-    spread as well as from a bend: the verdict is then never yes or no.
+    spread as well as from a bend: the verdict is then never yes or no. For the same reason choices
+    between two of those who chose only once are left out where others chose more than once.
 
     References
     ----------
