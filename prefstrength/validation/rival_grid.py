@@ -18,6 +18,8 @@ __all__ = ["CUTS", "Axis", "Grid", "Rule", "location_rule", "spline_matrix"]
 
 # Fine nodes on an axis, or on each side of its cut.
 _FINE = 24
+# First coordinate of a share that is told from 0 where the log-likelihood is steep: 4 in 10,000.
+_NEXT_TO_OFF = 0.02
 #: Where axes are cut for the probabilities of the verdict: the sd of log strength at a coefficient
 #: of variation of .25, and shares of 5 %.
 CUTS = {"spread": float(np.sqrt(np.log1p(0.25**2))), "zero": 0.05, "reversed": 0.05}
@@ -56,11 +58,15 @@ class Axis:
         In the part's coordinate; the first is 0 where the part can be off.
     low : float
         Where the range begins in which the part is on.
+    knee : float
+        Below it the log-likelihood goes with the logarithm of the coordinate rather than with the
+        coordinate, down to the first node, and from there in a line; 0 where it is smooth.
     """
 
     part: Part
     nodes: np.ndarray
     low: float
+    knee: float = 0.0
 
     @classmethod
     def over(cls, part: Part, low: float, high: float, count: int) -> "Axis":
@@ -68,6 +74,19 @@ class Axis:
         if part.can_be_off and low > 0:
             return cls(part, np.r_[0.0, np.linspace(low, high, count)], low)
         return cls(part, np.linspace(low, high, count + part.can_be_off), low)
+
+    @classmethod
+    def steep(cls, part: Part, high: float, count: int) -> "Axis":
+        """The same from 0 on, where a few choosers are out of the question without the part.
+
+        Each adds the logarithm of its share to the log-likelihood: no spline through 0 follows it.
+        """
+        space = high / count
+        low, knee = min(_NEXT_TO_OFF, 0.2 * high), 2 * space
+        start = float(_bent(np.array(low), knee))
+        place = np.linspace(start, high, 1 + int(np.ceil((high - start) / space)))
+        nodes = np.where(place < knee, knee * np.exp(place / knee - 1), place)
+        return cls(part, np.r_[0.0, nodes], float(nodes[0]), knee)
 
     @property
     def high(self) -> float:
@@ -94,7 +113,7 @@ class Axis:
             matrix[1:] += both[:last][::-1]
             return matrix
         off = int(self.part.can_be_off)
-        on = spline_matrix(self.nodes[off:], coordinate)
+        on = spline_matrix(_bent(self.nodes[off:], self.knee), _bent(coordinate, self.knee))
         return np.concatenate([np.zeros((off, len(coordinate))), on])
 
     @cached_property
@@ -106,7 +125,25 @@ class Axis:
             if self.low < cut < self.high:
                 ends.insert(1, cut)
         x, weight = _legendre(tuple(ends))
-        return Rule(self.part.value(x), self.at(x), np.log(weight) + self.part.log_density(x))
+        value, at = self.part.value(x), self.at(x)
+        log_weight = np.log(weight) + self.part.log_density(x)
+        if not self.knee:
+            return Rule(value, at, log_weight)
+        below, weight = _legendre((0.0, self.low))
+        line = np.zeros((len(self.nodes), len(below)))
+        line[:2] = 1 - below / self.low, below / self.low
+        return Rule(
+            np.r_[self.part.value(below), value],
+            np.concatenate([line, at], axis=1),
+            np.r_[np.log(weight) + self.part.log_density(below), log_weight],
+        )
+
+
+def _bent(x: np.ndarray, knee: float) -> np.ndarray:
+    """The same above a knee, if there is one, and its logarithm below."""
+    if not knee:
+        return x
+    return np.where(x < knee, knee * (1 + np.log(np.maximum(x, 1e-300) / knee)), x)
 
 
 def spline_matrix(nodes: np.ndarray, at: np.ndarray) -> np.ndarray:

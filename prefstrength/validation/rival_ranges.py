@@ -17,7 +17,7 @@ __all__ = ["explore"]
 # Nodes over the narrowest range that an explanation needs, and how many times as many at most; in
 # search of ranges, and at the end.
 _FEW = {"power": 4, "capped": 4, "lapse": 3, "spread": 4, "zero": 3, "reversed": 3}
-_NODES = {"power": 4, "capped": 4, "lapse": 4, "spread": 5, "zero": 5, "reversed": 5}
+_NODES = {"power": 4, "capped": 4, "lapse": 4, "spread": 5, "zero": 4, "reversed": 4}
 _FEW_TIMES, _TIMES = 1.5, 2.5
 _FEW_LOCATIONS, _LOCATIONS = 10, 8
 # Nats below an explanation's best at which its range ends; below the best of all at which it is
@@ -26,6 +26,8 @@ _REACH, _HOPELESS, _LIKELY = 8.5, 10.0, 5.0
 # Share of its nodes' range at which a range is much narrower, and of all choices that are enough to
 # find ranges.
 _NARROWER, _ENOUGH = 0.3, 0.25
+# Nats by which the log-likelihood rises to the first node where it is steep.
+_STEEP = 2.0
 # How many times as far apart as wanted nodes may be.
 _COARSE = 1.4
 # Choices that are looked at first, how many times as many next, and fewest choosers.
@@ -99,6 +101,8 @@ class _Range:
         Whether it lies within the nodes that it was found on.
     narrower : bool
         Whether it is much narrower than they reach.
+    steep : bool
+        Whether a few choosers are out of the question without the part.
     """
 
     part: Part
@@ -107,6 +111,7 @@ class _Range:
     narrowest: float
     inside: bool
     narrower: bool
+    steep: bool
 
 
 @dataclass(frozen=True)
@@ -134,7 +139,10 @@ class _Found:
                 continue
             ratio = min(max((each.high - each.low) / each.narrowest, 1.0), times)
             count = int(np.ceil(nodes[each.part.name] * ratio))
-            axes.append(Axis.over(each.part, each.low, each.high, count))
+            if each.steep and each.low == 0:
+                axes.append(Axis.steep(each.part, each.high, count))
+            else:
+                axes.append(Axis.over(each.part, each.low, each.high, count))
         return axes
 
     def resolved_by(self, axes: Axes) -> bool:
@@ -260,7 +268,7 @@ def _narrowed_axis(
     """Range of one axis in which some explanation has not lost too much."""
     fine = np.linspace(axis.low, axis.high, 200)
     interpolation = axis.at(fine)
-    ranges, narrowest = [], np.inf
+    ranges, narrowest, steep = [], np.inf, False
     for on, log in parts.items():
         if not on[k]:
             continue
@@ -268,25 +276,31 @@ def _narrowed_axis(
         profile = slices.max(axis=0) @ interpolation
         inside = fine[profile > min(log.max(), profile.max()) - _REACH]
         ranges.append((inside[0], inside[-1]))
+        if axis.part.can_be_off and axis.part.name != "spread":
+            rise = slices[:, 1] - slices[:, 0]
+            steep |= bool(np.any(rise[slices.max(axis=1) > best - _LIKELY] > _STEEP))
         if log.max() > best - _LIKELY:
             # Given all else, what a spline has to follow.
             likely = slices[slices.max(axis=1) > slices.max() - _LIKELY] @ interpolation
             width = (likely > likely.max(axis=1, keepdims=True) - _REACH).sum(axis=1).min()
             narrowest = min(narrowest, width * (fine[1] - fine[0]))
     if not ranges:
-        return _Range(axis.part, axis.low, axis.high, axis.high - axis.low, True, False)
+        width = axis.high - axis.low
+        return _Range(axis.part, axis.low, axis.high, width, True, False, False)
     low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
     narrowest = min(narrowest, high - low)
     space = (axis.high - axis.nodes[0]) / len(axis.nodes)
     least, most = axis.part.ends
-    below, above = low <= axis.low and low > least, high >= axis.high and high < most
+    first = 0.0 if axis.knee else axis.low  # below the knee's first node the range goes on to 0
+    below, above = low <= first and low > least, high >= axis.high and high < most
     narrower = high - low < _NARROWER * (axis.high - axis.low)
     margin = 0.1 * (high - low) + 0.2 * space
     low = max(least, low - (3 * space if below else margin))
     high = min(most, high + (3 * space if above else margin))
     if least == 0 and low < 0.2 * high:
         low = 0.0
-    return _Range(axis.part, low, high, max(narrowest, 1e-9), not below and not above, narrower)
+    inside = not below and not above
+    return _Range(axis.part, low, high, max(narrowest, 1e-9), inside, narrower, steep)
 
 
 def _narrowed_windows(grid: Grid, fine: np.ndarray, x: np.ndarray) -> tuple[Windows, bool]:

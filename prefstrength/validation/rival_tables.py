@@ -300,7 +300,8 @@ class _Laws:
         Logs are interpolated, not likelihoods: those of an unusual chooser fall by orders of
         magnitude between two nodes.
         """
-        return (log[:, :, 1:] @ matrix).reshape(*log.shape[:2], -1, len(log_weight))
+        laws = matrix.shape[1] // len(log_weight)  # there may be no choosers to tell it from
+        return (log[:, :, 1:] @ matrix).reshape(*log.shape[:2], laws, len(log_weight))
 
 
 def _weights(t: np.ndarray, mu: np.ndarray, sigma: np.ndarray) -> np.ndarray:

@@ -284,6 +284,7 @@ def weigh(
     part : bool
         Whether these are a part of the data.
     """
+    given, choices = choices.n_situations, _repeated(choices)
     others = tuple(name for name in choices.attributes if name != attribute)
     cell = np.zeros(choices.n_situations, np.int64)
     data = LikelihoodData.of(choices, (attribute, *others), cell)
@@ -293,6 +294,8 @@ def weigh(
     shared = SharedNumbers.of(data.response)
     at = shared.values(shared.middle)
     pairs, notes = None, _left_out_of(choices)
+    if once := given - choices.n_situations:
+        notes.append(f"{once:,} choices of those who chose once are left out.")
     if data.scalar and isinstance(data.response, PairResponse):
         observations = data.pair_observations()
         if single:
@@ -324,6 +327,19 @@ def _left_out_of(choices: Choices) -> list[str]:
     if choices.pair is not None and len(np.unique(choices.pair)) < choices.n_situations:
         notes.append("That the same pairs were judged several times is not looked at.")
     return notes
+
+
+def _repeated(choices: Choices) -> Choices:
+    """Choices of those who chose more than once, if there are any.
+
+    Who chose once says how the choice curve is bent and nothing of how choosers differ, but any
+    curve can come from spread too: many single choices beside a few repeated ones would decide the
+    verdict, and wrongly.
+    """
+    if choices.chooser is None or choices.n_alternatives > 2:
+        return choices
+    again = np.bincount(choices.chooser)[choices.chooser] > 1
+    return choices if again.all() or not again.any() else choices.subset(again)
 
 
 def _interval(value: np.ndarray, weight: np.ndarray, prob: float) -> tuple[float, float, float]:

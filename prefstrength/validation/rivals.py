@@ -265,7 +265,8 @@ def rivals(
 
     Where every answer stands alone (one choice of each chooser; a ranking is several) the choice
     curve is all there is, and any curve can come from spread as well as from a bend: the verdict is
-    then never yes or no.
+    then never yes or no. For the same reason choices between two of those who chose only once are
+    left out where others chose more than once.
 
     References
     ----------
