@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from prefstrength.plots.style import DOUBLE, GREY, LEARNED, POSTERIOR, panels, points, short, style
+from prefstrength.plots.style import DOUBLE, GREY, LEARNED, POSTERIOR, panels, short, style
 
 __all__ = ["plot_transfer"]
 
@@ -81,7 +81,7 @@ def _pairs(ax: Axes, transfer: Transferred) -> None:
     order = np.array_split(np.argsort(x, kind="stable"), _BINS)
     middle, mean = (np.array([each[rows].mean() for rows in order]) for each in (x, y))
     error = [y[rows].std() / np.sqrt(max(len(rows), 1)) for rows in order]
-    ax.errorbar(middle, mean, error, fmt="o", color=POSTERIOR, markersize=points(0.6),
+    ax.errorbar(middle, mean, error, fmt="o", color=POSTERIOR, markersize=4, zorder=3,
                 linewidth=1, label="means of twelfths")  # fmt: skip
     lean, slope = transfer.value("toward_chosen"), transfer.value("slope")
     at = np.linspace(x.min(), x.max(), 201)
