@@ -124,9 +124,9 @@ def _of_pairs(
         found: Sequence[Array] = response.log_probabilities(NUMPY, v, column)
         if "lapse" in column:
             found = [with_lapse(NUMPY, f, column["lapse"], len(found)) for f in found]
-    total = np.cumsum(np.exp(found), axis=0)
+    total = np.cumsum(np.exp(found[:-1]), axis=0)
     uniform = rng.random(v.shape)
-    return np.asarray((total[:-1] < uniform).sum(axis=0))
+    return np.asarray((total < uniform).sum(axis=0))
 
 
 def draw_strengths(
