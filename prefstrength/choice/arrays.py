@@ -157,10 +157,25 @@ def as_number(value: Any) -> Any:
     return float(value) if plain(value) and np.ndim(value) == 0 else value
 
 
-def log_sigmoid(lib: Library, u: Array) -> Array:
+def sides(lib: Library, u: Array) -> tuple[Array, Array, Array]:
+    """min(u, 0), min(-u, 0) and their sum -|u|; at 0 with the slopes that they have above it."""
     xp = lib.xp
-    negative = xp.where(u < 0, u, -u)
-    return xp.where(u < 0, u, 0.0 * u) - xp.log1p(xp.exp(negative))
+    if xp is np:  # whose `where` waits for every guess of a branch that was wrong
+        return np.minimum(u, 0.0), np.minimum(-u, 0.0), -np.abs(u)
+    below, far = xp.where(u < 0, u, 0.0 * u), xp.where(u < 0, u, -u)
+    return below, xp.where(u < 0, 0.0 * u, -u), far
+
+
+def log_sigmoid(lib: Library, u: Array) -> Array:
+    below, _, far = sides(lib, u)
+    return below - lib.xp.log1p(lib.xp.exp(far))
+
+
+def log_sigmoids(lib: Library, u: Array) -> tuple[Array, Array]:
+    """Those of u and of -u."""
+    below, above, far = sides(lib, u)
+    log_total = lib.xp.log1p(lib.xp.exp(far))
+    return below - log_total, above - log_total
 
 
 def log_one_minus_exp(lib: Library, low: Array) -> Array:
@@ -171,7 +186,10 @@ def log_one_minus_exp(lib: Library, low: Array) -> Array:
 def log_add(lib: Library, a: Array, b: Array) -> Array:
     """log(e^a + e^b); both finite."""
     xp = lib.xp
-    larger, distance = xp.where(a > b, a, b), xp.where(a > b, b - a, a - b)
+    if xp is np:
+        larger, distance = np.maximum(a, b), -np.abs(a - b)
+    else:
+        larger, distance = xp.where(a > b, a, b), xp.where(a > b, b - a, a - b)
     return larger + xp.log1p(xp.exp(distance))
 
 

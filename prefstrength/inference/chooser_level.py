@@ -15,8 +15,9 @@ from prefstrength.likelihood.strength import StrengthLikelihood
 
 __all__ = ["chooser_level"]
 
-# Posterior draws over which choosers' conditionals are averaged; fewer where each costs tables.
-_DRAWS, _DEAR = 120, 60
+# Posterior draws over which choosers' conditionals are averaged, at most, at least, and where each
+# costs tables. The more choosers are in a cell, the less of their uncertainty is the population's.
+_DRAWS, _FEWEST, _DEAR, _CHOOSERS = 60, 12, 24, 500
 # Draws of choosers on quadrature nodes.
 _SAMPLES = 400
 
@@ -40,7 +41,8 @@ def chooser_level(
 
         draws = flat_draws(sampled.variables, _SAMPLES)
         return chooser_strengths(likelihood, population, data, draws, rng)
-    draws = flat_draws(sampled.variables, _DEAR if population.shared else _DRAWS)
+    keep = np.clip(_DRAWS * _CHOOSERS * likelihood.cells // data.units, _FEWEST, _DRAWS)
+    draws = flat_draws(sampled.variables, min(int(keep), _DEAR if population.shared else _DRAWS))
     name = population.first
     blends, shared = blends_of(population, name, draws), shared_of(population, draws)
     if likelihood.separable:

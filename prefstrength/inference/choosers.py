@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import sparse
 
 from prefstrength.likelihood.lattice import interpolation
 from prefstrength.likelihood.laws import Blend, Laws
@@ -22,6 +23,8 @@ QUANTILES = 200
 # How far nodes of a mixing distribution reach, in its sds, and their widest and narrowest step.
 _REACH, _STEP, _FINEST = 7.0, 0.4, 0.02
 _POINTS = 8
+# Strengths on which a chooser's posterior is gathered, for each node of one draw.
+_FINER = 16
 _BLOCK = 20_000_000
 
 
@@ -153,42 +156,54 @@ def _of_rows(
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
     z = np.arange(-_REACH, _REACH + step / 2, step)
-    atoms, weights, kinds = [], [], []
+    nodes = [
+        (np.zeros((blend.size, 1)), np.zeros((blend.size, 1)))
+        if part is None
+        else _nodes(part, z, step * (rng.random(blend.size) - 0.5))
+        for part in blend.parts
+    ]
+    strength = np.concatenate([own for own, _ in nodes], axis=1)
+    log_weight = np.concatenate(
+        [each + share[:, None] for (_, each), share in zip(nodes, blend.log_share, strict=True)],
+        axis=1,
+    )
+    code = np.repeat(np.arange(len(nodes)), [own.shape[1] for own, _ in nodes])
+    atoms, shared_out = _shared_out(strength, _FINER * len(code))
+    mass, kind = np.zeros((len(rows), len(atoms))), np.zeros((len(nodes), len(rows)))
     for which, values in runs(shared, blend.size):
-        tables = likelihood.tables(values)
-        log_zero = tables.at_zero[rows]
-        here = blend.take(which)
-        found = []
-        for k, part in enumerate(here.parts):
-            if part is None:
-                strength = np.zeros((here.size, 1))
-                log = np.broadcast_to(log_zero[:, None, None], (len(rows), here.size, 1))
-            else:
-                strength, log_weight = _nodes(part, z, step * (rng.random(here.size) - 0.5))
-                place = likelihood.grid.position(strength).ravel()
-                log = tables.log[rows] @ interpolation(place, tables.log.shape[1], _POINTS)
-                log = log.reshape(len(rows), *strength.shape) + log_weight
-            found.append((strength, log + here.log_share[k][:, None], np.full(strength.shape, k)))
-        strength, log, code = (np.concatenate(each, axis=-1) for each in zip(*found, strict=True))
-        log = log - log.max(axis=2, keepdims=True)
-        weight = np.exp(log)
-        weight /= weight.sum(axis=2, keepdims=True)
-        atoms.append(strength.ravel())
-        kinds.append(code.ravel())
-        weights.append(weight.reshape(len(rows), -1))
-    strength, code = np.concatenate(atoms), np.concatenate(kinds)
-    weight = np.concatenate(weights, axis=1) / blend.size
-    order = np.argsort(strength, kind="stable")
-    kind = np.stack([weight[:, code == k].sum(axis=1) for k in range(len(blend.parts))])
-    strength, total = strength[order], np.cumsum(weight[:, order], axis=1)
+        tables, draws = likelihood.tables(values), np.arange(blend.size)[which]
+        place = likelihood.grid.position(strength[draws]).ravel()
+        log = tables.log[rows] @ interpolation(place, tables.log.shape[1], _POINTS)
+        log = log.reshape(len(rows), len(draws), len(code))
+        if blend.parts[-1] is None:
+            log[:, :, -1] = tables.at_zero[rows, None]
+        log += log_weight[draws]
+        log -= log.max(axis=2, keepdims=True)
+        weight = np.exp(log, out=log)
+        weight /= weight.sum(axis=2, keepdims=True) * blend.size
+        own = (draws[:, None] * len(code) + np.arange(len(code))).ravel()
+        mass += weight.reshape(len(rows), -1) @ shared_out[own]
+        kind += [weight[:, :, code == k].sum(axis=(1, 2)) for k in range(len(nodes))]
+    total = np.cumsum(mass, axis=1)
     levels = (np.arange(QUANTILES) + 0.5) / QUANTILES
     place = np.stack([np.searchsorted(row, levels * row[-1]) for row in total], axis=1)
-    return strength[np.minimum(place, len(strength) - 1)], kind
+    return atoms[np.minimum(place, len(atoms) - 1)], kind
+
+
+def _shared_out(strength: np.ndarray, many: int) -> tuple[np.ndarray, sparse.csr_array]:
+    """A few of many strengths, and the shares of all in them, by which means stay what they are."""
+    flat = strength.ravel()
+    ordered = np.sort(flat)
+    atoms = np.unique(np.r_[ordered[np.linspace(0, len(flat) - 1, many).astype(int)], 0.0])
+    above = np.clip(np.searchsorted(atoms, flat), 1, len(atoms) - 1)
+    share = (flat - atoms[above - 1]) / (atoms[above] - atoms[above - 1])
+    index = np.tile(np.arange(len(flat)), 2), np.r_[above - 1, above]
+    return atoms, sparse.csr_array((np.r_[1 - share, share], index), (len(flat), len(atoms)))
 
 
 def _nodes(laws: Laws, z: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Strengths (law, node) and their log weights, at draws z moved a little for each law."""
     if laws.dispersion is None:
-        return laws.at(np.zeros(1)), np.zeros(1)
+        return laws.at(np.zeros(1)), np.zeros((laws.size, 1))
     own = z + shift[:, None]
     return laws.at_own(own), -(own**2) / 2

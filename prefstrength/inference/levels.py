@@ -36,10 +36,12 @@ __all__ = ["LevelDraws", "Levels", "normal_weights"]
 
 Values = Mapping[str, np.ndarray]
 
-# Nodes of a level's table in each direction, and nats below its maximum at which it ends.
-_NODES, _DROP = 40, 18.0
+# Nats below its maximum at which a level's table ends.
+_DROP = 18.0
 # Step in sds of a level's likelihood at which it is summed, and how many times finer nodes may be.
-_DENSE, _MOST_FINER = 0.5, 12
+_DENSE, _MOST_FINER = 0.33, 12
+# Numbers in the largest temporary array.
+_BLOCK = 1_000_000
 # Nodes of a narrow population of levels.
 _Z = np.arange(-4.0, 4.4, 0.8)
 
@@ -71,10 +73,13 @@ class Levels:
         With one factor, of which every level is a cell, and one simple attribute.
     likelihood : StrengthLikelihood
         Separable.
+    nodes : int
+        Of a level's table in each direction.
     """
 
     population: Population
     likelihood: StrengthLikelihood
+    nodes: int = 40
 
     @property
     def _name(self) -> str:
@@ -102,7 +107,7 @@ class Levels:
         Logs of likelihoods are interpolated until the nodes are as dense as likelihoods ask, which
         are summed over them.
         """
-        table = table_of_cells(self.population, self.likelihood, _NODES, _DROP)
+        table = table_of_cells(self.population, self.likelihood, self.nodes, _DROP)
         across, values = _finer(table.across, table.values)
         if self._random:
             along, values = _finer(table.along, values.transpose(0, 2, 1))
@@ -114,23 +119,27 @@ class Levels:
 
     # -- the population of levels ------------------------------------------------------------------
 
-    def _weights(self, values: Values, level: int) -> tuple[np.ndarray, np.ndarray]:
-        """Weights on the nodes of a level, of location and of dispersion (point, node)."""
+    def _weights(self, values: Values, levels: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Weights on the nodes of levels, of location and dispersion, each (level, point, node)."""
         across, along, _, _ = self._grids
-        u = normal_weights(across[[level]], values["location"], values["location sd"])[:, 0]
+        u = normal_weights(across[levels], values["location"], values["location sd"])
         if not self._random:
-            return u, np.ones((len(u), 1))
-        own = along[[level]], values["log dispersion"], values["dispersion sd"]
-        return u, normal_weights(*own)[:, 0]
+            return u.swapaxes(0, 1), np.ones((u.shape[1], len(u), 1))
+        v = normal_weights(along[levels], values["log dispersion"], values["dispersion sd"])
+        return u.swapaxes(0, 1), v.swapaxes(0, 1)
 
     def log_likelihood(self, values: Values) -> np.ndarray:
         """Log-likelihood of all data at points (point,)."""
         _, _, table, top = self._grids
-        total = np.full(len(values["location"]), top.sum())
+        points, levels = len(values["location"]), len(table)
+        total = np.full(points, top.sum())
+        size = max(1, _BLOCK // (points * max(table.shape[1:])))
         with np.errstate(divide="ignore"):
-            for c in range(table.shape[0]):
-                u, v = self._weights(values, c)
-                total += np.log(np.maximum(((u @ table[c]) * v).sum(axis=1), 0.0))
+            for start in range(0, levels, size):
+                some = slice(start, start + size)
+                u, v = self._weights(values, some)
+                found = ((u @ table[some]) * v).sum(axis=2)
+                total += np.log(np.maximum(found, 0.0)).sum(axis=0)
         return total
 
     @cached_property
@@ -213,7 +222,7 @@ class Levels:
         location = np.empty((draws, levels))
         dispersion = np.empty((draws, levels))
         for c in range(levels):
-            u, v = self._weights(values, c)
+            (u,), (v,) = self._weights(values, slice(c, c + 1))
             rows = np.maximum(u * (v @ table[c].T), 0.0)
             i, part = _pick(rows, rng)
             location[:, c] = across[c, i] + part * (across[c, 1] - across[c, 0])
@@ -285,7 +294,7 @@ def _finer(nodes: np.ndarray, log: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     factor = int(np.clip(np.ceil(np.sqrt(information) / _DENSE), 1, _MOST_FINER))
     count = nodes.shape[1]
     position = np.arange(0.0, count - 1 + 0.5 / factor, 1 / factor)
-    rule = interpolation(position, count, 8)
+    rule = interpolation(position, count, 12)
     denser = nodes[:, :1] + position * (nodes[:, 1:2] - nodes[:, :1])
     return denser, np.stack([rule.T @ each for each in log])
 

@@ -85,7 +85,10 @@ def replicated_rows(data: LikelihoodData, rng: np.random.Generator) -> np.ndarra
     # A weight says how many answers a row stands for; a part of one is taken for one.
     rows = np.repeat(rows, np.maximum(np.rint(data.weight[rows]), 1).astype(np.int64))
     if len(rows) > _MOST_ANSWERS:
-        place = rng.permutation(data.units)[data.unit[rows]]
+        # Where choosers are not known every copy of a row is somebody else's.
+        place = (
+            rng.permutation(data.units)[data.unit[rows]] if data.panel else rng.random(len(rows))
+        )
         rows = rows[np.argsort(place, kind="stable")[:_MOST_ANSWERS]]
     return rows
 

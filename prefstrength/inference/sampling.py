@@ -26,6 +26,8 @@ __all__ = ["TOLERANCE", "Sampled", "sample"]
 _CHOOSER_DRAWS = 20_000
 # Draws at which the likelihood is compared with direct evaluation.
 _CERTIFIED = 5
+# Nodes of the tables of levels; more where these are not enough.
+_NODES = (28, 40)
 
 
 def sample(
@@ -140,8 +142,11 @@ def _of_single(
 def _of_levels(
     population: Population, likelihood: StrengthLikelihood, options: Options
 ) -> Sampled | None:
-    levels = Levels(population, likelihood)
-    drawn = levels.sample(options.draws * options.chains, options.seed)
+    for nodes in _NODES:
+        levels = Levels(population, likelihood, nodes)
+        drawn = levels.sample(options.draws * options.chains, options.seed)
+        if drawn.error < TOLERANCE / 4:
+            break
     if options.method == "auto" and not holds(drawn.pareto_k, drawn.effective):
         return None
     reason = weights_said(options.method, drawn.pareto_k, drawn.effective, levels.target.size)

@@ -17,8 +17,9 @@ PARETO_K = 0.7
 #: Error of a surrogate, in nats, at which it stands for the likelihood; and beyond hope.
 TOLERANCE, _HOPELESS = 0.005, 1.0
 _AT_EDGE = 2e-3
-# Degree of the polynomial by the number of parameters.
-_DEGREES = {1: 14, 2: 11, 3: 9, 4: 7, 5: 6}
+# Degree of the polynomial by the number of parameters: the first where points cost tables, and
+# the highest.
+_DEGREES = {1: (14, 14), 2: (8, 11), 3: (6, 9), 4: (5, 7), 5: (4, 6)}
 _MOST_ROUNDS = 8
 # Proposals of a round, and effective draws that are enough, on a surrogate and without one.
 _ROUND, _ENOUGH = 6000, 4000.0
@@ -66,8 +67,11 @@ def sample_target(target: Target, draws: int, seed: int) -> TargetDraws:
     """
     rng = np.random.default_rng(seed)
     ball = locate(target)
-    degree = _DEGREES.get(target.size, 4)
-    for _ in range(_MOST_BALLS):
+    degree, highest = _DEGREES.get(target.size, (4, 4))
+    if not target.slow:
+        degree = highest
+    balls = 0
+    while balls < _MOST_BALLS:
         points = design(ball, degree, target.slow, rng)
         found = target.log_likelihood(target.values_of_smooth(points))
         keep = np.isfinite(found)
@@ -78,13 +82,16 @@ def sample_target(target: Target, draws: int, seed: int) -> TargetDraws:
         edge = float(((ball.of(w) ** 2).sum(axis=1) > (0.95 * RADIUS) ** 2).mean())
         if error < TOLERANCE and edge < _AT_EDGE:
             return replace(draw, v=draw.v[:draws], error=error, surrogate=surrogate, points=points)
+        if error > TOLERANCE and degree < highest:
+            degree = highest
+            continue
         if error > _HOPELESS:
             break
         if error > TOLERANCE and edge < _AT_EDGE:
             draw = _corrected(target, surrogate, draw, rng)
             if draw.pareto_k < PARETO_K and draw.effective > _CORRECTED / 2:
                 return replace(draw, v=draw.v[:draws])
-        ball = _around(ball, w)
+        ball, balls = _around(ball, w), balls + 1
     return importance_sample(target, ball, None, draws, rng)
 
 

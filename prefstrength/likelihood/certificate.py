@@ -20,8 +20,9 @@ from prefstrength.likelihood.strength import Shared, StrengthLikelihood
 __all__ = ["certified_error", "exact_units", "telling_units"]
 
 _MIDDLE = np.zeros(1)  # of a distribution without spread
-# Farther out the probability of a draw is no number, and a quantile of Gamma infinite.
-_COARSE = np.arange(-37.0, 37.25, 0.25)
+# How far out integrands are looked at; farther the probability of a draw is no number, and a
+# quantile of Gamma infinite.
+_LOOKS, _COARSE = (9.0, 37.0), 0.25
 _REACHES = 40.0
 # Quantiles that far out may be infinite; probabilities of choices change no more before.
 _LARGEST = 1e100
@@ -141,16 +142,20 @@ class _Unit:
             log = self._log(np.clip(strength, -_LARGEST, _LARGEST), shared)
             return np.maximum(log, -_LARGEST) - z**2 / 2
 
-        values = log_integrand(_COARSE)
-        there = (values > values.max(axis=1, keepdims=True) - _REACHES).any(axis=0)
-        ends = _COARSE[there][[0, -1]]
+        for look in _LOOKS:
+            z = np.arange(-look, look + _COARSE, _COARSE)
+            values = log_integrand(z)
+            there = (values > values.max(axis=1, keepdims=True) - _REACHES).any(axis=0)
+            if not there[[0, -1]].any():
+                break
+        ends = z[there][[0, -1]]
         # The second difference where the integrand lies says how narrow it is.
         with np.errstate(invalid="ignore"):  # far out there may be nothing left
-            curved = -np.diff(values, 2, axis=1) / 0.25**2
+            curved = -np.diff(values, 2, axis=1) / _COARSE**2
         near = (values > values.max(axis=1, keepdims=True) - 10.0)[:, 1:-1]
         most = float(np.where(near, curved, 0.0).max(initial=1.0))
-        step = min(0.1, 0.4 / np.sqrt(most))
-        z = np.arange(ends[0] - 0.25, ends[1] + 0.25, step)
+        step = min(0.1, 0.6 / np.sqrt(most))
+        z = np.arange(ends[0] - _COARSE, ends[1] + _COARSE, step)
         return np.asarray(
             special.logsumexp(log_integrand(z), axis=1) + np.log(step / np.sqrt(2 * np.pi))
         )

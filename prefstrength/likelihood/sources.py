@@ -25,6 +25,8 @@ __all__ = ["PairSource", "Reading", "SituationSource"]
 _REACH, _WIDEST = 7.0, 0.5
 # Numbers in the largest temporary array.
 _BLOCK = 4_000_000
+# Zeros for a count at which a dense product is still the faster one, and numbers in one at most.
+_DENSE, _BIG = 20, 2e7
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ class PairSource:
         self, strength: np.ndarray, shared: Mapping[str, Any], rows: np.ndarray | None
     ) -> np.ndarray:
         """Log-likelihood of some rows, or all, at strengths; shape (row, strength)."""
-        matrix = self.counts.matrix if rows is None else self.counts.matrix[rows]
+        matrix = self._matrix if rows is None else self._matrix[rows]
         with np.errstate(divide="ignore"):
             return np.asarray(self.log(NUMPY, strength, shared, lambda table: matrix @ table))
 
@@ -142,6 +144,13 @@ class PairSource:
             here = top + xp.log(xp.exp(each - top[:, None]).sum(axis=1))
             total = here if total is None else xp.logaddexp(total, here)
         return total
+
+    @cached_property
+    def _matrix(self) -> Any:
+        """The counts, with their zeros where these are too few for a sparse product to pay."""
+        counts = self.counts.matrix
+        size = float(np.prod(counts.shape))
+        return counts.toarray() if size < min(_DENSE * counts.nnz, _BIG) else counts
 
     @cached_property
     def _positions(self) -> tuple[np.ndarray, np.ndarray]:
@@ -247,8 +256,11 @@ class SituationSource:
             offset = offset + shared[f"{each}_value"] * lib.constant(others[:, :, column], strength)
         values = self.values[used]
         if not isinstance(response, PairResponse):
-            utility = strength[:, None, None] * lib.constant(values, strength) + offset
-            utility = xp.where(self.available[used], utility, -np.inf)
+            # Alternatives first in memory, where NumPy sums over them in whole rows.
+            columns = lib.constant(values.T[:, None], strength)
+            utility = xp.moveaxis(strength[:, None] * columns, 0, -1) + offset
+            if not self.available[used].all():
+                utility = xp.where(self.available[used], utility, -np.inf)
             return response.log_likelihood(lib, utility, self.answers[used], shared)
         x = values[:, 0] - values[:, 1]
         sizes = lib.constant(np.abs(x) / self.scale, strength)

@@ -29,6 +29,8 @@ Shared = Mapping[str, np.ndarray]
 _POINTS = 12
 _REACH = 12.0
 _MOST_NODES = 600
+# Numbers in the tables that are kept.
+_KEPT = 40_000_000
 
 
 @dataclass(frozen=True)
@@ -87,21 +89,27 @@ class StrengthLikelihood:
         return len(self.unit) == self.units
 
     @cached_property
+    def _first(self) -> np.ndarray:
+        """Log-likelihoods where the tables' steps are chosen, at strength 0 and on the grid."""
+        return self.source(np.r_[0.0, self.grid.strength], self.at, None)
+
+    @cached_property
     def _steps(self) -> np.ndarray:
-        first = self.source(self.grid.strength, self.at, None)
-        return steps_of(first, self.grid.positive)
+        return steps_of(self._first[:, 1:], self.grid.positive)
 
     @cached_property
     def information(self) -> np.ndarray:
         """Information of every row on log strength where it has most, shape (row,)."""
-        return informations(self.source(self.grid.strength, self.at, None))
+        return informations(self._first[:, 1:])
 
     def tables(self, shared: Mapping[str, float]) -> Tables:
         """Tables at values of what all choosers share; the last ones are kept."""
         key = tuple(sorted(shared.items()))
         if key not in self._kept:
-            self._kept.clear()
-            self._kept[key] = Tables.of(self.source, self.grid, shared, self._steps)
+            while len(self._kept) >= max(1, _KEPT // (2 * self._first.size)):
+                del self._kept[next(iter(self._kept))]
+            both = self._first if shared == self.at else None
+            self._kept[key] = Tables.of(self.source, self.grid, shared, self._steps, both)
         return self._kept[key]
 
     def by_unit(self, blends: Sequence[Blend], shared: Shared | None = None) -> np.ndarray:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from prefstrength.likelihood.grid import BASE, Grid
+from prefstrength.likelihood.lattice import interpolation
 
 __all__ = ["Part", "Source", "Tables", "informations", "steps_of"]
 
@@ -25,6 +26,7 @@ _WIDEST, _WIDEST_SIGNED = 2.0, 0.5
 # Information that a mixing distribution adds to a chooser's own, of which a rule must know.
 _SPARE = 2.0
 _FINEST = 2.0**-12
+_POINTS = 12
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ class Tables:
         source: Source,
         grid: Grid,
         shared: Mapping[str, Any],
-        steps: np.ndarray | None = None,
+        steps: np.ndarray,
+        both: np.ndarray | None = None,
     ) -> "Tables":
         """Fill the tables.
 
@@ -86,22 +89,28 @@ class Tables:
         grid : Grid
         shared : mapping
             Values of the numbers that all choosers share.
-        steps : numpy.ndarray of int, shape (row,), optional
-            How fine each row needs its nodes, by :func:`steps_of`; found when left out.
+        steps : numpy.ndarray of int, shape (row,)
+            How fine each row needs its nodes, by :func:`steps_of`.
+        both : numpy.ndarray, shape (row, 1 + node), optional
+            What the source gives at strength 0 and on the grid, where it is known.
         """
-        both = source(np.r_[0.0, grid.strength], shared, None)
+        if both is None:
+            both = source(np.r_[0.0, grid.strength], shared, None)
         at_zero, log = both[:, 0], both[:, 1:]
-        if steps is None:
-            steps = steps_of(log, grid.positive)
         parts = []
         for step in np.unique(steps):
             rows = np.flatnonzero(steps == step)
             if step >= 1:
-                between = log[rows]
+                between = log if len(rows) == len(log) else log[rows]
                 own, values = grid.finer(1 / step), between[:, :: int(step)]
             else:
                 own = grid.finer(1 / step)
-                between = values = source(own.strength, shared, rows)
+                if grid.positive:
+                    # As smooth in log strength as one choice is, however many are in a row.
+                    place = np.arange(len(own.t)) * step
+                    between = values = log[rows] @ interpolation(place, log.shape[1], _POINTS)
+                else:
+                    between = values = source(own.strength, shared, rows)
             top = values.max(axis=1)
             parts.append(Part(rows, own, np.exp(values - top[:, None]), top, between))
         return cls(grid, log, at_zero, tuple(parts))

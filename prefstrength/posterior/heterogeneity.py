@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from prefstrength.choice.mixing.base import Mixing
 from prefstrength.errors import InputError
@@ -208,10 +207,16 @@ def bayes_factor(posterior: np.ndarray, prior: np.ndarray) -> float:
 
 def _data_share(posterior: np.ndarray, prior: np.ndarray) -> float:
     """One minus the ratio of squared interquartile ranges, held to [0, 1]."""
-    before = float(stats.iqr(prior))
+    before = _middle_half(prior)
     if before == 0:
         return float("nan")
-    return float(np.clip(1 - (stats.iqr(posterior) / before) ** 2, 0.0, 1.0))
+    return float(np.clip(1 - (_middle_half(posterior) / before) ** 2, 0.0, 1.0))
+
+
+def _middle_half(draws: np.ndarray) -> float:
+    """Distance of the quartiles (SciPy's takes a third of a second to import)."""
+    low, high = np.quantile(draws, [0.25, 0.75])
+    return float(high - low)
 
 
 def _interval(name: str, draws: np.ndarray, prob: float) -> dict[str, float]:

@@ -67,7 +67,9 @@ def named(node: ast.AST | None) -> set[str]:
         text = getattr(each, "id", getattr(each, "attr", getattr(each, "value", None)))
         found |= {family for family in HOMES if text == family}
         if isinstance(each, ast.Constant):
-            found |= {family for family in HOMES if text == family.lower()}
+            # "lapse" alone is the name of a number, the share of answers at random.
+            lower = {family for family in HOMES if text == family.lower() != "lapse"}
+            found |= lower
     return found
 
 

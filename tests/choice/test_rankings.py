@@ -262,6 +262,20 @@ def test_masking_an_alternative_is_deleting_it(rule):
         assert (response.log_likelihood(NUMPY, masked, answers, {}) == -np.inf).all()
 
 
+def test_rankings_without_ties_go_their_own_way_to_the_same_numbers():
+    utilities = RNG.normal(0, 3, (3, 40, 5))
+    ranks = np.argsort(RNG.random((40, 5)), axis=1)  # the one of rank 0 is not ranked
+    utilities[:, ::4, 0] = -np.inf
+    alone = Ranking().log_likelihood(NUMPY, utilities, ranks, {})
+    # A tie in one situation sends all of them the general way.
+    with_tie = np.concatenate([utilities, np.zeros((3, 1, 5))], axis=1)
+    general = Ranking().log_likelihood(NUMPY, with_tie, np.r_[ranks, [[1, 1, 2, 3, 4]]], {})
+    np.testing.assert_allclose(alone, general[:, :-1], rtol=1e-13)
+    assert np.isneginf(alone[:, ::4][:, ranks[::4, 0] > 0]).all()
+    traced = Ranking().log_likelihood(library("jax"), jnp.asarray(utilities), ranks, {})
+    np.testing.assert_allclose(traced, alone, rtol=1e-5)
+
+
 def test_the_rules_agree_where_few_of_many_tie():
     """A tie of two among a thousand: the order of the two hardly matters."""
     utilities = np.zeros((1, 1000))

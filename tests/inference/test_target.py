@@ -14,6 +14,7 @@ from prefstrength.inference.single import Single
 from prefstrength.inference.surrogate import Ball, design, fit_surrogate
 from prefstrength.inference.target import Parameter, Target
 from prefstrength.inference.target_sampling import laplace_target, sample_target, smoothed
+from prefstrength.likelihood import strength
 from prefstrength.models.fitting import Work
 
 COORDINATES = [
@@ -123,8 +124,8 @@ def test_points_of_a_design_share_slow_coordinates_in_runs():
     assert 5 <= len(slow) < len(points) / 3
 
 
-def single_of(mixing, choices):
-    work = Work.of(ps.MixedLogit({"reward": mixing}), choices)
+def single_of(mixing, choices, **more):
+    work = Work.of(ps.MixedLogit({"reward": mixing}, **more), choices)
     likelihood = scalar_likelihood(work.population, work.data, work.reading)
     return Single(work.population, likelihood)
 
@@ -145,7 +146,7 @@ def test_a_surrogate_is_the_target_where_the_draws_lie(choices):
 
 
 def test_a_surrogate_of_too_low_a_degree_is_not_taken(choices, monkeypatch):
-    monkeypatch.setattr(target_sampling, "_DEGREES", {2: 1})
+    monkeypatch.setattr(target_sampling, "_DEGREES", {2: (1, 1)})
     single = single_of(ps.LogNormal(), choices)
     usual = sample_target(single.target, 2000, 0)
     assert usual.surrogate is None  # the likelihood itself, at every proposal
@@ -156,6 +157,28 @@ def test_a_surrogate_of_too_low_a_degree_is_not_taken(choices, monkeypatch):
             want.v[:, each].mean(), abs=0.15 * want.v[:, each].std()
         )
         assert usual.v[:, each].std() == pytest.approx(want.v[:, each].std(), rel=0.15)
+
+
+def test_a_degree_that_is_too_low_is_raised(choices, monkeypatch):
+    monkeypatch.setattr(target_sampling, "_DEGREES", {3: (2, 9)})
+    single = single_of(ps.LogNormal(), choices, utility="power")
+    found = sample_target(single.target, 500, 0)
+    assert found.surrogate.degree == 9
+    assert found.error < target_sampling.TOLERANCE
+
+
+def test_tables_that_are_kept_are_those_that_would_be_made(choices, monkeypatch):
+    single = single_of(ps.LogNormal(), choices, lapse=True)
+    points = design(locate(single.target), 3, single.target.slow, np.random.default_rng(0))
+    values = single.target.values_of_smooth(points)
+    first = single.log_likelihood(values)
+    monkeypatch.setattr(type(single.likelihood.source), "__call__", lambda *_: 1 / 0)
+    np.testing.assert_array_equal(single.log_likelihood(values), first)  # nothing is made again
+    monkeypatch.undo()
+    monkeypatch.setattr(strength, "_KEPT", 0)
+    np.testing.assert_array_equal(
+        single_of(ps.LogNormal(), choices, lapse=True).log_likelihood(values), first
+    )
 
 
 def test_values_of_draws_are_found_again(choices):

@@ -548,7 +548,7 @@ def test_choices_per_chooser_are_judged(simple: Simple, situations: int, said: s
 def test_unknown_choosers_are_named_as_a_limit(simple: Simple) -> None:
     page = simple(made_up_fit(choosers=0, situations=300))
     assert "Who chose is not known" in page.text
-    assert "label noise" in page.text
+    assert "a reward that saturates and random answers bend it in the same way" in page.text
 
 
 def test_where_the_rewards_come_from(simple: Simple, page: Page) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import special
+from scipy import optimize, special
 from scipy.interpolate import make_interp_spline
 
 import prefstrength as ps

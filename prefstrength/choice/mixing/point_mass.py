@@ -7,7 +7,14 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from prefstrength.choice.arrays import Array, Library, as_number, library_of, log_sigmoid
+from prefstrength.choice.arrays import (
+    Array,
+    Library,
+    as_number,
+    library_of,
+    log_sigmoid,
+    log_sigmoids,
+)
 from prefstrength.choice.mixing.base import Mixing, where_positive
 
 __all__ = ["PointMass"]
@@ -43,7 +50,7 @@ class PointMass(Mixing):
 
     def log_tails(self, lib: Library, x: Array) -> tuple[Array, Array]:
         u = self.value * x
-        return log_sigmoid(lib, u), log_sigmoid(lib, -u)
+        return log_sigmoids(lib, u)
 
     def logit(self, lib: Library, x: Array) -> Array:
         return self.value * x

@@ -1,9 +1,10 @@
 r"""Graded pairs: how much better one of two is, in ordered words, as an ordered logit."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
-from prefstrength.choice.arrays import Array, Library, log_sigmoid, number
+from prefstrength.choice.arrays import Array, Library, log_sigmoids, number
 from prefstrength.choice.responses.base import PairResponse, Shared
 from prefstrength.errors import InputError
 
@@ -79,10 +80,10 @@ class Graded(PairResponse):
     ) -> tuple[Array, ...]:
         xp = lib.xp
         cuts = self.cuts(shared)
-        found = [log_sigmoid(lib, v - cuts[-1])]
-        for low, high in zip(reversed(cuts[:-1]), reversed(cuts[1:]), strict=True):
+        above = [log_sigmoids(lib, v - cut) for cut in reversed(cuts)]
+        found = [above[0][0]]
+        for k, (high, low) in enumerate(pairwise(reversed(cuts))):
             # s(b) - s(a) = s(b) s(-a) (1 - e^(a - b)), in which nothing cancels.
             width = xp.log(-xp.expm1(number(lib, low - high, v)))
-            found.append(log_sigmoid(lib, v - low) + log_sigmoid(lib, high - v) + width)
-        found.append(log_sigmoid(lib, cuts[0] - v))
-        return tuple(found)
+            found.append(above[k + 1][0] + above[k][1] + width)
+        return (*found, above[-1][1])

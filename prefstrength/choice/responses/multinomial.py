@@ -56,6 +56,5 @@ def marked(lib: Library, utilities: Array, which: Array) -> Array:
 
 def possible(lib: Library, utilities: Array, named: Array, log_probability: Array) -> Array:
     """The log probability, or -inf where the answer names what is not available."""
-    xp = lib.xp
-    missing = xp.amin(xp.where(named, utilities, 0.0), axis=-1) <= OUT
-    return xp.where(missing, -np.inf, log_probability)
+    missing = (named & (utilities <= OUT)).any(-1)
+    return lib.xp.where(missing, -np.inf, log_probability)

@@ -3,7 +3,7 @@ r"""Pair: one of two alternatives is chosen, the binary logit."""
 from collections.abc import Mapping
 from typing import Any
 
-from prefstrength.choice.arrays import Array, Library, log_sigmoid
+from prefstrength.choice.arrays import Array, Library, log_sigmoids
 from prefstrength.choice.responses.base import PairResponse
 
 __all__ = ["Pair"]
@@ -24,4 +24,4 @@ class Pair(PairResponse):
     def log_probabilities(
         self, lib: Library, v: Array, shared: Mapping[str, Any]
     ) -> tuple[Array, ...]:
-        return log_sigmoid(lib, v), log_sigmoid(lib, -v)
+        return log_sigmoids(lib, v)

@@ -8,6 +8,8 @@ tie: each of them stands above what follows, in an order that is not known.
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from prefstrength.choice.arrays import (
     Array,
     Library,
@@ -91,6 +93,8 @@ class Ranking(SetResponse):
         xp = lib.xp
         ranks = number(lib, answers, utilities)
         offered = finite(lib, utilities)
+        if plain(answers) and not _tied(answers):
+            return possible(lib, utilities, ranks > 0, _untied(lib, offered, answers))
         worst = _most(lib, answers, utilities.shape[-1])
         one, total = 0.0 * offered + 1.0, xp.sum(0.0 * offered, axis=-1)
         for rank in range(1, worst + 1):
@@ -106,6 +110,28 @@ class Ranking(SetResponse):
                 tied = _RULES[self.ties](lib, offered, here, rest, many, most)
                 total = total + xp.where(many > 1, tied, 0.0)
         return possible(lib, utilities, ranks > 0, total)
+
+
+def _tied(ranks: np.ndarray) -> bool:
+    """Whether two alternatives of a situation have one rank."""
+    ordered = np.sort(ranks, axis=-1)
+    return bool(((ordered[..., 1:] == ordered[..., :-1]) & (ordered[..., 1:] > 0)).any())
+
+
+def _untied(lib: Library, offered: Array, ranks: np.ndarray) -> Array:
+    """Rankings without ties, from the last up: each alternative against the sum of those below."""
+    last = np.where(ranks > 0, ranks, ranks.shape[-1] + 1)
+    order = np.argsort(last, axis=-1).reshape(-1, ranks.shape[-1])
+    situation = np.arange(len(order))
+    flat = offered.reshape(*offered.shape[: offered.ndim - ranks.ndim], *order.shape)
+    rest = flat[..., situation, order[:, -1]]
+    total = 0.0 * rest
+    for column in order.T[-2::-1]:
+        own = flat[..., situation, column]
+        ranked = 1.0 * (ranks.reshape(order.shape)[situation, column] > 0)
+        total = total + lib.constant(ranked, own) * log_sigmoid(lib, own - rest)
+        rest = log_add(lib, own, rest)
+    return total.reshape(offered.shape[:-1])
 
 
 def _most(lib: Library, values: Array, otherwise: int) -> int:

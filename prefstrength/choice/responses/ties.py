@@ -3,7 +3,7 @@ r"""Ties: one of two is chosen, or neither, after Davidson (1970) or Rao and Kup
 from collections.abc import Mapping
 from typing import Any
 
-from prefstrength.choice.arrays import Array, Library, number
+from prefstrength.choice.arrays import Array, Library, number, sides
 from prefstrength.choice.responses.base import PairResponse, Shared
 from prefstrength.choice.responses.graded import Graded
 
@@ -45,10 +45,8 @@ class Ties(PairResponse):
         xp = lib.xp
         tie = number(lib, shared["tie"], v)
         # Divided by the larger of the two ends, so that nothing overflows.
-        far = xp.where(v < 0, v, -v)
+        ahead, behind, far = sides(lib, v)
         log_total = xp.log1p(tie * xp.exp(far / 2) + xp.exp(far))
-        ahead = xp.where(v < 0, v, 0.0 * v)
-        behind = xp.where(v < 0, 0.0 * v, -v)
         log_tie = xp.log(tie) + far / 2
         return ahead - log_total, log_tie - log_total, behind - log_total
 
