@@ -29,6 +29,7 @@ PARTS = {
     "study": "MixDPO where the strengths are known, against DPO and without a prior",
     "measurement": "coverage where rewards have as much error as signal",
     "misspecified": "the verdict of rivals where the model is wrong, beside a LogNormal alone",
+    "prior_transfer": "the spread handed to training, beside one LogNormal alone",
     "calibration": "simulation-based calibration of every family",
 }
 _SIMULATIONS = 500
@@ -133,10 +134,9 @@ def summary(out):
                         "met": bool(row[f"/ {other}"] >= target),
                     }
                 )
-    if found := _loaded("measurement", out):
-        rows += found["summary"]
-    if found := _loaded("misspecified", out):
-        rows += found["summary"]
+    for name in ("measurement", "misspecified", "prior_transfer"):
+        if found := _loaded(name, out):
+            rows += found["summary"]
     if found := _loaded("study", out):
         count, seeds = found["ranked"]["MixDPO: cv"], found["seeds"]
         rows.append(

@@ -29,6 +29,7 @@ from prefstrength.choice.learned_parts import (
 )
 from prefstrength.choice.mixing.base import Mixing
 from prefstrength.choice.mixing.families import family_named
+from prefstrength.choice.mixing.zero_mass import with_zero_share
 from prefstrength.choice.strength_prior import StrengthPrior
 from prefstrength.errors import InputError
 
@@ -51,7 +52,8 @@ class LearnedStrength:
     family : {"PointMass", "Normal", "LogNormal", "Gamma", "InverseGaussian"}
         Mixing distribution.
     parameters : dict
-        Its parameters by name, such as ``{"mu": -2.4, "sigma": 0.5}``.
+        Its parameters by name, such as ``{"mu": -2.4, "sigma": 0.5}``; where the prior has a
+        ``zero_share``, of those who weigh the reward.
     mode : {"joint", "anchored", "frozen"}
         What was learned: mean and dispersion, the dispersion alone, or nothing.
     prior : StrengthPrior, optional
@@ -165,7 +167,12 @@ class LearnedStrength:
 
         See :meth:`of_group` and :meth:`of_pairs` for the others.
         """
-        return self._law(self.parameters)
+        return with_zero_share(self._law(self.parameters), self.zero_share)
+
+    @property
+    def zero_share(self) -> float:
+        """Share of choosers at strength zero, as the prior has it: training holds it."""
+        return self.prior.zero_share if isinstance(self.prior, StrengthPrior) else 0.0
 
     def _law(self, parameters: Mapping[str, float]) -> Mixing:
         family = family_named(self.family)
@@ -263,7 +270,8 @@ class LearnedStrength:
         for name, covariate in self.covariates.items():
             values = _finite(name, found[name])
             location = location + covariate.coefficient * (values - covariate.mean) / covariate.sd
-        return family.from_log_mean_spread(location, dispersion)
+        law = family.from_log_mean_spread(location, dispersion)
+        return with_zero_share(law, self.zero_share)
 
     def _column(self, pairs: Any, name: str) -> list[Any]:
         try:
@@ -368,4 +376,5 @@ def _sum_of(prior: StrengthPrior, shift: ShiftPrior) -> StrengthPrior:
         dispersion_sd,
         source=prior.source,
         response=prior.response,
+        zero_share=prior.zero_share,
     )

@@ -8,6 +8,9 @@ numbers that any family has, each with its uncertainty:
 - ``dispersion``, the log of the spread: :math:`\log \sigma` for LogNormal (the sd of log
   strength), :math:`\log \mathrm{cv}` for Gamma, InverseGaussian and Normal, with cv = sd/mean.
 
+Where a share of choosers does not weigh the reward at all, it is a third number, ``zero_share``,
+and the two are of those who do.
+
 The dispersion is free of the scale of the rewards, the location is not: ``mean_strength``
 anchors it to the β of DPO. Cut points of grades and the weight of a tie are in log odds, the unit
 of strength times difference, and stay what they are whatever strength multiplies.
@@ -33,6 +36,8 @@ from prefstrength._shared.records import (
 )
 from prefstrength.choice.mixing.base import Mixing
 from prefstrength.choice.mixing.families import family_named
+from prefstrength.choice.mixing.zero_mass import with_zero_share
+from prefstrength.choice.prior_from_rivals import AveragedAnswer, prior_fields
 from prefstrength.choice.responses.named import KnownResponse
 from prefstrength.errors import InputError
 
@@ -57,24 +62,30 @@ class StrengthPrior:
     family : {"PointMass", "Normal", "LogNormal", "Gamma", "InverseGaussian"}
         Mixing distribution.
     location, location_sd : float
-        Log of the mean strength, and its uncertainty (> 0).
+        Log of the mean strength of those who weigh the reward, and its uncertainty (> 0).
     dispersion, dispersion_sd : float or None
         Log of the spread, and its uncertainty (> 0): :math:`\log\sigma` for LogNormal,
         :math:`\log\mathrm{cv}` for Gamma, InverseGaussian and Normal; ``None`` for PointMass.
     mean_strength : float, optional
-        The number that anchors the scale, per nat of log-ratio; exp(location) when left out.
+        The number that anchors the scale, per nat of log-ratio: the mean over all choosers, those
+        at zero too; (1 - zero_share) exp(location) when left out.
     source : dict, optional
         Where the numbers come from, in words and versions; JSON types only.
     groups : dict, optional
-        Label of a group to its ``dispersion``, ``dispersion_sd`` and ``relative_mean``.
+        Label of a group to its ``dispersion``, ``dispersion_sd`` and, where it is known, its
+        ``relative_mean``.
     response : dict, optional
         Where answers were grades or ties, their kind and the numbers that all choosers share:
         ``{"name": "Graded", "settings": {"answers": [...]}, "shared": {"cut_1": 0.8}}``.
+    zero_share : float, optional
+        Share of choosers at or near strength zero, from 0 to below 1; training holds it, and
+        learns the mixing distribution of the others.
 
     Raises
     ------
     InputError
-        If a number is not finite, a spread is not positive, or the family is unknown.
+        If a number is not finite, a spread is not positive, a share is no part of the whole, or the
+        family is unknown.
 
     Notes
     -----
@@ -89,6 +100,8 @@ class StrengthPrior:
     Gamma(shape=4, rate=40)
     >>> round(prior.mean_strength, 6), round(prior.mixing().cv(), 6)
     (0.1, 0.5)
+    >>> StrengthPrior("PointMass", math.log(0.1), 0.2, zero_share=0.2).mixing()
+    ZeroMass(PointMass(value=0.1), share=0.2)
     """
 
     family: str
@@ -100,6 +113,7 @@ class StrengthPrior:
     source: dict[str, Any] = field(default_factory=dict)
     groups: dict[str, dict[str, float]] = field(default_factory=dict)
     response: dict[str, Any] = field(default_factory=dict)
+    zero_share: float = 0.0
 
     def __post_init__(self) -> None:
         family = family_named(self.family)
@@ -117,7 +131,14 @@ class StrengthPrior:
         for name, value in numbers_.items():
             check_number(name, value, positive=name.endswith("_sd"), most=MOST_LOG)
             object.__setattr__(self, name, float(value))
-        mean = math.exp(self.location) if self.mean_strength is None else self.mean_strength
+        check_number("zero_share", self.zero_share)
+        if not 0 <= self.zero_share < 1:
+            raise InputError(
+                f"Expected zero_share from 0 to below 1; got {self.zero_share}. It is the part of "
+                "the choosers who do not weigh the reward: 0.05 for 5 %."
+            )
+        object.__setattr__(self, "zero_share", float(self.zero_share))
+        mean = self.mean_over_all if self.mean_strength is None else self.mean_strength
         check_number("mean_strength", mean, positive=True)
         object.__setattr__(self, "mean_strength", float(mean))
         for name in ("source", "groups", "response"):
@@ -163,9 +184,88 @@ class StrengthPrior:
         """
         return cls(**fit.strength_prior_fields(mean_strength, group))
 
+    @classmethod
+    def from_rivals(
+        cls,
+        rivals: AveragedAnswer,
+        mean_strength: float = 0.1,
+        *,
+        group: str | None = None,
+        force: bool = False,
+        mean_strength_sd: float = 0.1,
+    ) -> Self:
+        r"""Strength prior that all explanations of the same choices support together.
+
+        ======================= ===============================================================
+        verdict                 prior
+        ======================= ===============================================================
+        heterogeneous           LogNormal; :math:`\log\sigma` has the 5, 50 and 95 % quantiles of
+                                the posterior of σ averaged over all explanations
+        differ in kind          PointMass where the others do not differ, else LogNormal as above
+        homogeneous             PointMass; the upper 95 % of σ in ``source``
+        differ, cannot tell     LogNormal, wide: centred on the mean of σ, one strength for all
+                                included, with its 95 % quantile
+        single choices          none without ``force``
+        ======================= ===============================================================
+
+        A class of choosers at zero that is sure to be there (95 %) is the prior's ``zero_share``.
+
+        Parameters
+        ----------
+        rivals : Rivals
+            From ``ps.rivals(choices)``.
+        mean_strength : float, default 0.1
+            Mean strength over all choosers to give to the trainer, per nat of log-ratio: DPO's β.
+        group : str, optional
+            Level of a factor to describe, as ``factor=level``; the whole population when left out.
+        force : bool, default False
+            A prior from single choices, as wide as what they leave open; or one of the others
+            where some prefer the lower reward. Both warn.
+        mean_strength_sd : float, default 0.1
+            How far training may move the mean, as the sd of its log; a choice like the mean itself.
+
+        Returns
+        -------
+        StrengthPrior
+            Its ``source`` holds the verdict, the probabilities, every part with its interval, and
+            what the prior says in ``words``.
+
+        Raises
+        ------
+        InputError
+            If the choices are single ones, or some choosers prefer the lower reward (95 %), without
+            ``force``; if there is no such group, or a number is not positive.
+
+        Warns
+        -----
+        DataWarning
+            Where ``force`` was needed, with both ends of what the choices leave open.
+
+        Notes
+        -----
+        Levels of the groups that the rivals were asked for have their own spread in ``groups``, and
+        the common mean and share at zero. That the spread carries over to training assumes
+        Δ = c·Δr with one c and no error.
+
+        Examples
+        --------
+        >>> import prefstrength as ps
+        >>> choices = ps.simulate(ps.LogNormal(mu=0.0, sigma=0.9), choosers=100, situations=20)
+        >>> prior = StrengthPrior.from_rivals(ps.rivals(choices))
+        >>> prior.family, round(math.exp(prior.dispersion), 1)
+        ('LogNormal', 0.9)
+        """
+        return cls(**prior_fields(rivals, mean_strength, mean_strength_sd, group, force))
+
     def mixing(self) -> Mixing:
         """Mixing distribution at the centre of the prior, with known parameters."""
-        return family_named(self.family).from_log_mean_spread(self.location, self.dispersion)
+        law = family_named(self.family).from_log_mean_spread(self.location, self.dispersion)
+        return with_zero_share(law, self.zero_share)
+
+    @property
+    def mean_over_all(self) -> float:
+        """Mean strength at the centre of the prior, of those at zero too: DPO's β."""
+        return (1 - self.zero_share) * math.exp(self.location)
 
     def answers(self) -> KnownResponse | None:
         """What the answers were, with the numbers that all choosers share; None for choices."""
@@ -174,8 +274,9 @@ class StrengthPrior:
     def to_dict(self) -> dict[str, Any]:
         """Return the record as it is written, JSON types only."""
         record = {"schema": SCHEMA, **asdict(self)}
-        if not self.response:  # records of plain choices stay what they were
-            del record["response"]
+        for name in ("response", "zero_share"):  # records without them stay what they were
+            if not record[name]:
+                del record[name]
         return record
 
     @classmethod

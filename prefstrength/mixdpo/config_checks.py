@@ -80,7 +80,7 @@ def resolve_strength(args: Any, prior: StrengthPrior | None) -> None:
 
 
 def _resolve_with_prior(args: Any, prior: StrengthPrior) -> None:
-    mean = math.exp(prior.location)
+    mean = prior.mean_over_all
     # Equal is no contradiction: arguments may be built again from those of a run.
     if args.beta is not None and not math.isclose(args.beta, mean, rel_tol=1e-9):
         raise InputError(
@@ -98,6 +98,12 @@ def _resolve_with_prior(args: Any, prior: StrengthPrior) -> None:
             f"Expected a prior of the family {args.strength_family}; got one of "
             f"{prior.family}. Its dispersion means something else. Leave strength_family out, "
             f"or fit the analysis with {args.strength_family}."
+        )
+    if prior.zero_share and args.estimator != "exact":
+        raise InputError(
+            f"Expected estimator 'exact' with a prior of zero_share {prior.zero_share:.3g}; got "
+            f"{args.estimator!r}, which draws strengths with gradients, and a share at zero has "
+            "none. Leave estimator out."
         )
     args.beta, args.strength_family = mean, prior.family
     args.strength_mode = args.strength_mode or "joint"

@@ -42,6 +42,7 @@ from prefstrength.choice.learned_parts import (
 from prefstrength.choice.learned_strength import LearnedStrength
 from prefstrength.choice.mixing.base import Mixing
 from prefstrength.choice.mixing.families import family_named
+from prefstrength.choice.mixing.zero_mass import with_zero_share
 from prefstrength.choice.strength_prior import StrengthPrior
 from prefstrength.errors import InputError
 from prefstrength.mixdpo.shifts import beside, freed, held_values, parameter, unit, vector
@@ -70,14 +71,15 @@ class Strength(nn.Module):
     family : {"PointMass", "Normal", "LogNormal", "Gamma", "InverseGaussian"}
         Mixing distribution.
     location : float
-        Log of the mean strength at the start.
+        Log of the mean strength at the start, of those who weigh the reward.
     dispersion : float or None
         Log of the spread at the start: of sigma (LogNormal) or of the coefficient of variation
         (Gamma, InverseGaussian, Normal); ``None`` for PointMass.
     mode : {"joint", "anchored", "frozen"}
         Learn mean and dispersion, the dispersion alone, or nothing.
     prior : StrengthPrior, optional
-        What holds them; without it only the data do.
+        What holds them; without it only the data do. Its ``zero_share`` of choosers stays at
+        strength zero, and what is learned is the mixing distribution of the others.
     group_column : str, optional
         Column of which each level has a mixing distribution of its own.
     groups : dict, optional
@@ -256,7 +258,8 @@ class Strength(nn.Module):
             location = beside(location, covariates) + covariates.to(gamma.dtype) @ gamma
             if dispersion is not None:
                 dispersion = beside(dispersion, covariates).expand(location.shape)
-        return family_named(self.family).from_log_mean_spread(location, dispersion)
+        law = family_named(self.family).from_log_mean_spread(location, dispersion)
+        return with_zero_share(law, self.zero_share)
 
     def location_shift(self) -> torch.Tensor:
         """Log mean of every group less that of the common one, shape (group,)."""
@@ -273,7 +276,9 @@ class Strength(nn.Module):
     def current(self) -> Mixing:
         """The mixing distribution in plain numbers; the common one where groups have theirs."""
         law = self.location.item(), self._dispersion()
-        return family_named(self.family).from_log_mean_spread(*law)
+        return with_zero_share(
+            family_named(self.family).from_log_mean_spread(*law), self.zero_share
+        )
 
     def _of_groups(self, levels: Sequence[str]) -> dict[str, LocationDispersion]:
         """Location and dispersion of some groups."""
@@ -290,7 +295,8 @@ class Strength(nn.Module):
     def group_means(self) -> dict[str, float]:
         """Mean strength of every group."""
         laws = self._of_groups(list(self.groups))
-        return {level: math.exp(location) for level, (location, _) in laws.items()}
+        cares = 1 - self.zero_share
+        return {level: cares * math.exp(location) for level, (location, _) in laws.items()}
 
     def _largest(self, most: int) -> list[str]:
         """Groups with the most pairs, in the order of all."""
@@ -300,9 +306,14 @@ class Strength(nn.Module):
         return [level for level in self.groups if level in kept]
 
     @property
+    def zero_share(self) -> float:
+        """Share of choosers at strength zero, which the prior gives and training holds."""
+        return 0.0 if self.prior is None else self.prior.zero_share
+
+    @property
     def mean(self) -> float:
-        """Mean strength."""
-        return math.exp(self.location.item())
+        """Mean strength over all choosers."""
+        return (1 - self.zero_share) * math.exp(self.location.item())
 
     @property
     def cv(self) -> float:
@@ -355,13 +366,19 @@ class Strength(nn.Module):
 
     def summary(self) -> dict[str, float]:
         """Return the common distribution's parameters by name, then ``mean`` and ``cv``."""
-        return summary_of(self.family, (self.location.item(), self._dispersion()))
+        law = self.location.item(), self._dispersion()
+        return summary_of(self.family, law, self.zero_share)
 
     def logged(self) -> dict[str, float]:
-        """Return :meth:`summary`, mean and cv of the largest groups, and the coefficients."""
+        """Return :meth:`summary`, mean and cv of the largest groups, and the coefficients.
+
+        And ``zero_share`` where a share of choosers is at zero.
+        """
         out = self.summary()
+        if self.zero_share:
+            out["zero_share"] = self.zero_share
         for level, law in self._of_groups(self._largest(MOST_LOGGED)).items():
-            of_group = summary_of(self.family, law)
+            of_group = summary_of(self.family, law, self.zero_share)
             out |= {
                 f"{self.group_column}/{level}/{name}": of_group[name] for name in ("mean", "cv")
             }
@@ -384,7 +401,8 @@ class Strength(nn.Module):
         for level, law in self._of_groups(list(self.group_trajectories)).items():
             points = self.group_trajectories[level]
             if not points or points[-1]["step"] < step:
-                points.append({"step": step, **summary_of(self.family, law)})
+                summary = summary_of(self.family, law, self.zero_share)
+                points.append({"step": step, **summary})
 
     def restart(self, step: int) -> None:
         """Begin, or go on at ``step``: forget what the trajectories hold after it."""
@@ -404,7 +422,7 @@ class Strength(nn.Module):
     def restore(self, learned: LearnedStrength, where: str) -> None:
         """Take mixing distributions and trajectories from a record of the same kind of training."""
         require_same_training(self, learned, where)
-        location, dispersion = learned.mixing().log_mean_spread()
+        location, dispersion = learned.mixing().apart_from_zero[1].log_mean_spread()
         with torch.no_grad():
             self.location.fill_(location)
             if self.dispersion is not None and dispersion is not None:

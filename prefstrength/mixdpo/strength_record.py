@@ -9,6 +9,7 @@ from prefstrength._shared.records import versions
 from prefstrength.choice.learned_parts import LearnedCovariate, LearnedGroup
 from prefstrength.choice.learned_strength import LearnedStrength
 from prefstrength.choice.mixing.families import family_named
+from prefstrength.choice.mixing.zero_mass import with_zero_share
 from prefstrength.errors import InputError
 
 __all__ = [
@@ -23,10 +24,11 @@ __all__ = [
 LocationDispersion = tuple[float, float | None]
 
 
-def summary_of(family: str, law: LocationDispersion) -> dict[str, float]:
-    """Parameters of a mixing distribution by name, then ``mean`` and ``cv``."""
+def summary_of(family: str, law: LocationDispersion, zero_share: float) -> dict[str, float]:
+    """Parameters of those who weigh the reward by name, then ``mean`` and ``cv`` over all."""
     mixing = family_named(family).from_log_mean_spread(*law)
-    return {**mixing.parameters, "mean": math.exp(law[0]), "cv": mixing.cv()}
+    mean, cv = (1 - zero_share) * math.exp(law[0]), with_zero_share(mixing, zero_share).cv()
+    return {**mixing.parameters, "mean": mean, "cv": cv}
 
 
 def record_of(strength: Any, laws: Mapping[str, LocationDispersion]) -> LearnedStrength:
@@ -43,7 +45,7 @@ def record_of(strength: Any, laws: Mapping[str, LocationDispersion]) -> LearnedS
     }
     return LearnedStrength(
         family=strength.family,
-        parameters=strength.current().parameters,
+        parameters=strength.current().apart_from_zero[1].parameters,
         mode=strength.mode,
         prior=strength.prior,
         steps=strength.steps,
@@ -115,7 +117,8 @@ def _require_same_delta(strength: Any, learned: LearnedStrength, where: str) -> 
 def _require_same_constants(strength: Any, learned: LearnedStrength, where: str) -> None:
     """What is not learned stays as the arguments have it, which must be as it was."""
     own = strength.summary()
-    found = summary_of(strength.family, learned.mixing().log_mean_spread())
+    law = learned.mixing().apart_from_zero[1].log_mean_spread()
+    found = summary_of(strength.family, law, strength.zero_share)
     kept = {"mean": strength.location, "cv": strength.dispersion}
     for (name, each), argument in zip(kept.items(), ("beta", "strength_start_cv"), strict=True):
         if each is None or each.requires_grad:

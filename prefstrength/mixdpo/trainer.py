@@ -114,7 +114,7 @@ class MixDPOTrainer(DPOTrainer):
     -----
     Besides TRL's metrics, in which rewards are log-ratios times the *mean* strength (of the pair's
     own one), the logs hold ``strength/mean``, ``strength/cv``, ``strength/<parameter>``,
-    ``strength/grad_norm`` (of the objective in everything learned of strength),
+    ``strength/zero_share``, ``strength/grad_norm`` (of the objective in all that is learned),
     ``strength/gradient/location`` and ``…/dispersion`` (in those of the common one),
     ``strength/learning_rate`` and ``strength/negative_log_prior``; with groups
     ``strength/<column>/<level>/mean`` and ``…/cv`` of the 20 with the most pairs, and with
@@ -328,7 +328,7 @@ class MixDPOTrainer(DPOTrainer):
             return
         # A dataset given to evaluate may have some of them, or none.
         found = {name: carried.codes[name] for name in self._reported if name in carried.codes}
-        own = law.parameters if self._own_laws else {}
+        own = law.apart_from_zero[1].parameters if self._own_laws else {}
         parameters = {name: value.detach() for name, value in own.items()}
         decided = torch.ones_like(delta, dtype=torch.bool)
         if self._answers is not None and carried.answers is not None:

@@ -75,7 +75,7 @@ def _densities(ax: Axes, comparison: Any, truth: Any) -> None:
     ax.set_yticks([])
     table = comparison.density
     if not len(table):
-        ax.text(0.5, 0.5, "one strength for all:\nno density", transform=ax.transAxes,
+        ax.text(0.5, 0.5, "no density:\nmany have one strength", transform=ax.transAxes,
                 ha="center", va="center", color=GREY)  # fmt: skip
         return
     x = table["strength"].to_numpy()

@@ -116,13 +116,13 @@ def _draw_curves(ax: Axes, rivals: Weighed) -> None:
 
 def _told_apart(table: pd.DataFrame) -> dict[str, str]:
     """Explanations whose curves are drawn, and what they are called: few, and unlike each other."""
-    named = table[~table["elpd"].isna()]["explanation"].tolist()
+    named = table[table["log_evidence"].notna()]["explanation"].tolist()
     spread = [name for name in named if name.startswith("spread")]
     one = [name for name in named if not name.startswith("spread")]
     chosen = {"all": "all together"}
-    for name in (spread[0], one[0]):
+    for name in (*spread[:1], *one[:1]):
         chosen.setdefault(name, short(name, 48))
-    for name in ("spread", "one strength"):
+    for name in sorted({"spread", "one strength"} & set(named)):
         chosen.setdefault(name, f"{name} alone")
     return chosen
 

@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from prefstrength.choice.learned_strength import LearnedStrength
 from prefstrength.choice.mixing.families import family_named
+from prefstrength.choice.mixing.zero_mass import with_zero_share
 from prefstrength.errors import InputError
 from prefstrength.plots.style import DOUBLE, GREY, LEARNED, PRIOR, TRUTH, panels, percent, style
 from prefstrength.plots.truth import Truth
@@ -117,12 +118,13 @@ def _prior_band(
         return None
     z = norm.ppf(0.5 + prob / 2) * np.array([-1.0, 0.0, 1.0])
     if quantity == "mean":
-        low, middle, high = np.exp(prior.location + prior.location_sd * z)
+        low, middle, high = (1 - prior.zero_share) * np.exp(prior.location + prior.location_sd * z)
     elif prior.dispersion is None or prior.dispersion_sd is None:
         return None
     else:
         family = family_named(prior.family)
-        low, middle, high = family.cv_from_log_spread(prior.dispersion + prior.dispersion_sd * z)
+        laws = family.from_log_mean_spread(0.0, prior.dispersion + prior.dispersion_sd * z)
+        low, middle, high = with_zero_share(laws, prior.zero_share).cv()
     return float(low), float(middle), float(high)
 
 

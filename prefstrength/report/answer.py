@@ -144,7 +144,7 @@ def _what_else(facts: Facts) -> Answer:
     rivals = facts.rivals
     assert rivals is not None
     # The last row may be the others together.
-    told = rivals.table[rivals.table["elpd"].notna()].head(3).to_dict("records")
+    told = rivals.table[rivals.table["log_evidence"].notna()].head(3).to_dict("records")
     said = [f"{row['explanation']} ({probability(row['weight'])})" for row in told]
     on = rivals.parts[rivals.parts["on"] >= _ALLOWED]
     parts = [
@@ -381,8 +381,13 @@ def _prior(facts: Facts) -> Answer:
     if prior is None:
         return Answer(question, "None.", (facts.no_prior,), "unsure")
     if prior.dispersion is None or prior.dispersion_sd is None:
-        text = f"One strength of {number(prior.mean_strength)} for all (PointMass), as plain DPO."
-        return Answer(question, text, ())
+        if prior.zero_share:
+            text = f"One strength of {number(math.exp(prior.location))} for those who weigh it."
+        else:
+            text = (
+                f"One strength of {number(prior.mean_strength)} for all (PointMass), as plain DPO."
+            )
+        return Answer(question, text, _besides(prior))
     ends = prior.dispersion + 1.645 * prior.dispersion_sd * np.array([-1.0, 1.0])
     spread = family_named(prior.family).spread
     name, middle, (low, high) = SPREADS[spread], math.exp(prior.dispersion), np.exp(ends)
@@ -400,11 +405,23 @@ def _prior(facts: Facts) -> Answer:
             " It is one mixing distribution for all groups together, matched to them in the sd of "
             "log strength; its sd/mean can be smaller than theirs, whose mixture has a longer tail."
         )
-    return Answer(question, short, (text,))
+    return Answer(question, short, (text, *_besides(prior)))
+
+
+def _besides(prior: Any) -> tuple[str, ...]:
+    """What else a prior says: of choosers who do not weigh the reward, and where it comes from."""
+    found = []
+    if prior.zero_share:
+        found.append(
+            f"{share(prior.zero_share)} of the choosers hardly weigh this reward: training holds "
+            "that share at strength 0 and learns the strength of the others; the mean is over all."
+        )
+    words = prior.source.get("words")
+    return (*found, words) if isinstance(words, str) else tuple(found)
 
 
 def _mean_interval(prior: Any) -> str:
-    low, high = np.exp(prior.location + 1.645 * prior.location_sd * np.array([-1, 1]))
+    low, high = prior.mean_over_all * np.exp(1.645 * prior.location_sd * np.array([-1, 1]))
     return f"{number(low, 2)} to {number(high, 2)}"
 
 
@@ -412,9 +429,9 @@ def judged_index(learned: LearnedStrength) -> str:
     """Index of the spread by which learned and posterior are held against each other.
 
     The one in which the prior takes its spread from the posterior: a single mixing distribution
-    can match a mixture of groups in one index only.
+    can match a mixture of groups in one index only. Where some are at zero, log strength has none.
     """
-    return family_named(learned.family).spread
+    return "cv" if learned.zero_share else family_named(learned.family).spread
 
 
 def _stayed_at_prior(learned: LearnedStrength) -> bool:
@@ -423,7 +440,7 @@ def _stayed_at_prior(learned: LearnedStrength) -> bool:
         return False
     if prior.family != learned.family or learned.mode == "frozen":
         return False
-    _, dispersion = learned.mixing().log_mean_spread()
+    _, dispersion = learned.mixing().apart_from_zero[1].log_mean_spread()
     return dispersion is not None and abs(dispersion - prior.dispersion) < prior.dispersion_sd
 
 

@@ -127,7 +127,7 @@ def _of_rivals(facts: Facts) -> list[Plan]:
         "them included; blue where strength is spread. Curves that lie on each other are told "
         "apart only by how consistent each chooser is."
     )
-    told = rivals.table[rivals.table["elpd"].notna()].head(6).to_dict("records")
+    told = rivals.table[rivals.table["log_evidence"].notna()].head(6).to_dict("records")
     alt = "Weights: " + ", ".join(f"{r['explanation']} {fixed(r['weight'])}" for r in told) + "."
     return [
         (

@@ -83,6 +83,7 @@ def provenance(facts: Facts, title: str, files: dict[str, bytes]) -> dict[str, A
         else {
             "family": learned.family,
             "parameters": learned.parameters,
+            "zero_share": learned.zero_share,
             "mode": learned.mode,
             "steps": learned.steps,
             "model": learned.model,

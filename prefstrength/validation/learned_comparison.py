@@ -31,7 +31,8 @@ class StrengthComparison:
         Columns probability, learned, posterior, low, high: quantiles of strength / mean.
     density : pandas.DataFrame
         Columns strength, learned, posterior, low, high: densities of strength / mean; empty
-        where either mixing distribution has none.
+        where either mixing distribution has none. Of a learned strength with a share at zero that
+        of the others, which holds the rest of the probability.
     wasserstein : float
         Distance between the learned and the posterior mean mixing distribution, strengths relative
         to the mean: the average shift of relative strength that turns one into the other.
@@ -250,10 +251,12 @@ def _densities(
     draws: Any, law: Any, learned_mean: float, mean: np.ndarray, tail: float
 ) -> pd.DataFrame:
     columns = ["strength", "learned", "posterior", "low", "high"]
+    share, law = law.apart_from_zero
     if not (law.has_density and draws.law.has_density):
         return pd.DataFrame({name: np.empty(0) for name in columns})
     grid = np.linspace(0.0, 4.0, 401)[1:]
     density = draws.pdf(grid[None, :] * mean[:, None]) * mean[:, None]
     low, high = np.quantile(density, [tail, 1 - tail], axis=0)
-    values = (grid, law.pdf(grid * learned_mean) * learned_mean, density.mean(axis=0), low, high)
+    learned = share * law.pdf(grid * learned_mean) * learned_mean
+    values = (grid, learned, density.mean(axis=0), low, high)
     return pd.DataFrame(dict(zip(columns, values, strict=True)))

@@ -3,10 +3,9 @@
 import numpy as np
 from scipy import special
 
-from prefstrength.choice.arrays import NUMPY
-from prefstrength.choice.utility import utility_of
+from prefstrength.validation.rival_answers import Setting, weakened
 from prefstrength.validation.rival_explanations import Explanation
-from prefstrength.validation.rival_tables import LOGIT_NORMAL, RivalLikelihood
+from prefstrength.validation.rival_tables import RivalLikelihood
 
 __all__ = ["choice_curve"]
 
@@ -33,15 +32,11 @@ def choice_curve(
     # Over the classes: how many follow their strength, and how many go against it.
     ahead, away = (np.sum(weight * share, axis=(4, 5)) for share in (kept, negatives[None, :]))
     whole = weight.sum(axis=(4, 5))
-    utility = utility_of(grid.bend)
     out = np.zeros(len(difference))
     for b, bend in enumerate(bends):
-        own = {each.name: bend for each in utility.shared}
-        g = utility.bent(NUMPY, difference / likelihood.scale, own)
+        g = Setting(grid.bend, float(bend), 0.0, {}).bent(difference / likelihood.scale)
         log_strength = grid.mu[b][..., None] + sigmas[:, None, None] * _Z
-        strength = np.exp(log_strength)
-        if likelihood.error:
-            strength = strength / np.sqrt(1 + LOGIT_NORMAL * likelihood.error**2 * strength**2)
+        strength = weakened(np.exp(log_strength), likelihood.error)
         follow = special.expit(strength[..., None] * g)  # (lapse, spread, location, z, difference)
         mean = np.einsum("lsmzd,z->lsmd", follow, _WEIGHT / _WEIGHT.sum())
         at_zero = (whole[b] - ahead[b] - away[b]) / 2

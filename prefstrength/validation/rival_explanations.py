@@ -11,7 +11,6 @@ from functools import cached_property
 
 import numpy as np
 from scipy import special
-from threadpoolctl import threadpool_limits
 
 from prefstrength.validation.rival_grid import CUTS, Grid, Pattern
 from prefstrength.validation.rival_parts import BENDS, PARTS, Part
@@ -175,8 +174,7 @@ def explain(
         Names of the utilities.
     """
     parts: Sequence[Part | None] = (*PARTS[:2], None, None) if single else PARTS
-    # A thread a bend, each with small products: threads inside them would only wait for each other.
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor() as pool:
         grids = list(pool.map(lambda bend: explore(likelihood, shared, bend, parts), bends))
     return Explanations(
         tuple(

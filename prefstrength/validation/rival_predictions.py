@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import optimize, special
 
+from prefstrength.validation.rival_answers import Setting
 from prefstrength.validation.rival_grid import Grid, Pattern
-from prefstrength.validation.rival_tables import RivalLikelihood, Setting
+from prefstrength.validation.rival_tables import RivalLikelihood
 
 __all__ = ["leave_one_out", "pseudo_bma", "stacking"]
 

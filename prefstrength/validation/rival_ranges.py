@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.interpolate import RegularGridInterpolator
 
+from prefstrength.validation.rival_answers import Setting
 from prefstrength.validation.rival_grid import Axis, Grid, spline_matrix
 from prefstrength.validation.rival_parts import BENDS, LOCATION, PARTS, Part
 from prefstrength.validation.rival_shared import SharedNumbers
-from prefstrength.validation.rival_tables import RivalLikelihood, Setting
+from prefstrength.validation.rival_tables import RivalLikelihood
 
 __all__ = ["explore"]
 
@@ -191,11 +192,24 @@ def _scan(
                 place = mu[at].ravel()
                 return likelihood.totals(setting, place, sigma, values[3], values[4])
 
-            # The middle of the row before is a better start than that of the last lapse share.
-            middle = shared[i - 1, 0] if j == 0 and i > 0 else middle
+            middle = _expected(nodes[:2], shared, i, j, middle)
             found, middle = numbers.integrated(totals, middle)
             log[i, j], shared[i, j] = found.reshape(log.shape[2:]), middle
     return Grid(bend, tuple(axes), mu, log, shared)
+
+
+def _expected(
+    nodes: Sequence[np.ndarray], shared: np.ndarray, i: int, j: int, last: np.ndarray
+) -> np.ndarray:
+    """Where a response's own numbers will be, by where they were at the nodes before."""
+    if i > 0 and j > 0:
+        return shared[i - 1, j] + shared[i, j - 1] - shared[i - 1, j - 1]
+    axis, k, seen = (nodes[0], i, shared[:, 0]) if j == 0 else (nodes[1], j, shared[i])
+    if k < 2:
+        return seen[k - 1] if k else last
+    return seen[k - 1] + (seen[k - 1] - seen[k - 2]) * (
+        (axis[k] - axis[k - 1]) / (axis[k - 1] - axis[k - 2])
+    )
 
 
 def _first_windows(

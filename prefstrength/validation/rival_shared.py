@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import optimize
 
-from prefstrength.choice.responses.base import PairResponse
+from prefstrength.choice.responses.base import Response
 from prefstrength.inference.priors import Prior
-from prefstrength.validation.rival_tables import RivalLikelihood, Setting
+from prefstrength.validation.rival_answers import Setting
+from prefstrength.validation.rival_tables import RivalLikelihood
 
 __all__ = ["SharedNumbers"]
 
@@ -44,7 +45,7 @@ class SharedNumbers:
     curvature: np.ndarray
 
     @classmethod
-    def of(cls, response: PairResponse) -> "SharedNumbers":
+    def of(cls, response: Response) -> "SharedNumbers":
         """Those of a response, before data."""
         priors = tuple(Prior(each.prior, each.arguments) for each in response.shared)
         count = len(priors)

@@ -2,24 +2,21 @@ r"""Likelihoods of all choosers in every class, for one bend of the utility and 
 
 A chooser's strength is positive, zero, or negative (the class that is reversed). For a given bend,
 lapse share and cut points the log-likelihood of a chooser is one function of log strength for the
-positive and one for the reversed strengths, and all of them come from counts in one product.
+positive and one for the reversed strengths.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy import sparse, special
+from scipy import special
 
-from prefstrength.choice.arrays import NUMPY
-from prefstrength.choice.responses.base import PairResponse
-from prefstrength.choice.utility import utility_of
-from prefstrength.likelihood.counts import Counts, PairObservations
 from prefstrength.likelihood.lattice import interpolation
 from prefstrength.likelihood.tables import steps_of
+from prefstrength.validation.rival_answers import Answers, Setting
 
-__all__ = ["LOGIT_NORMAL", "Classes", "RivalLikelihood", "Setting"]
+__all__ = ["Classes", "RivalLikelihood"]
 
 # Log strength in units of 1/s: the grid, in steps that are finer for choosers with many choices.
 _LOW, _HIGH, _STEP = -6.0, 6.5, 0.125
@@ -33,34 +30,8 @@ _HALVINGS, _SMALL, _TINY = 3, 1e-35, 1e-290
 _TOGETHER = 2**_HALVINGS
 # Share of choosers with a positive strength, kept above 0 where two classes would leave none.
 _LEAST = 0.01
-# Of a logit averaged over Normal errors: approximately one with a smaller slope.
-LOGIT_NORMAL = 0.346
-# Counts are a full matrix above this share of entries that are not 0, up to so many entries.
-_FULL, _MOST = 0.05, 100_000_000
 # Choosers at a time, and pairs of a chooser and a law.
 _BLOCK, _PAIRS = 128, 512
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What all choosers share.
-
-    Parameters
-    ----------
-    bend : str
-        Name of the utility.
-    value : float
-        Of its parameter.
-    lapse : float
-        Share of answers at random.
-    shared : mapping
-        Values of the response's own numbers.
-    """
-
-    bend: str
-    value: float
-    lapse: float
-    shared: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -136,52 +107,43 @@ class RivalLikelihood:
 
     Parameters
     ----------
-    observations : PairObservations
-        Of one cell; who stood first is left out.
-    response : PairResponse
-    scale : float
-        Scale s of the differences, in their unit.
-    times : numpy.ndarray, shape (unit,), optional
-        How often each chooser counts.
-    error : float
-        Sd of the error of a difference, in its unit.
+    answers : Answers
+    panel : bool
+        Whether units are choosers; else they are nodes that stand for pairs.
     at : mapping
         Plausible values of the response's own numbers.
     """
 
     def __init__(
-        self,
-        observations: PairObservations,
-        response: PairResponse,
-        scale: float,
-        times: np.ndarray | None = None,
-        error: float = 0.0,
-        at: Mapping[str, float] | None = None,
+        self, answers: Answers, panel: bool = True, at: Mapping[str, float] | None = None
     ) -> None:
-        nobody = np.zeros_like(observations.shown_first)
-        counts = Counts.of(replace(observations, shown_first=nobody))
-        self.response, self.scale = response, scale
-        self.unit, self.panel, self.error = counts.unit, counts.panel, error / scale
-        self.times = counts.times
-        if self.panel and times is not None:
-            self.times = np.asarray(times, float)[counts.unit]
-        self.choices = np.asarray(counts.matrix.sum(axis=1)).ravel()
-        answers, nodes = len(response.answers), len(counts.node)
-        column = np.arange(counts.matrix.shape[1])
-        place = counts.kind[column // nodes, 0] * nodes + column % nodes
-        shape = len(column), answers * nodes
-        gather = sparse.csr_array((np.ones(len(column)), (column, place)), shape=shape)
-        matrix = counts.matrix @ gather  # (chooser, answer * node)
-        entries = matrix.shape[0] * matrix.shape[1]
-        full = matrix.nnz > _FULL * entries and entries < _MOST
-        self._matrix, self._size = matrix.toarray() if full else matrix, counts.size / scale
-        size = counts.size[counts.size > 0] / scale
+        self.answers, self.panel = answers, panel
         # Where few differences are large, strengths per unit of their root mean square are large.
-        high = _HIGH + max(0.0, -np.log(np.median(size))) if len(size) else _HIGH
+        high = _HIGH + max(0.0, -np.log(answers.median))
         self.t = np.arange(_LOW, high + _STEP / 2, _STEP)
         plain = Setting("linear", 0.0, 0.0, at or {})
         steps = [steps_of(log, True) for log in self.log(plain, np.exp(self.t))]
         self._blocks = _blocks(np.minimum(np.min(steps, axis=0), 1.0))
+
+    @property
+    def scale(self) -> float:
+        """Scale s of the differences, in their unit."""
+        return self.answers.scale
+
+    @property
+    def error(self) -> float:
+        """Sd of the error of a difference, in units of s."""
+        return self.answers.error
+
+    @property
+    def times(self) -> np.ndarray:
+        """How often each chooser counts."""
+        return self.answers.times
+
+    @property
+    def choices(self) -> np.ndarray:
+        """Number of choices of every chooser."""
+        return self.answers.choices
 
     @property
     def units(self) -> int:
@@ -196,8 +158,7 @@ class RivalLikelihood:
         for own, each in self._blocks:
             step[own] = each
         other._blocks = _blocks(step[rows])
-        for name in ("unit", "times", "choices", "_matrix"):
-            setattr(other, name, getattr(self, name)[rows])
+        other.answers = self.answers.take(rows)
         return other
 
     def log(self, setting: Setting, strength: np.ndarray) -> np.ndarray:
@@ -205,21 +166,7 @@ class RivalLikelihood:
 
         Strengths are in units of 1/s; of the two the second is with their sign turned.
         """
-        return _by_sign(self._matrix @ self._table(setting, strength))
-
-    def _table(self, setting: Setting, strength: np.ndarray) -> np.ndarray:
-        """Log probability of every answer at every node, (answer * node, 2 * strength)."""
-        if self.error:
-            strength = strength / np.sqrt(1 + LOGIT_NORMAL * self.error**2 * strength**2)
-        utility = utility_of(setting.bend)
-        own = {each.name: setting.value for each in utility.shared}
-        v = utility.bent(NUMPY, self._size, own)[:, None] * strength
-        found = np.stack(self.response.log_probabilities(NUMPY, v, setting.shared))
-        if setting.lapse:
-            found = np.log(setting.lapse / len(found) + (1 - setting.lapse) * np.exp(found))
-        # With its sign turned a strength answers as if the two alternatives had been swapped.
-        both = np.concatenate([found, found[::-1]], axis=2)
-        return both.reshape(-1, 2 * len(strength))
+        return self.answers.at(setting, strength)(slice(None))
 
     def classes(
         self, setting: Setting, mu: np.ndarray, sigma: np.ndarray
@@ -236,9 +183,9 @@ class RivalLikelihood:
         for rows, step in self._blocks:
             if step != last:
                 t = np.arange(self.t[0], self.t[-1] + _STEP * step / 2, _STEP * step)
-                table = self._table(setting, np.r_[0.0, np.exp(t)])
+                look = self.answers.at(setting, np.r_[0.0, np.exp(t)])
                 laws, last = _Laws.of(t, mu, sigma), step
-            log = _by_sign(self._matrix[rows] @ table)
+            log = look(rows)
             top = log.max(axis=2).max(axis=0)
             log -= top[:, None]
             zero = np.exp(log[0, :, 0])
@@ -280,11 +227,6 @@ def _log_sum_exp(log: np.ndarray, axis: int) -> np.ndarray:
     """SciPy's, for numbers of which one at least is finite, without what it does for others."""
     top = log.max(axis=axis, keepdims=True)
     return np.log(np.exp(log - top).sum(axis=axis)) + top.squeeze(axis)
-
-
-def _by_sign(log: np.ndarray) -> np.ndarray:
-    """(chooser, 2 * strength) as (2, chooser, strength)."""
-    return np.moveaxis(log.reshape(len(log), 2, -1), 1, 0)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """All explanations of the same choices, weighed: what the verdict and its tables are made of."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -10,9 +11,9 @@ import pandas as pd
 from prefstrength.choice.responses.base import PairResponse
 from prefstrength.choice.responses.pair import Pair
 from prefstrength.data.choices import Choices
-from prefstrength.errors import InputError
 from prefstrength.likelihood.data import LikelihoodData
 from prefstrength.plots.observed import bins
+from prefstrength.validation.rival_answers import CountedPairs, Situations, decisions
 from prefstrength.validation.rival_curves import choice_curve
 from prefstrength.validation.rival_explanations import Explanation, Explanations, apart, explain
 from prefstrength.validation.rival_parts import BENDS, PARTS
@@ -58,6 +59,11 @@ class Weighed:
     pairs : tuple of numpy.ndarray, or None
         Difference, chosen minus rejected, and weight of every pair; None where answers are more
         than choices.
+    part : bool
+        Whether this is a part of the data, of which only what is likely has a row, and not how well
+        it predicts.
+    notes : tuple of str
+        What was held fixed or not looked at, in sentences.
     """
 
     likelihood: RivalLikelihood
@@ -66,6 +72,8 @@ class Weighed:
     single: bool
     prob: float
     pairs: tuple[np.ndarray, np.ndarray] | None
+    part: bool
+    notes: tuple[str, ...]
 
     @cached_property
     def beliefs(self) -> Beliefs:
@@ -79,6 +87,8 @@ class Weighed:
         rows = [self._row(each, float(weights[k])) for k, each in zip(shown, chosen, strict=True)]
         table = pd.DataFrame(rows)
         table["log_evidence"] -= max(each.log_evidence for each in self.explanations.all)
+        if self.part:
+            return table
         each, times = self._left_out(chosen), self.likelihood.times
         elpd = times @ each
         away = each - each[:, [np.argmax(elpd)]]
@@ -190,7 +200,8 @@ class Weighed:
         """Explanations that have a row, the likeliest first."""
         weights = self.explanations.weights
         order = np.argsort(-weights, kind="stable").tolist()
-        return [k for k in order if weights[k] >= _SHOWN or self.explanations.all[k].simple]
+        simple = [not self.part and each.simple for each in self.explanations.all]
+        return [k for k in order if weights[k] >= _SHOWN or simple[k] or k == order[0]]
 
     @cached_property
     def _chosen(self) -> list[Explanation]:
@@ -214,10 +225,11 @@ class Weighed:
 
     def _left_out(self, chosen: Sequence[Explanation]) -> np.ndarray:
         names = self.shared.names
-        return np.stack(
-            [leave_one_out(self.likelihood, names, each.grid, each.pattern) for each in chosen],
-            axis=1,
-        )
+        with ThreadPoolExecutor() as pool:
+            found = pool.map(
+                lambda each: leave_one_out(self.likelihood, names, each.grid, each.pattern), chosen
+            )
+            return np.stack(list(found), axis=1)
 
     def _beliefs(self, explanations: Explanations) -> Beliefs:
         weights = explanations.weights
@@ -249,7 +261,14 @@ class Weighed:
         )
 
 
-def weigh(choices: Choices, attribute: str, scale: float, error: float, prob: float) -> Weighed:
+def weigh(
+    choices: Choices,
+    attribute: str,
+    scale: float,
+    error: float,
+    prob: float,
+    part: bool = False,
+) -> Weighed:
     """Weigh all explanations of choices.
 
     Parameters
@@ -262,33 +281,53 @@ def weigh(choices: Choices, attribute: str, scale: float, error: float, prob: fl
         Sd of the error of a difference.
     prob : float
         Probability of the intervals.
+    part : bool
+        Whether these are a part of the data.
     """
-    choices = _repeated(choices)
-    data = LikelihoodData.of(choices, (attribute,), np.zeros(choices.n_situations, np.int64))
-    if not data.scalar or not isinstance(data.response, PairResponse):
-        raise InputError(
-            "Expected choices between two alternatives; got up to "
-            f"{choices.n_alternatives}, answered as {data.response.name}. Make pairs of them."
-        )
-    observations = data.pair_observations()
-    single = not data.panel or int(np.bincount(data.unit).max()) == 1
-    if single:
-        observations = replace(
-            observations,
-            unit=np.arange(len(data.unit)),
-            weight=data.weight * data.unit_weight[data.unit],
-            panel=False,
-        )
+    every, choices = choices.n_situations, _repeated(choices)
+    others = tuple(name for name in choices.attributes if name != attribute)
+    cell = np.zeros(choices.n_situations, np.int64)
+    data = LikelihoodData.of(choices, (attribute, *others), cell)
+    if data.scalar and data.response.answers_in == "chosen":
+        data = replace(data, response=Pair())  # one of two, however it was read
+    single = bool(np.bincount(data.unit, decisions(data)).max() <= 1)
     shared = SharedNumbers.of(data.response)
-    likelihood = RivalLikelihood(
-        observations, data.response, scale, data.unit_weight, error, shared.values(shared.middle)
-    )
+    at = shared.values(shared.middle)
+    pairs, notes = None, _left_out_of(choices)
+    if every > choices.n_situations:
+        once = every - choices.n_situations
+        notes.append(f"{once:,} choices of those who chose only once are left out.")
+    if data.scalar and isinstance(data.response, PairResponse):
+        observations = data.pair_observations()
+        if single:
+            observations = replace(
+                observations,
+                unit=np.arange(len(data.unit)),
+                weight=data.weight * data.unit_weight[data.unit],
+                panel=False,
+            )
+        counted = CountedPairs.of(observations, data.response, scale, data.unit_weight, error)
+        likelihood = RivalLikelihood(counted, observations.panel, at)
+        if isinstance(data.response, Pair):
+            pairs = observations.difference, observations.weight
+    else:
+        situations, coefficients = Situations.of(data, scale, error)
+        likelihood = RivalLikelihood(situations, at=at)
+        held = [f"{name} {value:.3g}" for name, value in zip(others, coefficients, strict=True)]
+        if held:
+            notes = [f"Coefficients as where all have one strength: {', '.join(held)}.", *notes]
     explanations = explain(likelihood, shared, single, ("linear", *BENDS))
-    plain = isinstance(data.response, Pair)
-    return Weighed(
-        likelihood, shared, explanations, single, prob,
-        (observations.difference, observations.weight) if plain else None,
-    )  # fmt: skip
+    return Weighed(likelihood, shared, explanations, single, prob, pairs, part, tuple(notes))
+
+
+def _left_out_of(choices: Choices) -> list[str]:
+    """What is known of choices and not looked at, in sentences."""
+    notes = []
+    if choices.shown_first is not None and np.any(choices.shown_first):
+        notes.append("Who stood first is not looked at.")
+    if choices.pair is not None and len(np.unique(choices.pair)) < choices.n_situations:
+        notes.append("That the same pairs were judged several times is not looked at.")
+    return notes
 
 
 def _repeated(choices: Choices) -> Choices:

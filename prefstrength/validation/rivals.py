@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from prefstrength._shared.files import atomic_write_text
 from prefstrength._shared.records import build_record, read_json, to_json
@@ -59,8 +60,11 @@ class Rivals:
         answers are more than choices between two.
     seen : pandas.DataFrame
         The same in the data, in bins: columns difference, share, low, high, count.
+    notes : tuple of str
+        What was held fixed or not looked at, in sentences.
     by_level : mapping of tuple to Rivals
-        The same for every level of every group, by ``(group, level)``.
+        The same for every level of every group, by ``(group, level)``; their tables hold what has a
+        weight of .02 or more, and not how well it predicts.
     """
 
     attribute: str
@@ -71,6 +75,7 @@ class Rivals:
     sigma: pd.DataFrame
     curves: pd.DataFrame
     seen: pd.DataFrame
+    notes: tuple[str, ...] = ()
     by_level: "Mapping[tuple[str, str], Rivals]" = field(default_factory=dict)
 
     @property
@@ -129,6 +134,7 @@ class Rivals:
             "attribute": self.attribute,
             "beliefs": self.beliefs.to_dict(),
             **{name: _columns(getattr(self, name)) for name in _TABLES},
+            "notes": list(self.notes),
             "by_level": [
                 {"group": group, "level": level, "rivals": each.to_dict()}
                 for (group, level), each in self.by_level.items()
@@ -149,6 +155,7 @@ class Rivals:
                 **record,
                 "beliefs": Beliefs.from_dict(record["beliefs"]),
                 **{name: _table(record[name]) for name in _TABLES},
+                "notes": tuple(map(str, record["notes"])),
                 "by_level": {
                     (str(each["group"]), str(each["level"])): cls.from_dict(each["rivals"], where)
                     for each in record["by_level"]
@@ -185,15 +192,18 @@ class Rivals:
         return cls.from_dict(read_json(path, "record of rivals"), where=str(path))
 
     def __repr__(self) -> str:
-        shown = self.table[["explanation", "weight", "elpd_diff", "dse", "stacking", "verdict"]]
+        wanted = ["explanation", "weight", "elpd_diff", "dse", "stacking", "verdict"]
+        shown = self.table[[name for name in wanted if name in self.table]]
         table = shown.to_string(index=False, float_format=lambda v: f"{v:.3g}", na_rep="")
-        return "\n".join([self.verdict, *([self.advice] if self.advice else []), "", table])
+        texts = [self.verdict, *([self.advice] if self.advice else []), *self.notes]
+        return "\n".join([*texts, "", table])
 
     def _repr_html_(self) -> str:
         shown = self.table.to_html(
             index=False, escape=True, float_format=lambda v: f"{v:.3g}", na_rep=""
         )
-        texts = [f"<b>{html.escape(self.verdict)}</b>", html.escape(self.advice)]
+        texts = [f"<b>{html.escape(self.verdict)}</b>"]
+        texts += [html.escape(text) for text in (self.advice, *self.notes)]
         return "".join(f"<p>{text}</p>" for text in texts if text) + shown
 
 
@@ -214,7 +224,7 @@ def rivals(
     Parameters
     ----------
     choices : Choices
-        Of two alternatives: one chosen, graded, or with ties.
+        Pairs (chosen, graded, or with ties), choices among several, rankings.
     groups : str or sequence of str
         Groups of whose levels the verdict is wanted too, each by itself.
     attribute : str, optional
@@ -234,8 +244,8 @@ def rivals(
     Raises
     ------
     InputError
-        If situations have more than two alternatives, an attribute has to be named, there is no
-        such group, or a number is out of range.
+        If the choices are compressed, an attribute has to be named, there is no such group, or a
+        number is out of range.
 
     Notes
     -----
@@ -246,9 +256,17 @@ def rivals(
     reversed class Beta(1, 9), with s the root mean square of the differences. Stacking and
     pseudo-BMA+ stand beside them as scores of prediction.
 
-    Where every answer stands alone the choice curve is all there is, and any curve can come from
-    spread as well as from a bend: the verdict is then never yes or no. For the same reason choices
-    between two of those who chose only once are left out where others chose more than once.
+    A random answer is any answer, or any order, that could be given. Among more than two the bend
+    is of the differences to all alternatives on offer, whose mean counts, as in models of relative
+    utility and of regret [4]_. Further attributes have coefficients that all choosers share, held
+    where one strength for all puts them: a little too near 0 where strength is spread. Who stood
+    first is left out, and so is what else the two responses of a pair differ in (where its size is
+    known, give it as ``error``); ``notes`` of the result say what was.
+
+    Where every answer stands alone (one choice of each chooser; a ranking is several) the choice
+    curve is all there is, and any curve can come from spread as well as from a bend: the verdict is
+    then never yes or no. For the same reason choices between two of those who chose only once are
+    left out where others chose more than once.
 
     References
     ----------
@@ -257,6 +275,8 @@ def rivals(
     .. [2] Wichmann, Hill (2001), The psychometric function I, Perception & Psychophysics 63.
     .. [3] Yao, Vehtari, Simpson, Gelman (2018), Using stacking to average Bayesian predictive
        distributions, Bayesian Analysis 13.
+    .. [4] Chorus (2010), A new model of random regret minimization, European Journal of Transport
+       and Infrastructure Research 10.
 
     Examples
     --------
@@ -266,6 +286,11 @@ def rivals(
     >>> found.label, round(float(found.parts.set_index("part").loc["spread", "mean"]), 1)
     ('heterogeneous', 0.9)
     """
+    if not isinstance(choices, Choices):
+        raise InputError(
+            f"Expected ps.Choices; got {type(choices).__name__}. Sums of pairs cannot be bent or "
+            "turned around: read the pairs, or a random part of the choosers, as choices."
+        )
     attribute = _attribute(choices, attribute)
     factors = [groups] if isinstance(groups, str) else list(groups)
     unknown = [name for name in factors if name not in choices.groups]
@@ -285,21 +310,26 @@ def rivals(
             f"Expected differences of {attribute!r} that are not all 0; got nothing else. Nothing "
             "can be learned from them."
         )
-    by_level = {}
+    levels = {}
     for name in factors:
         factor = choices.groups[name]
         for code, level in enumerate(factor.levels):
             rows = factor.codes == code
             if rows.any():
-                own = weigh(choices.subset(rows), attribute, scale, sd, prob)
-                by_level[name, level] = _plain(own, attribute, {})
-    return _plain(weigh(choices, attribute, scale, sd, prob), attribute, by_level)
+                levels[name, level] = choices.subset(rows)
+    # Explanations run on threads of their own; threads inside products would wait for each other.
+    with threadpool_limits(1, "blas"):
+        by_level = {
+            level: _plain(weigh(part, attribute, scale, sd, prob, part=True), attribute, {})
+            for level, part in levels.items()
+        }
+        return _plain(weigh(choices, attribute, scale, sd, prob), attribute, by_level)
 
 
 def _plain(weighed: Weighed, attribute: str, by_level: Mapping[tuple[str, str], Rivals]) -> Rivals:
     """What was weighed, as a record."""
     found = {name: getattr(weighed, name) for name in _TABLES}
-    return Rivals(attribute, weighed.beliefs, **found, by_level=by_level)
+    return Rivals(attribute, weighed.beliefs, **found, notes=weighed.notes, by_level=by_level)
 
 
 def _columns(table: pd.DataFrame) -> dict[str, list[Any]]:
@@ -322,7 +352,7 @@ def _attribute(choices: Choices, attribute: str | None) -> str:
     if attribute is None and len(choices.attributes) > 1:
         raise InputError(
             f"Expected the attribute to be named; got choices with {listed(choices.attributes)}. "
-            "Name the one whose coefficient is the strength; the others are left out."
+            "Name the one whose coefficient is the strength; all choosers share the others'."
         )
     name = choices.attributes[0] if attribute is None else attribute
     if name not in choices.attributes:

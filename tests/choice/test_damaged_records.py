@@ -31,6 +31,7 @@ PRIOR = StrengthPrior(
     0.3,
     source={"attribute": "reward"},
     groups={"a": {"dispersion": 0.1, "relative_mean": 1.0}},
+    zero_share=0.2,
 )
 POINT = {"step": 0, "shape": 4.0, "rate": 40.0, "mean": 0.1, "cv": 0.5}
 LEARNED = LearnedStrength(

@@ -60,6 +60,24 @@ def test_the_mean_strength_is_taken_from_the_location_when_left_out():
     assert prior(mean_strength=None).mean_strength == pytest.approx(0.1)
 
 
+def test_a_share_at_zero_is_beside_those_who_weigh_the_reward():
+    held = prior(zero_share=0.2, mean_strength=None)
+    law = held.mixing()
+    assert law.share == 0.2
+    assert law.mixing.mean() == pytest.approx(0.1)
+    assert law.mixing.sd_log() == pytest.approx(0.7)
+    assert held.mean_strength == pytest.approx(0.08)
+    assert law.mean() == pytest.approx(held.mean_over_all)
+    assert StrengthPrior.from_dict(held.to_dict()) == held
+
+
+def test_a_record_without_a_share_reads_and_writes_as_before():
+    record = prior().to_dict()
+    assert "zero_share" not in record
+    assert StrengthPrior.from_dict(record).zero_share == 0.0
+    assert isinstance(prior().mixing(), LogNormal)
+
+
 def test_saved_is_loaded(tmp_path):
     path = prior().save(tmp_path / "folder" / "strength_prior.json")
     assert StrengthPrior.load(path) == prior()
@@ -83,6 +101,9 @@ def test_callers_dicts_are_copied():
         ({"family": "PointMass"}, "A PointMass prior has no dispersion; got dispersion"),
         ({"mean_strength": 0}, "Expected mean_strength to be finite and > 0; got 0"),
         ({"groups": {"eu": {"dispersion": math.inf}}}, "Expected finite numbers in groups"),
+        ({"zero_share": 1.0}, r"Expected zero_share from 0 to below 1; got 1\.0\. It is the part"),
+        ({"zero_share": -0.1}, r"Expected zero_share from 0 to below 1; got -0\.1"),
+        ({"zero_share": math.nan}, "Expected zero_share to be finite; got nan"),
     ],
 )
 def test_numbers_that_cannot_be(changes, text):

@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -395,6 +396,22 @@ def test_data_that_cannot_tell(simple: Simple) -> None:
     page = simple(made_up_fit(cv=0.25, uncertainty=0.7))
     assert "The data cannot tell." in page.text
     assert "Either; MixDPO is the safer." in page.text
+
+
+def test_a_prior_with_a_share_at_zero_says_so(simple: Simple) -> None:
+    given = ps.StrengthPrior(
+        "LogNormal", np.log(0.1), 0.1, np.log(0.7), 0.1, source={"words": f"Wide. {SCRIPT}"},
+        zero_share=0.12,
+    )  # fmt: skip
+    page = simple(learned=replace(learned(), prior=given))
+    assert "12% of the choosers hardly weigh this reward: training holds that share" in page.text
+    assert "mean strength 0.088 and" in page.text
+    assert f"Wide. {SCRIPT}" in page.text
+    assert not page.all("script")
+    assert "(mean and spread were both learned) sd/mean is" in page.text
+    point = ps.StrengthPrior("PointMass", np.log(0.1), 0.1, zero_share=0.12)
+    record = ps.LearnedStrength("PointMass", {"value": 0.1}, "frozen", prior=point)
+    assert "One strength of 0.1 for those who weigh it." in simple(learned=record).text
 
 
 def test_a_prior_that_speaks_louder_than_the_data_is_named(simple: Simple) -> None:

@@ -51,6 +51,24 @@ def test_densities_integrate_to_one(fit):
         assert np.trapezoid(density[column], density["strength"]) == pytest.approx(1.0, abs=0.06)
 
 
+def test_a_share_at_zero_is_compared_over_all(fit):
+    prior = ps.StrengthPrior("LogNormal", math.log(0.1), 0.2, math.log(0.8), 0.3, zero_share=0.3)
+    mu = math.log(0.1) - 0.8**2 / 2
+    record = ps.LearnedStrength("LogNormal", {"mu": mu, "sigma": 0.8}, "joint", prior=prior)
+    comparison = ps.compare_strength(fit, record)
+    assert comparison.table["index"].tolist() == ["cv"]
+    assert comparison.table["learned"].iloc[0] == pytest.approx(prior.mixing().cv())
+    assert comparison.learned_mean == pytest.approx(0.07)
+    quantiles = comparison.quantiles.set_index("probability")["learned"]
+    assert quantiles[0.25] == 0.0
+    median = prior.mixing().mixing.quantile(0.2 / 0.7)
+    assert quantiles[0.5] == pytest.approx(median / 0.07)
+    density = comparison.density
+    whole = np.trapezoid(density["learned"], density["strength"])
+    beyond = 1 - prior.mixing().cdf(4 * 0.07)
+    assert whole == pytest.approx(0.7 - beyond, abs=0.005)
+
+
 def test_pointmass_has_quantiles_but_no_density(fit):
     record = ps.LearnedStrength("PointMass", {"value": 0.1}, "frozen")
     comparison = ps.compare_strength(fit, record)

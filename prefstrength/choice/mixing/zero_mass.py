@@ -15,7 +15,7 @@ from prefstrength.choice.mixing.compound import (
 from prefstrength.choice.mixing.finite_mixture import FiniteMixture
 from prefstrength.choice.mixing.kinds import Kinds
 
-__all__ = ["ZeroMass"]
+__all__ = ["ZeroMass", "with_zero_share"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -67,7 +67,8 @@ class ZeroMass(WithShare):
 
     def moments(self, lib: Library) -> tuple[Array, Array]:
         mean, sd = self.mixing.moments(lib)
-        square = (1 - self.share) * (sd**2 + self.share * mean**2)
+        # Not a power: of plain numbers one beyond the largest is an error, and a product is inf.
+        square = (1 - self.share) * (sd * sd + self.share * mean * mean)
         return (1 - self.share) * mean, lib.xp.sqrt(square)
 
     def log_moments(self, lib: Library) -> tuple[Array, Array]:
@@ -85,3 +86,17 @@ class ZeroMass(WithShare):
         self.require_known()
         cares = rng.random(size) >= self.share
         return self.mixing.sample(rng, size) * cares
+
+
+def with_zero_share(mixing: Mixing, share: Any) -> Mixing:
+    """The mixing distribution of those who care, and of all where a share does not.
+
+    Examples
+    --------
+    >>> from prefstrength import PointMass
+    >>> with_zero_share(PointMass(value=0.5), 0.2).mean()
+    0.4
+    >>> with_zero_share(PointMass(value=0.5), 0.0)
+    PointMass(value=0.5)
+    """
+    return ZeroMass(mixing, share) if share else mixing

@@ -171,7 +171,8 @@ def logged_means(
     delta = torch.cat(deltas).cpu()[decided].double().numpy()
     if parameters[0]:
         own = {name: torch.cat([p[name] for p in parameters]).cpu() for name in parameters[0]}
-        strength = strength.with_parameters({name: v[decided] for name, v in own.items()})
+        own = {name: value[decided] for name, value in own.items()}
+        strength = strength.with_parameters({**strength.parameters, **own})
     each = _of_pairs(delta, strength)
     out = dict(zip(METRICS, map(float, _summary(each)), strict=True))
     for factor in codes[0]:

@@ -65,7 +65,7 @@ def _say_rivals(out: Path) -> None:
     for heading in ("", "weight", "elpd difference", "alone it says"):
         shown.add_column(heading, overflow="fold")
     # The last row may be the others together.
-    told = rivals.table[rivals.table["elpd"].notna()].head(_MOST_RIVALS)
+    told = rivals.table[rivals.table["log_evidence"].notna()].head(_MOST_RIVALS)
     for row in told.to_dict("records"):
         gap = f"{row['elpd_diff']:.1f} (se {row['dse']:.1f})"
         shown.add_row(row["explanation"], f"{row['weight']:.2f}", gap, str(row["verdict"]))
