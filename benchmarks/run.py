@@ -31,6 +31,7 @@ PARTS = {
     "misspecified": "the verdict of rivals where the model is wrong, beside a LogNormal alone",
     "prior_transfer": "the spread handed to training, beside one LogNormal alone",
     "calibration": "simulation-based calibration of every family",
+    "checks": "which planted defects the checks of a fit see, and their false alarms",
 }
 _SIMULATIONS = 500
 
@@ -137,6 +138,8 @@ def summary(out):
     for name in ("measurement", "misspecified", "prior_transfer"):
         if found := _loaded(name, out):
             rows += found["summary"]
+    if found := _loaded("checks", out):
+        rows.append(_limit("checks of a fit: false alarms", found["false_alarms"], 0.05))
     if found := _loaded("study", out):
         count, seeds = found["ranked"]["MixDPO: cv"], found["seeds"]
         rows.append(

@@ -15,6 +15,7 @@ from .choice.mixing.lapse import (
 from .choice.mixing.log_normal import LogNormal as LogNormal
 from .choice.mixing.normal import Normal as Normal
 from .choice.mixing.point_mass import PointMass as PointMass
+from .choice.mixing.positive_point_mass import PositivePointMass as PositivePointMass
 from .choice.mixing.zero_mass import (
     ZeroMass as ZeroMass,
 )
@@ -155,6 +156,12 @@ from .validation.sensitivity import (
 )
 from .validation.sensitivity import (
     sensitivity as sensitivity,
+)
+from .validation.transfer import (
+    Transfer as Transfer,
+)
+from .validation.transfer import (
+    check_transfer as check_transfer,
 )
 
 __version__: str

@@ -21,7 +21,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -41,9 +41,15 @@ from prefstrength.choice.prior_from_rivals import AveragedAnswer, prior_fields
 from prefstrength.choice.responses.named import KnownResponse
 from prefstrength.errors import InputError
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 __all__ = ["StrengthPrior"]
 
 SCHEMA = "prefstrength/strength-prior/1"
+_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(21)
+_WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 
 
 # -- the record ------------------------------------------------------------------------------
@@ -62,10 +68,12 @@ class StrengthPrior:
     family : {"PointMass", "Normal", "LogNormal", "Gamma", "InverseGaussian"}
         Mixing distribution.
     location, location_sd : float
-        Log of the mean strength of those who weigh the reward, and its uncertainty (> 0).
+        Log of the mean strength of those who weigh the reward, and how far training may move it
+        (sd of the log, > 0).
     dispersion, dispersion_sd : float or None
         Log of the spread, and its uncertainty (> 0): :math:`\log\sigma` for LogNormal,
         :math:`\log\mathrm{cv}` for Gamma, InverseGaussian and Normal; ``None`` for PointMass.
+        Of a fit: the Normal with the posterior's 5 % and 95 % quantiles.
     mean_strength : float, optional
         The number that anchors the scale, per nat of log-ratio: the mean over all choosers, those
         at zero too; (1 - zero_share) exp(location) when left out.
@@ -91,7 +99,13 @@ class StrengthPrior:
     -----
     Strength and the scale of the rewards are identified only as a product, so the analysis can
     tell the dispersion but not which mean suits a log-ratio difference: the mean is a choice,
-    usually the β that one would give to DPO.
+    usually the β that one would give to DPO, and so is how far training may move it. How sure the
+    data are of strength per unit of reward, ``source["fitted_mean_log_sd"]``, says nothing of β per
+    nat. That the dispersion carries over at all assumes Δ = c·Δr with one c and no error, which
+    :func:`prefstrength.check_transfer` looks at after training.
+
+    The law of :meth:`mixing` is *plug-in*: its parameters are at the centre. The *predictive* law
+    averages over their uncertainty and is wider; :meth:`summary` holds both.
 
     Examples
     --------
@@ -166,8 +180,17 @@ class StrengthPrior:
             )
 
     @classmethod
-    def from_fit(cls, fit: Any, mean_strength: float = 0.1, group: str | None = None) -> Self:
-        """Strength prior that a fit supports.
+    def from_fit(
+        cls,
+        fit: Any,
+        mean_strength: float = 0.1,
+        group: str | None = None,
+        mean_strength_sd: float = 0.1,
+        attribute: str | None = None,
+    ) -> Self:
+        """Strength prior that a fit supports, its model taken for true.
+
+        What else explains the same choices is in :meth:`from_rivals`.
 
         Parameters
         ----------
@@ -177,12 +200,23 @@ class StrengthPrior:
             Mean strength to give to the trainer, per nat of log-ratio: DPO's β.
         group : str, optional
             Level of a factor to describe; the whole population when left out.
+        mean_strength_sd : float, default 0.1
+            How far training may move the mean, as the sd of its log: 0.1 is a tenth up or down. A
+            choice like the mean itself.
+        attribute : str, optional
+            Attribute whose coefficient is the strength; may be left out where there is one, or
+            where one varies. It stands in ``source``.
 
         Returns
         -------
         StrengthPrior
+
+        Raises
+        ------
+        InputError
+            If the mean strength is not positive, or the attribute has to be named.
         """
-        return cls(**fit.strength_prior_fields(mean_strength, group))
+        return cls(**fit.strength_prior_fields(mean_strength, group, mean_strength_sd, attribute))
 
     @classmethod
     def from_rivals(
@@ -258,7 +292,7 @@ class StrengthPrior:
         return cls(**prior_fields(rivals, mean_strength, mean_strength_sd, group, force))
 
     def mixing(self) -> Mixing:
-        """Mixing distribution at the centre of the prior, with known parameters."""
+        """Mixing distribution at the centre of the prior (plug-in), with known parameters."""
         law = family_named(self.family).from_log_mean_spread(self.location, self.dispersion)
         return with_zero_share(law, self.zero_share)
 
@@ -266,6 +300,52 @@ class StrengthPrior:
     def mean_over_all(self) -> float:
         """Mean strength at the centre of the prior, of those at zero too: DPO's β."""
         return (1 - self.zero_share) * math.exp(self.location)
+
+    def summary(self) -> "pd.DataFrame":
+        """Quantiles of strength: plug-in, with parameters at the centre, and predictive.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Rows plug-in and predictive (averaged over the uncertainty of location and dispersion);
+            columns 5%, 25%, 50%, 75%, 95%, of strength per nat of log-ratio.
+
+        Examples
+        --------
+        >>> prior = StrengthPrior("LogNormal", math.log(0.1), 0.1, math.log(0.5), 0.5)
+        >>> prior.summary().round(3)["95%"].tolist()
+        [0.201, 0.209]
+        """
+        import pandas as pd
+        from scipy import optimize
+
+        family, z = family_named(self.family), _NODES
+        mean, spread = self.location + self.location_sd * z[:, None], None
+        if self.dispersion is not None and self.dispersion_sd is not None:
+            spread = self.dispersion + self.dispersion_sd * z
+            mean = np.broadcast_to(mean, (len(z), len(z)))
+        laws = family.from_log_mean_spread(mean, spread)
+        weights = _WEIGHTS[:, None] * (_WEIGHTS if spread is not None else 1.0)
+        centre = self.mixing()
+        rows: dict[str, list[float]] = {"plug-in": [], "predictive": []}
+        for level in _QUANTILES:
+            # Below the share at zero strength is 0, and above it that of the others.
+            q = (level - self.zero_share) / (1 - self.zero_share)
+            if q <= 0:
+                rows["plug-in"].append(0.0)
+                rows["predictive"].append(0.0)
+                continue
+            at = laws.quantile(q)
+            low, high = at.min(), at.max()
+
+            def above(strength: float, q: float = q) -> float:
+                with np.errstate(all="ignore"):  # of spreads so wide that their median is 0
+                    return float((weights * laws.cdf(strength)).sum()) - q
+
+            rows["plug-in"].append(float(centre.quantile(level)))
+            rows["predictive"].append(float(optimize.brentq(above, low, high, xtol=1e-9 * high)))
+        names = [f"{q:.0%}" for q in _QUANTILES]
+        return pd.DataFrame.from_dict(rows, orient="index", columns=names)
 
     def answers(self) -> KnownResponse | None:
         """What the answers were, with the numbers that all choosers share; None for choices."""

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from prefstrength._shared.words import Rows, listed
+from prefstrength._shared.words import Rows, listed, warn
 from prefstrength.data.columns import categories, column, names, used_levels, weights
 from prefstrength.data.factor import Dropped, Factor
 from prefstrength.errors import InputError
@@ -106,6 +106,8 @@ def shared_fields(frame: pd.DataFrame, call: Call, rows: Rows) -> dict[str, Any]
     }
     if call.weights is not None:
         fields["weights"] = weights(frame[call.weights], call.weights, rows)
+        if "chooser" in fields and call.chooser_weights is None:
+            _look_at_weights(fields["weights"], call.weights, fields["chooser"])
     if call.chooser_weights is not None:
         fields["chooser_weights"] = _weights_of_choosers(
             weights(frame[call.chooser_weights], call.chooser_weights, rows),
@@ -115,6 +117,20 @@ def shared_fields(frame: pd.DataFrame, call: Call, rows: Rows) -> dict[str, Any]
             rows,
         )
     return fields
+
+
+def _look_at_weights(each: np.ndarray, name: str, chooser: np.ndarray) -> None:
+    """Say where weights of situations look like those of persons, which count otherwise."""
+    _, first, times = np.unique(chooser, return_index=True, return_counts=True)
+    own = each[first]
+    alike = (each == own[chooser]).all() and times.max() > 1
+    if alike and np.ptp(own) > 0 and (own != np.round(own)).any():
+        warn(
+            f"Weights of choices (column {name!r}) say how many choices a row stands for; got one "
+            "number for each chooser, not whole, as weights of persons in a survey are. Taken for "
+            "repeated choices these make alike people look different. Pass "
+            f"`chooser_weights={name!r}` instead, unless this is meant."
+        )
 
 
 def _weights_of_choosers(

@@ -189,6 +189,6 @@ def _of_rows(
 def _nodes(laws: Laws, z: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Strengths (law, node) and their log weights, at draws z moved a little for each law."""
     if laws.dispersion is None:
-        return laws.location[:, None], np.zeros(1)
+        return laws.at(np.zeros(1)), np.zeros(1)
     own = z + shift[:, None]
     return laws.at_own(own), -(own**2) / 2

@@ -9,11 +9,13 @@ import xarray as xr
 from prefstrength.data.choices import Choices
 from prefstrength.data.compressed.sums_of_pairs import CompressedChoices
 from prefstrength.inference.chooser_level import chooser_level
+from prefstrength.inference.copies import names_of_copies
 from prefstrength.inference.named_draws import flat_draws
 from prefstrength.inference.pointwise import pointwise
 from prefstrength.inference.population import Population
 from prefstrength.inference.predictive import agreement, shown_situations, simulate_answers
 from prefstrength.inference.prior_draws import prior_draws
+from prefstrength.inference.replication import replicated_statistics
 from prefstrength.inference.sampled import Sampled
 from prefstrength.likelihood.compressed import CompressedData
 from prefstrength.likelihood.data import LikelihoodData
@@ -65,18 +67,23 @@ def assemble(
     if by_unit is not None:
         groups["log_likelihood"] = xr.Dataset(
             {"choices": (("chain", "draw", unit), by_unit.values)},
-            coords={unit: units, "draw": by_unit.draws, "chain": np.arange(len(by_unit.values))},
+            coords={
+                unit: names_of_copies(units, by_unit.units),
+                "draw": by_unit.draws,
+                "chain": np.arange(len(by_unit.values)),
+            },
         )
     shown = shown_situations(shown_data, rng)
-    situations = [labels[i] for i in shown]
-    observed = agreement(shown_data, shown, shown_data.answers[shown])
+    rows = shown.rows
+    situations = names_of_copies(labels, rows)
+    observed = agreement(shown_data, rows, shown_data.answers[rows])
     groups["observed_data"] = xr.Dataset(
         {"agreement": ("situation", observed)}, coords={"situation": situations}
     )
     for name, draws in (("posterior_predictive", variables), ("prior_predictive", prior)):
         flat = flat_draws(draws, _PREDICTIVE_DRAWS)
         answers = simulate_answers(population, reading, shown_data, shown, flat, rng)
-        found = agreement(shown_data, shown, answers)
+        found = agreement(shown_data, rows, answers)
         chains = next(iter(draws.values())).shape[0]
         chains = chains if len(found) % chains == 0 else 1
         groups[name] = _with_coordinates(
@@ -84,12 +91,16 @@ def assemble(
                 {
                     "agreement": (
                         ("chain", "draw", "situation"),
-                        found.reshape(chains, -1, len(shown)).astype(observed.dtype),
+                        found.reshape(chains, -1, len(rows)).astype(observed.dtype),
                     )
                 },
                 coords={"situation": situations},
             )
         )
+    own = np.random.default_rng([seed, 3])
+    replicated = replicated_statistics(population, reading, shown_data, variables, own)
+    if len(replicated):
+        groups["predictive_checks"] = replicated
     constant = _constant_data(population, shown_choices, shown_data, cells)
     if isinstance(data, CompressedData):
         constant = constant.assign(data.counts())
@@ -156,6 +167,8 @@ def _constant_data(
     if data.panel:
         variables["chooser_index"] = ("situation", data.unit)
         coords["chooser"] = list(choices.choosers)
+        if (data.unit_weight != 1).any():
+            variables["chooser_weight"] = ("chooser", data.unit_weight)
     if data.values.shape[1] == 2 and data.available.all():
         rows = np.arange(len(data.chosen))
         for a, name in enumerate(population.kinds):

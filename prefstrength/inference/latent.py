@@ -75,7 +75,7 @@ class LatentChoosers:
         }
         return cls(
             z=jnp.zeros(data.units * draws + pairs),
-            times=jnp.asarray(data.unit_weight, float),
+            times=jnp.asarray(data.times, float),
             pair=jnp.asarray(data.pair if pairs else np.zeros(0, int)),
             scale=jnp.asarray(data.scales[0]),
             measured=errors,

@@ -23,22 +23,26 @@ _FEWEST = 100
 
 @dataclass(frozen=True)
 class Pointwise:
-    """Log-likelihoods (chain, draw, unit), and which draws of each chain they belong to."""
+    """Log-likelihoods (chain, draw, copy), and which draws of each chain and units they are of."""
 
     values: np.ndarray
     draws: np.ndarray
+    units: np.ndarray
 
 
 def pointwise(population: Population, data: LikelihoodData, sampled: Sampled) -> Pointwise | None:
     """Pointwise log-likelihood, every k-th draw; ``None`` where it cannot be had.
 
     Where all choosers share further numbers, every unit has a polynomial of its own, fitted at the
-    points at which the posterior's was.
+    points at which the posterior's was. What stands for several that are alike is there as often:
+    one of them is left out at a time.
     """
     if sampled.likelihood is None or (isinstance(data, CompressedData) and not data.panel):
         return None  # choosers were sampled; or units are points that stand for many pairs
     dear = bool(population.shared) and sampled.surrogate is None
-    keep = min(_DEAR if dear else _DRAWS, _MOST_NUMBERS // data.units)
+    times = data.times
+    units = np.repeat(np.arange(data.units), times.astype(int) if data.whole else 1)
+    keep = min(_DEAR if dear else _DRAWS, _MOST_NUMBERS // len(units))
     if keep < _FEWEST:
         return None  # too many situations for a table of draws by situations
     chains, draws = next(iter(sampled.variables.values())).shape[:2]
@@ -50,7 +54,9 @@ def pointwise(population: Population, data: LikelihoodData, sampled: Sampled) ->
         if name != "_chooser_draws"
     }
     values = _of_units(population, data, sampled, some)
-    return Pointwise(values.reshape(chains, len(which), -1), which)
+    if not data.whole:
+        values = values * times
+    return Pointwise(values[:, units].reshape(chains, len(which), -1), which, units)
 
 
 def _of_units(

@@ -6,6 +6,7 @@ import numpy as np
 
 from prefstrength.choice.arrays import NUMPY, Array
 from prefstrength.choice.responses.base import PairResponse
+from prefstrength.inference.copies import Copies, copies
 from prefstrength.inference.named_draws import blends_of, shared_of
 from prefstrength.inference.population import Population
 from prefstrength.likelihood.data import LikelihoodData
@@ -18,14 +19,12 @@ __all__ = ["agreement", "favourites", "shown_situations", "simulate_answers"]
 _MOST_SITUATIONS = 2_000
 
 
-def shown_situations(data: LikelihoodData, rng: np.random.Generator) -> np.ndarray:
-    """Situations to predict: those in which one alternative has the highest attribute."""
+def shown_situations(data: LikelihoodData, rng: np.random.Generator) -> Copies:
+    """Situations to predict, as often as they count: those with one highest attribute."""
     attribute = np.where(data.available, data.values[:, :, 0], -np.inf)
     ordered = np.sort(attribute, axis=1)
     decided = np.flatnonzero(ordered[:, -1] > ordered[:, -2])
-    if len(decided) > _MOST_SITUATIONS:
-        decided = np.sort(rng.choice(decided, _MOST_SITUATIONS, replace=False))
-    return decided
+    return copies(data, decided, _MOST_SITUATIONS, rng)
 
 
 def agreement(data: LikelihoodData, rows: np.ndarray, answers: np.ndarray) -> np.ndarray:
@@ -60,15 +59,15 @@ def simulate_answers(
     population: Population,
     reading: Reading,
     data: LikelihoodData,
-    rows: np.ndarray,
+    shown: Copies,
     draws: Mapping[str, np.ndarray],
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Answers of new choosers under flat draws of the population level, (draw, situation, …)."""
+    """Answers of new choosers under flat draws of the population level, (draw, copy, …)."""
+    rows, unit = shown.rows, shown.unit
     shared = shared_of(population, draws)
     count = len(next(iter(draws.values())))
-    _, unit = np.unique(data.unit[rows], return_inverse=True)
-    values = np.broadcast_to(data.values[rows], (count, *data.values[rows].shape))
+    values = data.values[rows][None]
     if data.truth is not None:
         # True differences given the observed ones alone: the choice is what is predicted.
         observed = data.values[rows][:, 0, 0] - data.values[rows][:, 1, 0]
@@ -80,7 +79,7 @@ def simulate_answers(
     ]
     if isinstance(reading.response, PairResponse):
         return _of_pairs(reading, data, rows, values, strengths, shared, unit, rng)
-    utility = rng.gumbel(size=values.shape[:3])
+    utility = rng.gumbel(size=(count, *values.shape[1:3]))
     for a, strength in enumerate(strengths):
         utility = utility + strength[:, :, None] * values[:, :, :, a]
     utility = np.where(data.available[rows], utility, -np.inf)
@@ -124,9 +123,12 @@ def _of_pairs(
         found: Sequence[Array] = response.log_probabilities(NUMPY, v, column)
         if "lapse" in column:
             found = [with_lapse(NUMPY, f, column["lapse"], len(found)) for f in found]
-    total = np.cumsum(np.exp(found), axis=0)
-    uniform = rng.random(v.shape)
-    return np.asarray((total[:-1] < uniform).sum(axis=0))
+    uniform, total = rng.random(v.shape), np.zeros(v.shape)
+    answers = np.zeros(v.shape, np.int64)
+    for each in found[:-1]:
+        total += np.exp(each)
+        answers += total < uniform
+    return answers
 
 
 def draw_strengths(
@@ -137,11 +139,14 @@ def draw_strengths(
     z = rng.standard_normal((draws, units))
     share = np.exp(blends[0].log_share)
     kind = (np.cumsum(share, axis=0)[:-1, :, None] < rng.random((draws, units))).sum(axis=0)
-    out = np.zeros((draws, len(cell)))
+    # Once for each chooser in each cell, then by situation.
+    both, place = np.unique(cell * units + unit, return_inverse=True)
+    cells, own = np.divmod(both, units)
+    out = np.zeros((draws, len(both)))
     for c, blend in enumerate(blends):
-        mine = np.flatnonzero(cell == c)
+        mine = np.flatnonzero(cells == c)
         for k, part in enumerate(blend.parts):
             if part is not None:
-                here = part.at_own(z[:, unit[mine]])
-                out[:, mine] = np.where(kind[:, unit[mine]] == k, here, out[:, mine])
-    return out
+                here = part.at_own(z[:, own[mine]])
+                out[:, mine] = np.where(kind[:, own[mine]] == k, here, out[:, mine])
+    return out[:, place]

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import numpy as np
+
 from prefstrength._shared.words import warn
 from prefstrength.errors import InputError, SamplingWarning
 from prefstrength.inference.levels import Levels
@@ -207,4 +209,12 @@ def _with_choosers(
             f"{'errors' if data.truth is not None else 'shared numbers'}. "
             "Use `method='auto'`, `method='nuts'` or `method='latent'`."
         )
-    return sample_choosers(population, data, reading, likelihood, method, reason, options)
+    if (data.times == 1).all():
+        return sample_choosers(population, data, reading, likelihood, method, reason, options)
+    first = np.cumsum(data.times).astype(int) - data.times.astype(int)
+    own = data.one_by_one()
+    found = sample_choosers(population, own, reading, likelihood, method, reason, options)
+    if (draws := found.variables.get("_chooser_draws")) is not None:
+        # Of copies of a chooser the first is shown.
+        found.variables["_chooser_draws"] = draws[:, :, first]
+    return found

@@ -19,6 +19,7 @@ from prefstrength.likelihood.strength import Shared, StrengthLikelihood
 
 __all__ = ["certified_error", "exact_units", "telling_units"]
 
+_MIDDLE = np.zeros(1)  # of a distribution without spread
 # Farther out the probability of a draw is no number, and a quantile of Gamma infinite.
 _COARSE = np.arange(-37.0, 37.25, 0.25)
 _REACHES = 40.0
@@ -132,7 +133,7 @@ class _Unit:
     def integrated(self, laws: Sequence[Laws | None], points: int, shared: Shared) -> np.ndarray:
         """Log-likelihood averaged over mixing distributions, one for each cell (point,)."""
         if laws[0] is None or laws[0].dispersion is None:
-            alone = np.stack([np.zeros(points) if x is None else x.location for x in laws])
+            alone = np.stack([np.zeros(points) if x is None else x.at(_MIDDLE)[:, 0] for x in laws])
             return self._log(alone[:, :, None], shared)[:, 0]
 
         def log_integrand(z: np.ndarray) -> np.ndarray:

@@ -14,6 +14,9 @@ from prefstrength.likelihood.true_differences import TrueDifferences
 __all__ = ["LikelihoodData", "NotIntegrableError"]
 
 
+_BY_SITUATION = ("values", "chosen", "available", "cell", "answers", "shown_first")
+
+
 class NotIntegrableError(InputError):
     """Several random attributes, or so many situations, that quadrature is out of reach."""
 
@@ -103,6 +106,51 @@ class LikelihoodData:
         """
         truth = TrueDifferences.fit(self.differences(), self.weight, self.cell, sd, name)
         return replace(self, truth=truth, scales=(float(np.sqrt(self.scales[0] ** 2 - sd**2)),))
+
+    @property
+    def times(self) -> np.ndarray:
+        """How often every unit counts, shape (unit,): a chooser, or a situation by itself."""
+        return self.unit_weight if self.panel else self.weight * self.unit_weight
+
+    @property
+    def whole(self) -> bool:
+        """Whether units are counted in whole numbers."""
+        return bool((self.times == np.round(self.times)).all())
+
+    def one_by_one(self) -> "LikelihoodData":
+        """The same with each unit as often as it counts, for what gives each a draw of its own.
+
+        Raises
+        ------
+        InputError
+            If units are not counted in whole numbers.
+        """
+        if not self.whole:
+            who = "choosers" if self.panel else "choices of unknown choosers"
+            raise InputError(
+                "Each chooser is sampled, and counts a whole number of times; got weights of "
+                f"{who} such as {self.times[self.times != np.round(self.times)][0]:.4g}. Use "
+                "`method='importance'` or `method='nuts'`, which integrate over choosers, or leave "
+                "the weights out."
+            )
+        which = np.repeat(np.arange(self.units), self.times.astype(int))
+        order = np.argsort(self.unit, kind="stable")
+        sizes = np.bincount(self.unit, minlength=self.units)
+        first = np.cumsum(sizes) - sizes
+        copy = np.repeat(np.arange(len(which)), sizes[which])
+        place = np.arange(len(copy)) - np.repeat(
+            np.cumsum(sizes[which]) - sizes[which], sizes[which]
+        )
+        rows = order[first[which][copy] + place]
+        return replace(
+            self,
+            **{name: getattr(self, name)[rows] for name in _BY_SITUATION},
+            pair=self.pair[rows] if len(self.pair) else self.pair,
+            unit=copy,
+            units=len(which),
+            weight=self.weight[rows] if self.panel else np.ones(len(rows)),
+            unit_weight=np.ones(len(which)),
+        )
 
     @property
     def scalar(self) -> bool:

@@ -172,8 +172,10 @@ def _on(data: LikelihoodData, step: float, reach: float, how: str) -> DirectLike
         available=jnp.asarray(data.available),
         cell=jnp.asarray(data.cell),
         unit=jnp.asarray(data.unit),
-        weight=jnp.asarray(data.weight),
-        times=jnp.asarray(data.unit_weight, float),
+        # A situation of somebody's own counts as often as its weight says; it is not answered
+        # several times by one person.
+        weight=jnp.asarray(data.weight if data.panel else np.ones_like(data.weight)),
+        times=jnp.asarray(data.times, float),
         units=data.units,
         step=float(step),
         reach=float(reach),

@@ -139,13 +139,14 @@ class StrengthLikelihood:
     def by_situation(
         self, data: LikelihoodData, blends: Sequence[Blend], shared: Shared | None = None
     ) -> np.ndarray:
-        """Log marginal likelihood of every situation by itself (point, situation), weighted."""
+        """Log marginal likelihood of every situation by itself, once (point, situation)."""
         found = self.by_unit(blends, shared)
         if isinstance(self.source, SituationSource):
-            return found * data.weight
+            return found
         assert isinstance(self.source, PairSource)
         counts = self.source.counts
-        own = Counts.of(replace(data.pair_observations(), panel=True), data.truth is not None)
+        once = replace(data.pair_observations(), panel=True, weight=np.ones_like(data.weight))
+        own = Counts.of(once, data.truth is not None)
         place = np.full((self.cells, counts.matrix.shape[1]), 0)
         place[counts.cell, counts.matrix.indices] = np.arange(len(counts.unit))
         entry = own.matrix.tocoo()

@@ -21,6 +21,8 @@ from prefstrength.likelihood.mixed import JAX
 from prefstrength.likelihood.sources import PairSource, SituationSource, Source
 from prefstrength.likelihood.strength import StrengthLikelihood
 
+_MIDDLE = np.zeros(1)  # of a distribution without spread
+
 __all__ = ["TracedTables"]
 
 _POINTS = 8
@@ -115,7 +117,7 @@ class TracedTables:
         return jax.scipy.special.logsumexp(jnp.stack(found) + log_share[:, None], axis=0)
 
     def _one_kind(self, log: jax.Array, laws: CellLaws) -> jax.Array:
-        strength = laws.at(self.nodes) if laws.dispersion is not None else laws.location[:, None]
+        strength = laws.at(self.nodes if laws.dispersion is not None else _MIDDLE)
         there = self._between(log, strength)  # (cell, row of it, z)
         spread = there.reshape(-1, there.shape[2])
         unit = jnp.append(self.unit, self.units)[self.rows].reshape(-1)  # the padding's is one more

@@ -1,14 +1,17 @@
 """Ways to the posterior; each gives the same :class:`~prefstrength.Fit`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
+
+import numpy as np
 
 from prefstrength._shared.records import versions
 from prefstrength._shared.words import listed, warn
 from prefstrength.choice.mixing.base import Mixing
 from prefstrength.data.choices import Choices
 from prefstrength.data.compressed.sums_of_pairs import CompressedChoices
+from prefstrength.data.factor import Dropped
 from prefstrength.data.measurement_error import RewardError
 from prefstrength.data.plausibility import Direction, direction, goes_against
 from prefstrength.errors import InputError
@@ -109,6 +112,7 @@ def fit(
     >>> dict(model.fit(choices, seed=0, progress=False).posterior.sizes)
     {'chain': 4, 'draw': 500}
     """
+    choices = counted(choices)
     work = Work.of(model, choices)
     population, data = work.population, work.data
     directions = _directions(model, choices)
@@ -137,10 +141,24 @@ def sample_population(
     Parameters are those of :func:`fit`. No predictions, no chooser level, no pointwise
     likelihood.
     """
-    work = Work.of(model, choices)
+    work = Work.of(model, counted(choices))
     return sample(
         work.population, work.data, work.reading, method, seed, draws, warmup, chains, progress
     )
+
+
+def counted(choices: Choices | CompressedChoices) -> Choices | CompressedChoices:
+    """The choices that have a weight; those of weight 0 are counted as left out."""
+    if isinstance(choices, CompressedChoices):
+        return choices
+    weight = choices.weights
+    if choices.chooser_weights is not None and choices.chooser is not None:
+        weight = weight * choices.chooser_weights[choices.chooser]
+    without = int(np.count_nonzero(weight == 0))
+    if not without:
+        return choices
+    dropped = (*choices.dropped, Dropped("weight 0", without))
+    return replace(choices.subset(weight > 0), dropped=dropped)
 
 
 @dataclass(frozen=True)

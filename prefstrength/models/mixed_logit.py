@@ -84,7 +84,8 @@ class MixedLogit:
     Default priors, with s the root mean square of the attribute's differences: LogNormal
     location (mu) Normal(-log s, 1), dispersion (sigma) HalfNormal(1); Gamma and InverseGaussian
     log mean Normal(-log s, 1), coefficient of variation HalfNormal(1); Normal mu Normal(0, 2/s),
-    sigma HalfNormal(1/s); PointMass value Normal(0, 2/s). Standard deviations of group shifts:
+    sigma HalfNormal(1/s); PointMass value Normal(0, 2/s), PositivePointMass log value that of
+    LogNormal's location, beside which it stands for DPO. Standard deviations of group shifts:
     HalfNormal(0.5), in units of 1/s for Normal and PointMass locations. With ``errors`` s is the
     root mean square of the true differences. Share of strength 0 (ZeroMass) Beta(1, 4), shares of
     kinds (FiniteMixture) uniform, lapse Beta(1, 9), power LogNormal(0, 0.3).
@@ -154,6 +155,14 @@ class MixedLogit:
         several = [name for name, each in kinds.items() if not each.simple or each.lapse]
         random = [name for name, each in kinds.items() if each.random]
         mixed = [name for name, each in kinds.items() if len(set(each.families)) > 1]
+        beside = [
+            name for name in self._in_order()[1:] if kinds[name].positive and name not in random
+        ]
+        if beside:
+            raise InputError(
+                "PositivePointMass() is the strength of a model in which choosers do not differ; "
+                f"got it for {', '.join(beside)} besides. Make other attributes PointMass()."
+            )
         if mixed and self.groups:
             raise InputError(
                 "Groups shift kinds of choosers of one family; got different ones for "
@@ -211,7 +220,8 @@ class MixedLogit:
         """Attributes, the first one that choosers differ in in front."""
         names = list(self.coefficients)
         random = [name for name in names if self.coefficients[name].kinds.random]
-        first = (random or names)[0]
+        positive = [name for name in names if self.coefficients[name].kinds.positive]
+        first = (random or positive or names)[0]
         return [first, *(name for name in names if name != first)]
 
     def _check_errors(self) -> None:

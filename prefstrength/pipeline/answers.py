@@ -7,7 +7,7 @@ import pandas as pd
 
 from prefstrength._shared.words import Rows
 from prefstrength.data.answer_columns import read_grades, read_ties
-from prefstrength.data.answers import tied
+from prefstrength.data.answers import undecided
 from prefstrength.data.choices import Choices
 from prefstrength.data.columns import column, flags
 from prefstrength.errors import InputError
@@ -45,8 +45,17 @@ def answers_of(frame: pd.DataFrame, reading: Reading) -> tuple[str, list[str]] |
 def agreement_of_answers(choices: Choices) -> float | None:
     """How often the reward is higher for the better one of two; None where all tie."""
     better = np.where(choices.chosen == 0, 1, -1) * choices.differences("reward")
-    better = better[~tied(choices)]
-    return float(np.mean((better > 0) + 0.5 * (better == 0))) if len(better) else None
+    none = undecided(choices.response, choices.answer, choices.ranks)
+    weight = np.where(none, 0.0, _weight(choices))
+    higher = (better > 0) + 0.5 * (better == 0)
+    return float(np.average(higher, weights=weight)) if weight.any() else None
+
+
+def _weight(choices: Choices) -> np.ndarray:
+    """How often every situation counts."""
+    if choices.chooser_weights is None or choices.chooser is None:
+        return choices.weights
+    return choices.weights * choices.chooser_weights[choices.chooser]
 
 
 def score_rankings(
@@ -78,13 +87,13 @@ def score_rankings(
     place = np.where(choices.ranks > 0, choices.ranks, choices.n_alternatives + 1)
     before = np.sign(place[:, second] - place[:, first])[both]
     higher = np.sign(difference)[both]
-    decided = before != 0
+    decided = (before != 0) * np.broadcast_to(_weight(choices)[:, None], both.shape)[both]
     agreed = (higher * before > 0) + 0.5 * (higher == 0)
     scored = frame.assign(reward=raw / unit, reward_raw=raw)
     scored.attrs["reward"] = {
         "name": "column reward",
         "unit": unit,
-        "agreement": float(agreed[decided].mean()) if decided.any() else None,
+        "agreement": float(np.average(agreed, weights=decided)) if decided.any() else None,
         "equal": int(np.count_nonzero(higher == 0)),
         "unit_rule": UNIT_RULE,
         "pairs": int(both.sum()),

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import prefstrength as ps
 from prefstrength._shared.files import write_csv
 from prefstrength._shared.words import warn
 from prefstrength.choice.mixing.base import Mixing
+from prefstrength.choice.mixing.families import without_spread
 from prefstrength.errors import InputError
 from prefstrength.pipeline.options import Reading, Sampler, Specification
 from prefstrength.pipeline.reading import choices, reading_of, scored_in
@@ -58,6 +59,7 @@ def fit(
         **asdict(sampler),
         # The settings of fits without these stay what they were.
         **({"measurement_error": True} if specification.measurement_error else {}),
+        **({"force_prior": True} if specification.force_prior else {}),
         **({"attribute": specification.attribute} if specification.attribute != "reward" else {}),
         **specification.bends(),
     }
@@ -84,7 +86,7 @@ def fit(
             data = reading.choices(scored)
             rivals = _rivals(data, reading.groups, specification.attribute, error)
             fitted = partial(_fitted, data, reading.groups, reading.attributes, *how)
-        fits = {"MixDPO": fitted(law, error), "DPO": fitted(ps.PointMass(), error)}
+        fits = {"MixDPO": fitted(law, error), "DPO": fitted(without_spread(law), error)}
         attribute = specification.attribute
         heterogeneity = ps.heterogeneity(fits["MixDPO"], attribute=attribute, rivals=rivals)
         attenuation = ps.attenuation(fitted(law, None), fits["MixDPO"]) if error else None
@@ -92,7 +94,7 @@ def fit(
         if rivals is not None:
             rivals.save(new / "rivals.json")
             write_csv(new / "rivals.csv", rivals.table)
-        _write(new, fits, attenuation, specification.mean_strength)
+        _write(new, fits, attenuation, rivals, specification)
         return fits["MixDPO"]
 
     inputs = {"compressed": packed} if compressed else {"pairs": out / "pairs.parquet"}
@@ -150,7 +152,11 @@ def _fitted(
 
 
 def _write(
-    out: Path, fits: Mapping[str, "ps.Fit"], attenuation: pd.DataFrame | None, mean_strength: float
+    out: Path,
+    fits: Mapping[str, "ps.Fit"],
+    attenuation: pd.DataFrame | None,
+    rivals: "ps.Rivals | None",
+    specification: Specification,
 ) -> None:
     """Write the posteriors and what follows from them."""
     fits["MixDPO"].save(out / "fit")
@@ -163,10 +169,24 @@ def _write(
     except InputError as error:
         warn(f"No comparison of the two models. {error}")
     try:
-        prior = ps.StrengthPrior.from_fit(fits["MixDPO"], mean_strength=mean_strength)
-        prior.save(out / "strength_prior.json")
+        _prior(fits["MixDPO"], rivals, specification).save(out / "strength_prior.json")
     except InputError as error:
         warn(f"No prior for training. {error}")
+
+
+def _prior(
+    fit: "ps.Fit", rivals: "ps.Rivals | None", specification: Specification
+) -> "ps.StrengthPrior":
+    """Prior for training: of all explanations where they are known, else of the model."""
+    mean, attribute = specification.mean_strength, specification.attribute
+    if rivals is None:
+        return ps.StrengthPrior.from_fit(fit, mean, attribute=attribute)
+    prior = ps.StrengthPrior.from_rivals(rivals, mean, force=specification.force_prior)
+    if fit.spec.get("response", {}).get("name", "Pair") == "Pair":
+        return prior
+    # Cut points and widths of ties that training reads answers by are in the fit.
+    alone = ps.StrengthPrior.from_fit(fit, mean, attribute=attribute)
+    return replace(prior, response=alone.response)
 
 
 def calibrate(

@@ -252,6 +252,11 @@ class Specification:
         "give the shape, this gives the scale.",
         default=0.1,
     )
+    force_prior: bool = option(
+        "Write a prior for training also where the choices support none: from single choices, or "
+        "where some choosers prefer the lower reward.",
+        default=False,
+    )
     measurement_error: bool = option(
         "Rewards are estimates. With several rewards: take how far they disagree for the error "
         "of their mean, and integrate the true differences out (errors in variables). "

@@ -110,7 +110,8 @@ def score(
                 divide=divide,
             )
         data = reading.choices(scored, texts)
-        if data.answer is not None and "agreement" in scored.attrs["reward"]:
+        weighed = data.answer is not None or bool(reading.weights or reading.chooser_weights)
+        if weighed and "agreement" in scored.attrs["reward"]:
             scored.attrs["reward"]["agreement"] = agreement_of_answers(data)
         return kept(new, scored, data)
 

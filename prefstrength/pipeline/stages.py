@@ -43,7 +43,7 @@ FILES = {
         "strength_prior.json",
     ),
     "train": ("train",),
-    "compare": ("comparison.csv", "learned_strength.json"),
+    "compare": ("comparison.csv", "transfer.csv", "learned_strength.json"),
     "report": ("report.html", "figures", "tables", "provenance.json"),
     "demo": ("demo/pairs.parquet", "truth.json"),
     "demo_model": ("demo/model",),

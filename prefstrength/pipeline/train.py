@@ -55,9 +55,9 @@ def train(
     require(out, "score", "pairs.parquet")
     if not (out / "strength_prior.json").is_file():
         raise InputError(
-            f"Expected strength_prior.json in {out}; got a fit that gives no prior, because its "
-            "mean strength is not positive. Check the sign of the reward, or fit another family, "
-            "`family='lognormal'`."
+            f"Expected strength_prior.json in {out}; got a fit that gives no prior, for the reason "
+            "it said: single choices, a class of choosers who prefer the lower reward, or a reward "
+            "of the wrong sign. Fit again with `force_prior=True` for a prior all the same."
         )
     check_model(model)
     reading = reading_of(out)

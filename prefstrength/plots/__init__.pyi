@@ -12,3 +12,4 @@ from .rivals import plot_rivals as plot_rivals
 from .sensitivity import plot_sensitivity as plot_sensitivity
 from .strength import plot_strength as plot_strength
 from .trajectory import plot_trajectory as plot_trajectory
+from .transfer import plot_transfer as plot_transfer

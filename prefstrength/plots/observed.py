@@ -9,7 +9,7 @@ from prefstrength.data.answers import require_plain
 from prefstrength.data.choices import Choices
 from prefstrength.errors import InputError
 from prefstrength.posterior.fit import Fit
-from prefstrength.posterior.laws import situations_of_choosers
+from prefstrength.posterior.laws import situation_weights, situations_of_choosers
 
 __all__ = ["Bins", "Observed", "bins", "cell_weights", "check_factor", "observed"]
 
@@ -68,7 +68,7 @@ def observed(source: Fit | Choices, attribute: str, by: str | None = None) -> Ob
         of_cell = [levels.index(cell[by]) for cell in source.spec["cells"]]
         level = np.asarray(of_cell)[data["group_index"].values]
     chooser = data["chooser_index"].values if "chooser_index" in data else None
-    difference, weight = data[name].values, data["weight"].values
+    difference, weight = data[name].values, situation_weights(data)
     return Observed(
         difference=difference,
         weight=weight,
@@ -183,7 +183,7 @@ def cell_weights(
     data = fit.tree["constant_data"]
     cells = fit.spec["cells"]
     total = np.bincount(
-        np.asarray(data["group_index"]), weights=np.asarray(data["weight"]), minlength=len(cells)
+        np.asarray(data["group_index"]), weights=situation_weights(data), minlength=len(cells)
     )
     everything = factor == "overall" and level == ""
     return [

@@ -1,15 +1,16 @@
 """Diagnostics against named thresholds, each with what it means and what to do next."""
 
 import copy
+import html
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from prefstrength.choice.mixing.families import family_named
 from prefstrength.errors import InputError
 from prefstrength.posterior.interface import Fitted
+from prefstrength.posterior.replicated import Finding, against_replicates, against_the_prior
 
 __all__ = ["Checks", "THRESHOLDS", "check"]
 
@@ -26,6 +27,13 @@ THRESHOLDS = {
     "elbo_change": 4.0,
     "likelihood_error": 0.01,
     "predicted_agreement": 0.005,
+    "weak_choosers": 0.025,
+    "agreement_by_difference": 0.025,
+    # Two that look at the same thing share one probability of a false alarm.
+    "position": 0.0125,
+    "position_by_chooser": 0.0125,
+    "prior_conflict": 0.01,
+    "prior_weight": 0.5,
     "separation": 1.0,
     "higher_chosen": 0.5,
 }
@@ -81,6 +89,40 @@ _MEANING = {
         "The model misses how often choosers follow the reward: look at the choice curve; label "
         "noise or another family may fit.",
     ),
+    "weak_choosers": (
+        "Probability of as many choosers who go against the attribute, among new choosers of the "
+        "same population.",
+        "Some may prefer less of it, or choose at random: `ps.rivals` names them; "
+        "`ps.ZeroMass(...)` lets some not care, `ps.Normal()` some prefer less. Look at these "
+        "choosers before training on them.",
+    ),
+    "agreement_by_difference": (
+        "Probability that the share of answers that go along with the attribute, in ten bins of "
+        "its difference, is as far off as this.",
+        "The utility may be bent: `utility='power'` or `utility='capped'`, or `lapse=True` where "
+        "some answer at random. `ps.rivals` says which of them the data ask for.",
+    ),
+    "position": (
+        "Probability that as many or as few answers are for what stood first.",
+        "Let the model know of it: `position='shared'`.",
+    ),
+    "position_by_chooser": (
+        "Probability that choosers differ as much in how often they take what stood first.",
+        "Let the model know of it: `position='chooser'`; choosers who take nothing else may be "
+        "clicking through.",
+    ),
+    "prior_conflict": (
+        "Probability of a value as far out as the posterior's median, under the prior.",
+        "Look at the unit of the attribute and at the choices; if both are right, state a prior "
+        "of your own: `MixedLogit(..., priors={...})`.",
+    ),
+    "prior_weight": (
+        "How much of what is known comes from the data: one minus the ratio of squared "
+        "interquartile ranges of posterior and prior; below one half the prior knows more than "
+        "the data do.",
+        "Collect more, four to eight answers of each chooser rather than more choosers, or take "
+        "the numbers for what they are: mostly the prior's.",
+    ),
     "separation": (
         "Share of the situations in which the attribute points one way; where that is all, "
         "strength has no upper bound, and the prior alone says how large it is.",
@@ -96,8 +138,13 @@ _MEANING = {
 }
 _AT_LEAST = {
     "ess_bulk", "ess_tail", "bfmi", "effective_draws", "predicted_agreement", "higher_chosen",
+    "prior_weight",
 }  # fmt: skip
 _BELOW = {"tree_depth", "separation"}
+_ABOVE = {"weak_choosers", "agreement_by_difference", "position", "position_by_chooser",
+          "prior_conflict"}  # fmt: skip
+#: Checks whose value is a probability under the model.
+_PROBABILITIES = _ABOVE | {"predicted_agreement"}
 # Fewer situations than these may well all point one way.
 _SEPARATION_FROM = 20
 
@@ -109,7 +156,10 @@ class Checks:
     Parameters
     ----------
     table : pandas.DataFrame
-        Columns check, variable, value, threshold, passed, meaning, advice.
+        Columns check, variable, seen, predicted, p, value, threshold, passed, meaning, advice.
+        ``seen`` and ``predicted`` are what the data show and what the model predicts, ``p`` the
+        probability of that under the model; ``nan`` where a check is of another kind. ``value``
+        is what is held against ``threshold``.
     """
 
     table: pd.DataFrame
@@ -139,14 +189,28 @@ class Checks:
             raise InputError(f"Expected a fit that passes its checks; got {found}. {advice}")
         return self
 
+    @property
+    def words(self) -> list[str]:
+        """What failed, a sentence each with what to do, and what a passed check does not say."""
+        found = []
+        for row in self.table.to_dict("records"):
+            if not row["passed"]:
+                of = f" of {row['variable']}" if row["variable"] else ""
+                found.append(f"{row['check']}{of} failed. {row['meaning']} {row['advice']}")
+            elif "is blind to" in row["meaning"]:
+                found.append(f"{row['check']} passed. {row['meaning']}")
+        return found
+
     def __repr__(self) -> str:
         head = "all checks passed" if self.passed else "CHECKS FAILED"
-        shown = self.table[["check", "variable", "value", "threshold", "passed"]]
-        return f"{head}\n{shown.to_string(index=False)}"
+        shown = self.table.drop(columns=["p", "meaning", "advice"], errors="ignore")
+        return "\n".join([head, shown.to_string(index=False, na_rep=""), *self.words])
 
     def _repr_html_(self) -> str:
         head = "all checks passed" if self.passed else "<b>checks failed</b>"
-        return f"<p>{head}</p>{self.table.to_html(index=False, escape=True)}"
+        said = "".join(f"<li>{html.escape(each)}</li>" for each in self.words)
+        table = self.table.to_html(index=False, escape=True, na_rep="")
+        return f"<p>{head}</p>{f'<ul>{said}</ul>' if said else ''}{table}"
 
 
 def check(fit: Fitted) -> Checks:
@@ -170,47 +234,52 @@ def check(fit: Fitted) -> Checks:
     True
     """
     thresholds = dict(THRESHOLDS)
-    found: list[tuple[str, str, float]] = []
+    found: list[Finding] = []
     if fit.method == "svi":
-        found.append(("elbo_change", "", float(fit.spec["elbo_change"])))
+        found.append(Finding("elbo_change", "", float(fit.spec["elbo_change"])))
     elif fit.method in ("importance", "laplace"):
-        found.append(("pareto_k", "", float(fit.spec["pareto_k"])))
-        found.append(("effective_draws", "", float(fit.spec["effective"])))
+        found.append(Finding("pareto_k", "", float(fit.spec["pareto_k"])))
+        found.append(Finding("effective_draws", "", float(fit.spec["effective"])))
     else:
         found += _convergence(fit)
-    found.append(("likelihood_error", "", float(fit.spec["likelihood"]["error"])))
-    found.append(("predicted_agreement", "", _predictive_tail(fit)))
+    found.append(Finding("likelihood_error", "", float(fit.spec["likelihood"]["error"])))
+    found.append(_predictive_tail(fit))
+    found += [*against_replicates(fit), *against_the_prior(fit)]
     directions = fit.spec["data"].get("direction", {})
     found += [
-        ("separation", name, max(each["higher"], each["lower"]))
+        Finding("separation", name, max(each["higher"], each["lower"]))
         for name, each in directions.items()
         if each["situations"] >= _SEPARATION_FROM
     ]
     if (against := _against(fit, directions)) is not None:
         name, thresholds["higher_chosen"] = against, directions[against]["least"]
-        found.append(("higher_chosen", name, directions[name]["higher"]))
-    rows = []
-    for name, variable, value in found:
-        threshold = thresholds[name]
-        if name in _AT_LEAST:
-            passed = value >= threshold
-        elif name in _BELOW:
-            passed = value < threshold
-        else:
-            passed = value <= threshold
-        meaning, advice = _MEANING[name]
-        rows.append(
-            {
-                "check": name,
-                "variable": variable,
-                "value": value,
-                "threshold": threshold,
-                "passed": bool(passed),
-                "meaning": meaning,
-                "advice": advice,
-            }
-        )
-    return Checks(pd.DataFrame(rows))
+        found.append(Finding("higher_chosen", name, directions[name]["higher"]))
+    return Checks(pd.DataFrame([_judged(each, thresholds[each.check]) for each in found]))
+
+
+def _judged(found: Finding, threshold: float) -> dict[str, Any]:
+    """A row of the table."""
+    if found.check in _AT_LEAST:
+        passed = found.value >= threshold
+    elif found.check in _ABOVE:
+        passed = found.value > threshold
+    elif found.check in _BELOW:
+        passed = found.value < threshold
+    else:
+        passed = found.value <= threshold
+    meaning, advice = _MEANING[found.check]
+    return {
+        "check": found.check,
+        "variable": found.variable,
+        "seen": found.seen,
+        "predicted": found.predicted,
+        "p": found.value if found.check in _PROBABILITIES else np.nan,
+        "value": found.value,
+        "threshold": threshold,
+        "passed": bool(passed),
+        "meaning": f"{meaning} {found.words}".rstrip(),
+        "advice": advice,
+    }
 
 
 def _against(fit: Fitted, directions: dict[str, Any]) -> str | None:
@@ -218,17 +287,17 @@ def _against(fit: Fitted, directions: dict[str, Any]) -> str | None:
 
     A reward should not, nor what the model takes for positive; a price rightly does.
     """
-    families = {name: family_named(fit.family(name)) for name in directions}
+    kinds = {name: fit.mixing(name).kinds for name in directions}
     asked = [
         name
-        for name, law in families.items()
-        if "reward" in name.casefold() or (law.varies and law.positive)
+        for name, each in kinds.items()
+        if "reward" in name.casefold() or (each.random and each.positive)
     ]
     margin = {name: directions[name]["higher"] - directions[name]["least"] for name in asked}
     return min(margin, key=lambda name: margin[name]) if margin else None
 
 
-def _convergence(fit: Fitted) -> list[tuple[str, str, float]]:
+def _convergence(fit: Fitted) -> list[Finding]:
     """Worst variable of every diagnostic of chains.
 
     ``arviz.diagnose`` computes the same, but tells values only of what fails, by thresholds of
@@ -247,21 +316,22 @@ def _convergence(fit: Fitted) -> list[tuple[str, str, float]]:
         names = list(flat)
         extreme = np.array([v[worst_of(v)] for v in flat.values()])
         worst = int(worst_of(extreme))
-        found.append((name, names[worst], float(extreme[worst])))
+        found.append(Finding(name, names[worst], float(extreme[worst])))
     statistics = fit.tree["sample_stats"]
-    found.append(("divergences", "", float(np.sum(np.asarray(statistics["diverging"])))))
-    found.append(("tree_depth", "", float(np.max(np.asarray(statistics["tree_depth"])))))
-    found.append(("bfmi", "", float(az.bfmi(fit.tree)["energy"].min())))
+    found.append(Finding("divergences", "", float(np.sum(np.asarray(statistics["diverging"])))))
+    found.append(Finding("tree_depth", "", float(np.max(np.asarray(statistics["tree_depth"])))))
+    found.append(Finding("bfmi", "", float(az.bfmi(fit.tree)["energy"].min())))
     return found
 
 
-def _predictive_tail(fit: Fitted) -> float:
+def _predictive_tail(fit: Fitted) -> Finding:
     """Two-sided tail probability of the observed share of agreeing choices."""
     observed = np.asarray(fit.tree["observed_data"]["agreement"]).mean()
     simulated = np.asarray(fit.tree["posterior_predictive"]["agreement"]).mean(axis=-1).ravel()
     below = (np.sum(simulated <= observed) + 1) / (simulated.size + 1)
     above = (np.sum(simulated >= observed) + 1) / (simulated.size + 1)
-    return float(min(1.0, 2 * min(below, above)))
+    value = float(min(1.0, 2 * min(below, above)))
+    return Finding("predicted_agreement", "", value, float(observed), float(simulated.mean()))
 
 
 def relative_densities(loo: dict[str, Any]) -> dict[str, Any]:

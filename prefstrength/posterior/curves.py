@@ -13,7 +13,6 @@ from prefstrength.posterior.laws import (
     draws_of,
     in_cells,
     mixture,
-    nodes,
     probability_moments,
     selected,
     situation_differences,
@@ -128,8 +127,7 @@ def choice_curve(
     laws = draws_of(fit, attribute)
     parts = []
     for selection in selected(fit, by):
-        strength, weight = nodes(in_cells(laws, selection.cells))
-        curve, _ = probability_moments(strength, weight, selection.share, x)
+        curve, _ = probability_moments(in_cells(laws, selection.cells), selection.share, x)
         parts.append(_band(selection, "difference", x, "probability", curve, prob))
     return pd.concat(parts, ignore_index=True)
 

@@ -166,7 +166,11 @@ class Fit:
         return check(self)
 
     def strength_prior_fields(
-        self, mean_strength: float, group: str | None = None
+        self,
+        mean_strength: float,
+        group: str | None = None,
+        mean_strength_sd: float = 0.1,
+        attribute: str | None = None,
     ) -> dict[str, Any]:
         """Fields of the :class:`~prefstrength.StrengthPrior` that this fit supports.
 
@@ -175,7 +179,7 @@ class Fit:
         """
         from prefstrength.posterior.prior_from_fit import strength_prior_summary
 
-        return strength_prior_summary(self, mean_strength, group)
+        return strength_prior_summary(self, mean_strength, group, mean_strength_sd, attribute)
 
     def save(self, directory: str | os.PathLike[str]) -> Path:
         """Write ``posterior.nc`` (netCDF) and ``fit.json`` into a directory of that name.

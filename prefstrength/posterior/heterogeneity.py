@@ -22,10 +22,10 @@ from prefstrength.posterior.laws import (
     draws_of,
     in_cells,
     indices,
-    nodes,
     probability_moments,
     situation_differences,
 )
+from prefstrength.posterior.monte_carlo import probability_error
 
 __all__ = ["VERDICTS", "bayes_factor", "heterogeneity", "verdict_of"]
 
@@ -37,6 +37,9 @@ CONFIDENCE = 0.95
 #: a verdict by itself.
 EVIDENCE = 3.0
 LEARNED = 0.5
+#: Monte Carlo errors by which a probability is to clear what a verdict asks for: nearer than that,
+#: another seed may say otherwise.
+ERRORS = 2.0
 
 
 class Verdicts(Protocol):
@@ -84,15 +87,15 @@ def heterogeneity(
     Returns
     -------
     pandas.DataFrame
-        One row overall and one for each level. Columns: factor, level, choosers, situations;
-        mean, median, cv (sd/mean), sd_log (sd of log strength, ``nan`` for Normal), share (of
-        the variance of choices that is due to heterogeneity, ``nan`` with more than two
-        alternatives), each with ``_low`` and ``_high``; p_heterogeneous and p_homogeneous, the
-        posterior probabilities of cv above and below ``rope``; prior_heterogeneous, the same
-        before the data; bayes_factor, how the data have moved the odds of heterogeneity; verdict;
-        data_share, how much narrower than the prior the posterior
-        of sd_log (of cv, for Normal) is: one minus the ratio of squared interquartile ranges
-        (0: all prior, 1: all data). Means and medians are in units of one over the
+        One row overall and one for each level. Columns: factor, level, choosers, situations; mean,
+        median, cv (sd/mean), sd_log (sd of log strength, ``nan`` for Normal), share (of the
+        variance of choices that is due to heterogeneity, ``nan`` with more than two alternatives),
+        each with ``_low`` and ``_high``; p_heterogeneous and p_homogeneous, the posterior
+        probabilities of cv above and below ``rope``; p_mcse, the Monte Carlo standard error of
+        both; prior_heterogeneous, the same before the data; bayes_factor, how the data have moved
+        the odds of heterogeneity; verdict; data_share, how much narrower than the prior the
+        posterior of sd_log (of cv, for Normal) is: one minus the ratio of squared interquartile
+        ranges (0: all prior, 1: all data). Means and medians are in units of one over the
         attribute; cv, sd_log and share are free of its scale.
 
     Raises
@@ -106,9 +109,10 @@ def heterogeneity(
     who answer at random, look like spread to it. It is *heterogeneous* where p_heterogeneous >=
     0.95, *homogeneous* where p_homogeneous >= 0.95, else *the data cannot tell*. Where no chooser
     of a level chose twice between two, any choice curve can come from spread as well as from a
-    bend of the utility, and the data cannot tell whatever the model says. With several groups the
-    prior alone makes heterogeneity likely, so either verdict asks besides that the data speak: that
-    they moved the odds by a factor of 3, or that data_share >= 0.5.
+    bend of the utility, and the data cannot tell whatever the model says; nor is a probability
+    within two of its Monte Carlo errors of 0.95 decided (more draws settle it). With several groups
+    the prior alone makes heterogeneity likely, so either verdict asks besides that the data speak:
+    that they moved the odds by a factor of 3, or that data_share >= 0.5.
     The share is E[Var(σ(βx) | x)] / E[p(x)(1-p(x))], averaged
     over the reward differences of the data (law of total variance of a choice). A level with
     several cells, and the whole, are mixtures: differences between their cells count as
@@ -143,10 +147,12 @@ def heterogeneity(
         }
         for name in ("mean", "median", "cv", "sd_log", "share"):
             row |= _interval(name, draws[name], prob)
-        row["p_heterogeneous"] = float(np.mean(draws["cv"] > rope))
+        above = draws["cv"] > rope
+        row["p_heterogeneous"] = float(np.mean(above))
         row["p_homogeneous"] = 1 - row["p_heterogeneous"]
+        row["p_mcse"] = probability_error(fit, above, draws["cv"])
         row["prior_heterogeneous"] = float(np.mean(before["cv"] > rope))
-        row["bayes_factor"] = bayes_factor(draws["cv"] > rope, before["cv"] > rope)
+        row["bayes_factor"] = bayes_factor(above, before["cv"] > rope)
         row["data_share"] = _data_share(draws[index], before[index])
         if laws.varies:
             # Between two alternatives, one answer each: the choice curve is all that is seen.
@@ -180,11 +186,13 @@ def _by_rivals(rivals: Verdicts, attribute: str, selection: Selection) -> str:
 
 def verdict_of(row: dict[str, Any]) -> str:
     """Word of :data:`VERDICTS` for a row of the table."""
-    p, factor = row["p_heterogeneous"], row["bayes_factor"]
+    p, factor, error = row["p_heterogeneous"], row["bayes_factor"], row["p_mcse"]
     learned = row["data_share"] >= LEARNED
-    if p >= CONFIDENCE and (factor >= EVIDENCE or learned):
+    # As many errors of the log of the odds; the error of a share of 0 or 1 is of half a draw.
+    doubt = np.exp(ERRORS * error / max(p * (1 - p), 0.7 * error))
+    if p - ERRORS * error >= CONFIDENCE and (factor >= EVIDENCE * doubt or learned):
         return VERDICTS[0]
-    if 1 - p >= CONFIDENCE and (factor <= 1 / EVIDENCE or learned):
+    if 1 - p - ERRORS * error >= CONFIDENCE and (factor * doubt <= 1 / EVIDENCE or learned):
         return VERDICTS[1]
     return VERDICTS[2]
 
@@ -215,11 +223,10 @@ def _interval(name: str, draws: np.ndarray, prob: float) -> dict[str, float]:
 def _variance_share(
     laws: Mixing, selection: Selection, differences: np.ndarray | None
 ) -> np.ndarray:
-    strength, weight = nodes(laws)
     if differences is None:
-        return np.full(len(strength), np.nan)
+        return np.full(len(next(iter(laws.parameters.values()))), np.nan)
     x = np.quantile(differences[selection.rows], (np.arange(24) + 0.5) / 24)
-    first, second = probability_moments(strength, weight, selection.share, x)
+    first, second = probability_moments(laws, selection.share, x)
     between = (second - first**2).mean(axis=1)
     total = (first * (1 - first)).mean(axis=1)
     return np.maximum(between, 0.0) / total

@@ -15,7 +15,8 @@ from prefstrength.posterior.interface import Fitted
 
 __all__ = ["MixtureDraws", "mixture_draws"]
 
-_MOST_DRAWS = 4000
+# Numbers of the largest temporary arrays.
+_BLOCK = 4_000_000
 _NODES, _NODE_WEIGHTS = np.polynomial.hermite_e.hermegauss(41)
 _NODE_WEIGHTS = _NODE_WEIGHTS / _NODE_WEIGHTS.sum()
 
@@ -37,8 +38,7 @@ def draws_of(fit: Fitted, attribute: str, group: str = "posterior") -> Mixing:
         return np.asarray(family.from_location_dispersion(*own).parameters[parameter])
 
     def by_draw(values: Any) -> np.ndarray:
-        flat = np.asarray(values).reshape(values.shape[0] * values.shape[1], -1)
-        return flat[:: max(1, len(flat) // _MOST_DRAWS)]
+        return np.asarray(values).reshape(values.shape[0] * values.shape[1], -1)
 
     mixing = fit.mixing(attribute).strengths
     return mixing.with_parameters({name: draws(name) for name in mixing.parameters})
@@ -49,9 +49,22 @@ def in_cells(laws: Mixing, cells: Any) -> Mixing:
     return laws.mapped(lambda values: values[:, cells])
 
 
-def mixture(laws: Mixing, share: np.ndarray) -> FiniteMixture:
+def _of_draws(laws: Mixing, some: slice) -> Mixing:
+    """Some of the draws."""
+    return laws.mapped(lambda values: values[some])
+
+
+def mixture(laws: Mixing, share: np.ndarray) -> Mixing:
     """Mixture over the cells in every draw, as one with parameters (draw,)."""
+    if len(share) == 1:
+        return in_cells(laws, 0)
     return FiniteMixture([in_cells(laws, cell) for cell in range(len(share))], share)
+
+
+def _blocks(count: int, each: int) -> Iterator[slice]:
+    """Draws in blocks of at most four million numbers, of which each takes so many."""
+    step = max(1, _BLOCK // max(each, 1))
+    return (slice(start, start + step) for start in range(0, count, step))
 
 
 def nodes(laws: Mixing) -> tuple[np.ndarray, np.ndarray]:
@@ -86,7 +99,7 @@ def all_selections(fit: Fitted, by: str | None = None) -> Iterator[Selection]:
         )
     constant = fit.tree["constant_data"]
     group_index = np.asarray(constant["group_index"])
-    weight = np.asarray(constant["weight"])
+    weight = situation_weights(constant)
     chooser = np.asarray(constant["chooser_index"]) if "chooser_index" in constant else None
     cells = fit.spec["cells"]
     # After compression the situations are a sample, and how many there were is beside them.
@@ -118,6 +131,14 @@ def all_selections(fit: Fitted, by: str | None = None) -> Iterator[Selection]:
             choosers=0 if chooser is None else len(np.unique(chooser[np.isin(of_row, mine)])),
             rows=rows,
         )
+
+
+def situation_weights(constant: Any) -> np.ndarray:
+    """How often every situation of a fit counts: by itself, and by who chose in it."""
+    weight = np.asarray(constant["weight"])
+    if "chooser_weight" not in constant:
+        return weight
+    return weight * np.asarray(constant["chooser_weight"])[np.asarray(constant["chooser_index"])]
 
 
 def check_probability(prob: float) -> None:
@@ -168,15 +189,18 @@ def situation_differences(fit: Fitted, attribute: str) -> np.ndarray | None:
 
 
 def probability_moments(
-    strength: np.ndarray, weight: np.ndarray, share: np.ndarray, x: np.ndarray
+    laws: Mixing, share: np.ndarray, x: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean and mean square over the mixture of σ(βx), each (draw, difference)."""
-    first = np.empty((len(strength), len(x)))
+    count = len(next(iter(laws.parameters.values())))
+    first = np.empty((count, len(x)))
     second = np.empty_like(first)
-    for i, value in enumerate(x):
-        probability = special.expit(strength * value)
-        first[:, i] = (probability @ weight) @ share
-        second[:, i] = (probability**2 @ weight) @ share
+    for block in _blocks(count, len(share) * len(_NODES)):
+        strength, weight = nodes(_of_draws(laws, block))
+        for i, value in enumerate(x):
+            probability = special.expit(strength * value)
+            first[block, i] = (probability @ weight) @ share
+            second[block, i] = (probability**2 @ weight) @ share
     return first, second
 
 
@@ -197,10 +221,25 @@ def situations_of_choosers(fit: Fitted) -> np.ndarray:
 
 @dataclass(frozen=True)
 class MixtureDraws:
-    """Draws of the strength distribution of all data, a mixture over cells."""
+    """Draws of the strength distribution of all data, a mixture over cells.
 
-    law: FiniteMixture
+    Parameters
+    ----------
+    laws : Mixing
+        Parameters (draw, cell).
+    share : numpy.ndarray, shape (cell,)
+    index : dict
+        Mean, median, cv and sd of log strength, each (draw,).
+    """
+
+    laws: Mixing
+    share: np.ndarray
     index: dict[str, np.ndarray]
+
+    @property
+    def law(self) -> Mixing:
+        """The mixture in every draw, parameters (draw,)."""
+        return mixture(self.laws, self.share)
 
     def pdf(self, strength: np.ndarray) -> np.ndarray:
         """Density at strengths (draw, point)."""
@@ -208,7 +247,12 @@ class MixtureDraws:
 
     def quantiles(self, probabilities: np.ndarray) -> np.ndarray:
         """Quantiles, (draw, probability)."""
-        return np.asarray(self.law.quantile(probabilities[:, None])).T
+        count = len(self.index["mean"])
+        out = np.empty((count, len(probabilities)))
+        for block in _blocks(count, len(self.share) * len(probabilities)):
+            some = mixture(_of_draws(self.laws, block), self.share)
+            out[block] = np.asarray(some.quantile(probabilities[:, None])).T
+        return out
 
 
 def mixture_draws(
@@ -217,7 +261,7 @@ def mixture_draws(
     """Strength distribution of all data, or of a level, in every posterior draw."""
     chosen = selection_of(fit, group)
     laws = in_cells(draws_of(fit, fit.attribute(attribute)), chosen.cells)
-    return MixtureDraws(mixture(laws, chosen.share), indices(laws, chosen.share))
+    return MixtureDraws(laws, chosen.share, indices(laws, chosen.share))
 
 
 def selection_of(fit: Fitted, group: str | None) -> Selection:

@@ -10,7 +10,7 @@ from prefstrength.choice.learned_strength import LearnedStrength
 from prefstrength.choice.mixing.base import SPREADS
 from prefstrength.choice.mixing.families import family_named
 from prefstrength.plots.style import attribute_unit, percent
-from prefstrength.posterior.heterogeneity import VERDICTS
+from prefstrength.posterior.heterogeneity import CONFIDENCE, ERRORS, VERDICTS
 from prefstrength.report.facts import Facts
 from prefstrength.report.words import (
     fixed,
@@ -92,8 +92,9 @@ def _vary(facts: Facts) -> Answer:
     spread = f"sd/mean of strength is {with_interval(row, 'cv')}, a {percent(facts.prob)} interval."
     p = float(row["p_heterogeneous"])
     chance = (
-        f"The posterior probability that it exceeds {facts.rope:g} is {probability(p)}; before "
-        f"the data it was {probability(float(row['prior_heterogeneous']))}."
+        f"The posterior probability that it exceeds {facts.rope:g} is {probability(p)} (Monte "
+        f"Carlo error {fixed(float(row['p_mcse']), 3)}); before the data it was "
+        f"{probability(float(row['prior_heterogeneous']))}."
     )
     short, tone = {
         HETEROGENEOUS: ("Yes: some weigh rewards much more heavily than others.", "yes"),
@@ -101,6 +102,11 @@ def _vary(facts: Facts) -> Answer:
         UNCERTAIN: ("The data cannot tell.", "unsure"),
     }[str(row["verdict"])]
     text = [f"Over all data, {spread} {region} {chance}"]
+    if abs(max(p, 1 - p) - CONFIDENCE) < ERRORS * float(row["p_mcse"]):
+        text.append(
+            f"That is within two errors of {CONFIDENCE:g}, so that another seed could say "
+            "otherwise: fit with more draws (`draws=...`) to decide it."
+        )
     told = float(row["data_share"])
     if told < 0.5:
         text.append(
@@ -397,8 +403,10 @@ def _prior(facts: Facts) -> Answer:
     )
     text = (
         f"The spread comes from the data (90% interval of {name} {interval(low, high)}); the mean "
-        "does not: it plays the part of DPO's β, which anchors the scale. The prior leaves the "
-        f"mean a 90% interval of {_mean_interval(prior)}."
+        "does not: it plays the part of DPO's β, which anchors the scale. How far training may "
+        "move it is a choice as well: the prior leaves it a 90% interval of "
+        f"{_mean_interval(prior)}. "
+        "These are the numbers at the prior's centre (plug-in)."
     )
     if spread == "sd_log" and facts.fit.groups:
         text += (

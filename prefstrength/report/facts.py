@@ -149,7 +149,10 @@ def collect(
         prior = learned.prior
     if prior is None:
         try:
-            prior = StrengthPrior.from_fit(fit)
+            if rivals is None:
+                prior = StrengthPrior.from_fit(fit, attribute=attribute)
+            else:
+                prior = StrengthPrior.from_rivals(rivals)
         except InputError as error:
             no_prior = str(error)
     comparison, no_comparison = None, ""

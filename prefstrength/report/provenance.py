@@ -1,6 +1,7 @@
 """Provenance of the report as JSON: what made its numbers, enough to make them again."""
 
 import hashlib
+import math
 import platform
 import subprocess
 from pathlib import Path
@@ -56,6 +57,8 @@ def provenance(facts: Facts, title: str, files: dict[str, bytes]) -> dict[str, A
             {
                 "check": str(row["check"]),
                 "variable": str(row["variable"]),
+                "seen": _number(row["seen"]),
+                "predicted": _number(row["predicted"]),
                 "value": float(row["value"]),
                 "threshold": float(row["threshold"]),
                 "passed": bool(row["passed"]),
@@ -92,6 +95,11 @@ def provenance(facts: Facts, title: str, files: dict[str, bytes]) -> dict[str, A
         "notes": list(facts.notes),
         "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
     }
+
+
+def _number(value: float) -> float | None:
+    """A number, or None where there is none."""
+    return float(value) if math.isfinite(value) else None
 
 
 def commit() -> dict[str, Any] | None:

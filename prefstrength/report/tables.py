@@ -98,13 +98,15 @@ def _heterogeneity(facts: Facts) -> Table:
         cells += [cell(row, "sd_log")] if spread else []
         cells += [share(row["share"])] if shared else []
         told = row["data_share"]
-        cells += [fixed(row["p_heterogeneous"]), str(row["verdict"])]
+        chance = f"{fixed(row['p_heterogeneous'], 3)} ± {fixed(row['p_mcse'], 3)}"
+        cells += [chance, str(row["verdict"])]
         cells += [percent(round(told, 2)) if np.isfinite(told) else "–"]
         rows.append(tuple(cells))
     caption = (
         f"Strength of preference by group: posterior medians and {percent(facts.prob)} intervals. "
-        f"P(varies) is the posterior probability that sd/mean exceeds {facts.rope:g}; 'from data' "
-        "is how much narrower than the prior the posterior of sd/mean is."
+        f"P(varies) is the posterior probability that sd/mean exceeds {facts.rope:g}, with its "
+        "Monte Carlo error; 'from data' is how much narrower than the prior the posterior of "
+        "sd/mean is."
     )
     return Table(
         "heterogeneity", caption, facts.heterogeneity, tuple(header), tuple(rows),

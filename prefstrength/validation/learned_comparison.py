@@ -7,14 +7,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
 from prefstrength.choice.learned_strength import LearnedStrength
+from prefstrength.choice.mixing.base import Mixing
 from prefstrength.errors import InputError
 from prefstrength.posterior.fit import Fit
-from prefstrength.posterior.laws import mixture_draws
+from prefstrength.posterior.laws import MixtureDraws, mixture_draws
+from prefstrength.posterior.monte_carlo import probability_error
 
 __all__ = ["StrengthComparison", "compare_strength"]
 
+# Standard normal quantiles at which laws are compared: as far as probabilities tell them apart.
+_REACH, _STEP = 7.0, 0.05
 _LEVELS = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 
 
@@ -26,7 +31,8 @@ class StrengthComparison:
     ----------
     table : pandas.DataFrame
         One row for each index (sd_log, cv): learned, posterior median and interval, position
-        (posterior probability below the learned value), inside (the interval).
+        (posterior probability below the learned value) and its Monte Carlo error position_mcse,
+        inside (the interval).
     quantiles : pandas.DataFrame
         Columns probability, learned, posterior, low, high: quantiles of strength / mean.
     density : pandas.DataFrame
@@ -64,10 +70,12 @@ class StrengthComparison:
     @property
     def scale(self) -> str:
         """How the two scales were aligned, in a sentence."""
+        held = self.learned.zero_share
         return (
             "Strengths are divided by their own mean, because the analysis measures strength per "
             f"unit of reward (mean {self.posterior_mean:.3g}) and training per nat of log-ratio "
             f"(mean {self.learned_mean:.3g}): only the shape can be compared."
+            + (f" Training held {100 * held:.3g}% of the choosers at strength 0." if held else "")
         ) + self._mixed()
 
     def _mixed(self) -> str:
@@ -187,6 +195,7 @@ def compare_strength(
                 "low": low,
                 "high": high,
                 "position": float(np.mean(posterior < value)),
+                "position_mcse": probability_error(fit, posterior < value, posterior),
                 "inside": bool(low <= value <= high),
             }
         )
@@ -202,20 +211,16 @@ def compare_strength(
             "high": high,
         }
     )
-    fine = (np.arange(200) + 0.5) / 200
-    distance = np.abs(
-        law.quantile(fine) / learned_mean - (draws.quantiles(fine) / mean[:, None]).mean(axis=0)
-    ).mean()
     return StrengthComparison(
         table=pd.DataFrame(rows),
         quantiles=quantiles,
         density=_densities(draws, law, learned_mean, mean, tail),
-        wasserstein=float(distance),
+        wasserstein=_wasserstein(draws, law, learned_mean),
         learned=record,
         posterior_mean=float(np.median(mean)),
         learned_mean=float(learned_mean),
         prob=prob,
-        cells=len(draws.law.components),
+        cells=len(draws.share),
         group=group,
     )
 
@@ -245,6 +250,27 @@ def _record(learned: Any) -> LearnedStrength:
         "Expected a learned strength: trainer.strength, a LearnedStrength or the path of "
         f"learned_strength.json; got {type(learned).__name__}."
     )
+
+
+def _wasserstein(draws: MixtureDraws, law: Mixing, learned_mean: float) -> float:
+    r"""The integral of :math:`|Q(p) - \bar Q(p)|` over probabilities, with its tail.
+
+    By the trapezoid rule in z, :math:`p = \Phi(z)`, each piece with a change of sign as two
+    triangles. Beyond the last node the gap has one sign, and since both laws have mean 1 its
+    integral is what is missing to 0: nothing is left out of a tail that no node reaches.
+    """
+    smooth = law.has_density and draws.law.has_density
+    step = _STEP if smooth else _STEP / 4  # a jump is found within a step
+    z = np.arange(-_REACH, _REACH + step / 2, step)
+    p = special.ndtr(z)
+    average = (draws.quantiles(p) / draws.index["mean"][:, None]).mean(axis=0)
+    gap = (law.quantile(p) / learned_mean - average) * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+    size, turns = np.abs(gap), gap[1:] * gap[:-1] < 0
+    both = size[1:] + size[:-1]
+    triangles = (size[1:] ** 2 + size[:-1] ** 2) / np.where(turns, both, 1.0)
+    inside = step / 2 * np.where(turns, triangles, both).sum()
+    tail = abs(step * gap.sum()) if smooth else 0.0
+    return float(inside + tail)
 
 
 def _densities(

@@ -17,6 +17,7 @@ from prefstrength.choice.mixing.base import Mixing
 from prefstrength.data.choices import Choices
 from prefstrength.data.factor import Factor
 from prefstrength.errors import InputError, SamplingWarning
+from prefstrength.inference.copies import Copies
 from prefstrength.inference.datatree import cell_labels
 from prefstrength.inference.named_draws import blends_of, shared_of
 from prefstrength.inference.population import Population, cell_codes
@@ -164,11 +165,10 @@ class Replicates:
     def _choose(self, truth: dict[str, np.ndarray], rng: np.random.Generator) -> Choices:
         """Every chooser draws coefficients, and answers as in the design."""
         choices = self.choices
-        rows = np.arange(choices.n_situations)
+        data = self.data(choices)
+        all_once = Copies(np.arange(choices.n_situations), data.unit)
         one = {name: np.asarray(value)[None] for name, value in truth.items()}
-        (answers,) = simulate_answers(
-            self.population, self.reading, self.data(choices), rows, one, rng
-        )
+        (answers,) = simulate_answers(self.population, self.reading, data, all_once, one, rng)
         if not choices.is_pairs or choices.response.answers_in != "chosen":
             field = choices.response.answers_in
             plain = {"chosen": answers} if field == "chosen" else {field: answers, "chosen": None}

@@ -284,7 +284,7 @@ def weigh(
     part : bool
         Whether these are a part of the data.
     """
-    every, choices = choices.n_situations, _repeated(choices)
+    given, choices = choices.n_situations, _repeated(choices)
     others = tuple(name for name in choices.attributes if name != attribute)
     cell = np.zeros(choices.n_situations, np.int64)
     data = LikelihoodData.of(choices, (attribute, *others), cell)
@@ -294,9 +294,8 @@ def weigh(
     shared = SharedNumbers.of(data.response)
     at = shared.values(shared.middle)
     pairs, notes = None, _left_out_of(choices)
-    if every > choices.n_situations:
-        once = every - choices.n_situations
-        notes.append(f"{once:,} choices of those who chose only once are left out.")
+    if once := given - choices.n_situations:
+        notes.append(f"{once:,} choices of those who chose once are left out.")
     if data.scalar and isinstance(data.response, PairResponse):
         observations = data.pair_observations()
         if single:

@@ -54,7 +54,7 @@ def sensitivity(
         often the higher reward was chosen); correlation with the fit's own differences (about 0,
         as differences have no orientation); standardised_mean, the mean strength per root mean
         square of the reward's differences, the heterogeneity index cv (sd/mean) and sd_log, each
-        with ``_low`` and ``_high``; p_heterogeneous; verdict. As
+        with ``_low`` and ``_high``; p_heterogeneous and its Monte Carlo error, p_mcse; verdict. As
         :func:`prefstrength.heterogeneity` gives them for all data.
 
     Raises
@@ -222,6 +222,9 @@ def choices_and_model(fit: Fit) -> tuple[Choices, MixedLogit]:
         chooser=np.asarray(constant["chooser_index"]) if panel else None,
         choosers=tuple(str(v) for v in np.asarray(constant["chooser"])) if panel else (),
         groups=groups,
+        chooser_weights=np.asarray(constant["chooser_weight"])
+        if "chooser_weight" in constant
+        else None,
     )
     laws = {name: mixing_of(each) for name, each in fit.spec["coefficients"].items()}
     model = MixedLogit(laws, groups=fit.groups)
@@ -322,6 +325,6 @@ def _row(
             f"{quantity}{end}": float(found[f"{quantity}{end}"]) for end in ("", "_low", "_high")
         }
     return row | {
-        "p_heterogeneous": float(found["p_heterogeneous"]),
+        **{name: float(found[name]) for name in ("p_heterogeneous", "p_mcse")},
         "verdict": str(found["verdict"]),
     }

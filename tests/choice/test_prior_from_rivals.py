@@ -51,7 +51,7 @@ def log_normal_nodes(centre: float, sd: float, count: int = 4001) -> np.ndarray:
 
 HETEROGENEOUS = rivals("heterogeneous", log_normal_nodes(0.7, 0.2))
 #: One strength with probability .6; else a spread of .3.
-UNTOLD = rivals("cannot tell", [0.0, 0.3], [0.6, 0.4], spread=0.4)
+UNTOLD = rivals("the data cannot tell", [0.0, 0.3], [0.6, 0.4], spread=0.4)
 
 
 def test_heterogeneous_matches_the_quantiles_of_the_averaged_posterior():
@@ -131,7 +131,7 @@ def test_homogeneous_is_a_point_with_the_upper_end_of_the_spread():
     assert "an sd of log strength above 0.15 has less than 5 %" in prior.source["words"]
 
 
-@pytest.mark.parametrize("label", ["cannot tell", "differ"])
+@pytest.mark.parametrize("label", ["the data cannot tell", "differ"])
 def test_what_the_data_do_not_tell_is_wide_and_says_so(label):
     found = rivals(label, [0.0, 0.3], [0.6, 0.4], spread=0.4)
     prior = StrengthPrior.from_rivals(found)
@@ -155,12 +155,16 @@ def test_what_the_data_do_not_tell_is_wide_and_says_so(label):
 
 
 def test_nothing_but_one_strength_is_a_point_whatever_the_verdict():
-    prior = StrengthPrior.from_rivals(rivals("cannot tell", [0.0, 0.4], [0.97, 0.03], spread=0.03))
+    prior = StrengthPrior.from_rivals(
+        rivals("the data cannot tell", [0.0, 0.4], [0.97, 0.03], spread=0.03)
+    )
     assert prior.family == "PointMass"
 
 
 def single() -> SimpleNamespace:
-    found = rivals("cannot tell", [0.0, 0.3, 1.8], [0.3, 0.3, 0.4], zero=0.2, on={"zero": 0.99})
+    found = rivals(
+        "the data cannot tell", [0.0, 0.3, 1.8], [0.3, 0.3, 0.4], zero=0.2, on={"zero": 0.99}
+    )
     found.single = True
     return found
 
@@ -205,7 +209,7 @@ def test_a_reversed_class_by_force_is_left_out_and_never_negative():
 
 def test_levels_have_their_own_spread_and_can_be_asked_for():
     found = rivals("heterogeneous", log_normal_nodes(0.7, 0.2))
-    alone = rivals("cannot tell", [0.4])
+    alone = rivals("the data cannot tell", [0.4])
     alone.single = True
     found.by_level = {
         ("region", "east"): rivals("heterogeneous", log_normal_nodes(1.0, 0.1)),

@@ -332,7 +332,7 @@ def test_situations_by_themselves_add_up_to_the_total():
     data = many_pairs(500, None)
     laws = blends(LogNormal, [0.0, 0.2, -0.3], [0.5, 1.0, 0.1])
     likelihood = likelihood_of(data, LogNormal)
-    each = likelihood.by_situation(data, laws)[0]
+    each = data.weight * likelihood.by_situation(data, laws)[0]
     assert each.sum() == pytest.approx(likelihood.totals(laws)[0], rel=1e-12)
     for c in range(3):
         mine = data.cell == c

@@ -278,6 +278,20 @@ def trained(tmp_path_factory, model_path):
     return trainer, str(folder / "policy"), data
 
 
+def test_rewards_stay_beside_the_log_ratios_of_their_pairs(trained, model_path):
+    _, policy, data = trained
+    rewards = np.arange(32) / 10
+    scored = data.add_column("reward_chosen", rewards).add_column("reward_rejected", -rewards)
+    options = {"max_length": 32, "progress": False}
+    pairs = evaluate_preferences(policy, model_path, scored, LAW, **options).pairs
+    assert pairs["reward_chosen"].tolist() == rewards[pairs["row"]].tolist()
+    assert pairs["reward_rejected"].tolist() == (-rewards[pairs["row"]]).tolist()
+    half = scored.remove_columns("reward_rejected")
+    assert (
+        "reward_chosen" not in evaluate_preferences(policy, model_path, half, LAW, **options).pairs
+    )
+
+
 def test_the_function_and_the_trainer_agree_with_saved_pairs(trained, model_path):
     trainer, policy, data = trained
     strength = trainer.strength.current()

@@ -91,9 +91,9 @@ REPRS = ("__repr__", "_repr_html_", "extra_repr")
 PYTHON_ALONE = {
     "alternatives", "answer_column", "beta", "cache", "chosen", "columns", "components",
     "decimal", "endings", "errors", "greater_is_better", "group", "is_trainable", "members",
-    "mu", "peft_config", "processing_class", "reduce", "ref_model", "rejected", "response",
-    "save_only_model", "sd", "second", "sep", "shared", "sigma", "strength", "thousands",
-    "tokenizer", "value",
+    "mu", "peft_config", "priors", "processing_class", "reduce", "ref_model", "rejected",
+    "response", "save_only_model", "sd", "second", "sep", "shared", "sigma", "strength",
+    "thousands", "tokenizer", "value",
 }  # fmt: skip
 
 

@@ -209,3 +209,28 @@ def test_training_says_that_it_does_not_take_rankings(rankings, tmp_path):
     assert refused.exit_code == 2
     assert "got rankings, --rank, which the trainer does not take" in refused.output
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("weights", "keywords"),
+    [({"n": [90, 10]}, ("--weights", "n")), ({"n": [9, 1]}, ("--chooser-weights", "n"))],
+    ids=["rows", "choosers"],
+)
+def test_agreement_counts_rows_by_their_weight(tmp_path, weights, keywords):
+    """As of the rows one by one: half of these rows agree, and nine of ten choices."""
+    gap = np.tile([1.0, -1.0], 10)
+    frame = pd.DataFrame(
+        {
+            "reward_chosen": gap * np.linspace(1, 2, 20),
+            "reward_rejected": 0.0,
+            "annotator": [f"w{i % 2}" for i in range(20)],
+            "n": np.tile(weights["n"], 10),
+        }
+    )
+    frame.to_csv(tmp_path / "pairs.csv", index=False)
+    done = call(
+        "score", tmp_path / "pairs.csv", "--out", tmp_path / "out", "--chooser", "annotator",
+        *keywords,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "higher for the chosen response in 90.0%" in done.output

@@ -96,6 +96,7 @@ def test_the_tree_has_every_group_with_named_dimensions(fit):
         "posterior",
         "prior",
         "prior_predictive",
+        "predictive_checks",
         "log_likelihood",
         "posterior_predictive",
         "observed_data",

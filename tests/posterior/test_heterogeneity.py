@@ -83,7 +83,7 @@ def test_a_prior_that_is_sure_gives_no_verdict_by_itself():
     assert same == pytest.approx(1.0)
 
     def verdict(p, factor, share=0.1):
-        row = {"p_heterogeneous": p, "bayes_factor": factor, "data_share": share}
+        row = {"p_heterogeneous": p, "bayes_factor": factor, "data_share": share, "p_mcse": 1e-6}
         return verdict_of(row)
 
     assert verdict(0.96, same) == "the data cannot tell"

@@ -367,7 +367,7 @@ def test_labels_and_texts_are_escaped(full: Path, page: Page) -> None:
 def test_the_answer_comes_first_then_evidence_diagnostics_limits(page: Page) -> None:
     order = [
         "Does strength of preference vary between choosers?", "Strength of preference by group",
-        "How strength is distributed", "Posterior against learned", "All 4 checks passed",
+        "How strength is distributed", "Posterior against learned", "All 6 checks passed",
         "The scale of strength", "SHA-256",
     ]  # fmt: skip
     places = [page.text.index(part) for part in order]
@@ -480,7 +480,7 @@ def test_strength_that_was_frozen_is_not_judged(simple: Simple) -> None:
 
 def test_failed_checks_come_first_and_loud(simple: Simple, tmp_path: Path) -> None:
     page = simple(made_up_fit(pareto_k=0.93))
-    alarm = page.text.index("Do not rely on this report yet: 1 of 4 checks failed")
+    alarm = page.text.index("Do not rely on this report yet: 1 of 6 checks failed")
     assert alarm < page.text.index("Does strength of preference vary")
     assert "Use `method='nuts'`." in page.text
     assert any(each.get("role") == "alert" for each in page.all("section"))
@@ -492,7 +492,7 @@ def test_failed_checks_come_first_and_loud(simple: Simple, tmp_path: Path) -> No
 
 def test_checks_that_passed_raise_no_alarm(page: Page) -> None:
     assert not any(each.get("role") == "alert" for each in page.all("section"))
-    assert "All 4 checks passed." in page.text
+    assert "All 6 checks passed." in page.text
 
 
 def test_true_values_inside_their_intervals(page: Page, full: Path) -> None:

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import integrate, special, stats
 
 import prefstrength as ps
 from prefstrength.choice.learned_parts import LearnedGroup, ShiftPrior
@@ -45,6 +46,40 @@ def test_wasserstein_of_the_law_itself_is_small(fit):
     assert ps.compare_strength(fit, record).wasserstein < 0.03
 
 
+@pytest.mark.parametrize("sigma", [0.05, 0.8, 2.0, 3.0, 4.0])
+@pytest.mark.parametrize("own", [0.1, 0.8, 2.0])
+def test_wasserstein_of_two_lognormals_is_the_closed_form(own, sigma):
+    """Quantiles of laws of mean 1 cross once, at z = (own + sigma) / 2."""
+    fit = made_up_fit(cv=math.sqrt(math.expm1(own**2)), uncertainty=0.0)
+    want = 2 * (2 * special.ndtr(abs(own - sigma) / 2) - 1)
+    found = ps.compare_strength(fit, learned(sigma)).wasserstein
+    assert found == pytest.approx(want, rel=4e-4, abs=1e-9)
+
+
+def test_wasserstein_of_other_laws_is_that_of_their_cdfs():
+    fit = made_up_fit(cv=0.8, uncertainty=0.0)
+    sigma = math.sqrt(math.log(1.64))
+    own = stats.lognorm(sigma, scale=math.exp(-(sigma**2) / 2))
+    for record, law in (
+        (ps.LearnedStrength("Gamma", {"shape": 0.5, "rate": 5.0}, "joint"), stats.gamma(0.5, 0, 2)),
+        (ps.LearnedStrength("PointMass", {"value": 3.0}, "joint"), stats.uniform(1, 1e-9)),
+    ):
+        want, _ = integrate.quad(
+            lambda x, law=law: abs(law.cdf(x) - own.cdf(x)), 0, 60, points=[1.0], limit=500
+        )
+        assert ps.compare_strength(fit, record).wasserstein == pytest.approx(want, rel=1e-3)
+
+
+def test_wasserstein_averages_the_quantiles_of_every_draw():
+    fit = made_up_fit(cv=0.8, uncertainty=0.3)
+    sigma = np.asarray(fit.posterior["reward_sigma"]).reshape(-1)
+    z = np.linspace(-9, 12, 20_001)
+    average = np.exp(sigma[:, None] * z - sigma[:, None] ** 2 / 2).mean(axis=0)
+    gap = np.abs(np.exp(2.0 * z - 2.0) - average) * stats.norm.pdf(z)
+    want = np.trapezoid(gap, z)
+    assert ps.compare_strength(fit, learned(2.0)).wasserstein == pytest.approx(want, rel=1e-3)
+
+
 def test_densities_integrate_to_one(fit):
     density = ps.compare_strength(fit, learned(0.5)).density
     for column in ("learned", "posterior"):
@@ -59,6 +94,7 @@ def test_a_share_at_zero_is_compared_over_all(fit):
     assert comparison.table["index"].tolist() == ["cv"]
     assert comparison.table["learned"].iloc[0] == pytest.approx(prior.mixing().cv())
     assert comparison.learned_mean == pytest.approx(0.07)
+    assert "Training held 30% of the choosers at strength 0." in comparison.scale
     quantiles = comparison.quantiles.set_index("probability")["learned"]
     assert quantiles[0.25] == 0.0
     median = prior.mixing().mixing.quantile(0.2 / 0.7)

@@ -12,13 +12,15 @@ from prefstrength.choice.mixing.inverse_gaussian import InverseGaussian
 from prefstrength.choice.mixing.log_normal import LogNormal
 from prefstrength.choice.mixing.normal import Normal
 from prefstrength.choice.mixing.point_mass import PointMass
+from prefstrength.choice.mixing.positive_point_mass import PositivePointMass
 from prefstrength.errors import InputError
 
-__all__ = ["MIXINGS", "family_named", "register"]
+__all__ = ["MIXINGS", "family_named", "register", "without_spread"]
 
 #: Families by name.
 MIXINGS: dict[str, type[Mixing]] = {
-    family.__name__: family for family in (PointMass, Normal, LogNormal, Gamma, InverseGaussian)
+    family.__name__: family
+    for family in (PointMass, PositivePointMass, Normal, LogNormal, Gamma, InverseGaussian)
 }
 
 
@@ -36,6 +38,17 @@ def family_named(name: object) -> type[Mixing]:
             "Check the spelling; a family of your own is registered before it is named."
         )
     return MIXINGS[str(name)]
+
+
+def without_spread(mixing: Mixing) -> Mixing:
+    """One strength for all, under the prior on location that this mixing distribution has.
+
+    Examples
+    --------
+    >>> without_spread(LogNormal()), without_spread(Normal())
+    (PositivePointMass(), PointMass())
+    """
+    return PositivePointMass() if mixing.kinds.positive else PointMass()
 
 
 def register[Family: type[Mixing]](family: Family) -> Family:

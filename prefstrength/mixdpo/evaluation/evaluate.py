@@ -41,6 +41,8 @@ _PART = "part-{:08d}.parquet"
 # Batches between two writes.
 _BATCHES = 16
 _TEXTS = ("prompt", "chosen", "rejected")
+# Kept beside the log-ratios where the data have them, so that the two can be held together.
+_REWARDS = ("reward_chosen", "reward_rejected")
 # Columns that training hands to the chat template, where pairs have them.
 _OF_TEMPLATE = ("tools", "chat_template_kwargs")
 
@@ -54,7 +56,8 @@ class Evaluation:
     pairs : pandas.DataFrame
         One row for each pair, in the order of the data. Columns ``row`` (in the data),
         ``delta``, ``chosen_log_ratio``, ``rejected_log_ratio`` (nats), ``chosen_tokens``,
-        ``rejected_tokens``, and one for each factor. Of a strength that was learned of grades or
+        ``rejected_tokens``, one for each factor, and ``reward_chosen`` and ``reward_rejected``
+        where the data have them. Of a strength that was learned of grades or
         ties also ``answer`` and ``answer_log_probability``, averaged over strength, in nats.
         With ``"sigmoid_norm"``, ``delta`` is the difference of the log-ratios for one token.
     metrics : pandas.DataFrame
@@ -212,6 +215,8 @@ def evaluate_preferences(
     pairs = found.sort_values("row").reset_index(drop=True)
     for factor in groups:
         pairs[factor] = table[factor].to_numpy()[pairs["row"]]
+    for column in _REWARDS if set(_REWARDS) <= set(table.columns) else ():
+        pairs[column] = table[column].to_numpy()[pairs["row"]]
     delta, rows = pairs["delta"].to_numpy(), pairs["row"].to_numpy()
     if answers is not None:
         codes, toward = codes[rows], answers.toward(codes[rows])
@@ -296,7 +301,8 @@ def _checked(data: Any, groups: Sequence[str], depends: Sequence[str] = ()) -> p
             f"Expected columns {', '.join(columns)}; got no {' and no '.join(missing)} "
             f"among {', '.join(map(str, present))}. Rename the columns."
         )
-    kept = columns + [name for name in _OF_TEMPLATE if name in present and name not in columns]
+    besides = [name for name in (*_OF_TEMPLATE, *_REWARDS) if name in present]
+    kept = list(dict.fromkeys([*columns, *besides]))
     table = data[kept] if isinstance(data, pd.DataFrame) else data.select_columns(kept)
     table = table if isinstance(table, pd.DataFrame) else pd.DataFrame(table.to_dict())
     table = table.reset_index(drop=True)

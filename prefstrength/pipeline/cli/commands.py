@@ -270,13 +270,21 @@ def compare(
             metavar="FILE", help="A learned_strength.json from elsewhere; that in DIR by default."
         ),
     ] = None,
+    evaluated: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Pairs after training with the columns delta, reward_chosen, reward_rejected.",
+        ),
+    ] = None,
 ) -> None:
     """Hold the strength that training learned against what the data support.
 
     Writes comparison.csv. The two live on different scales, so the learned one is aligned first
-    and the table says how.
+    and the table says how. Where log-ratio differences and rewards of the same pairs are there,
+    says how far the ones are proportional to the others, which the prior assumes (transfer.csv).
     """
-    comparison = pipeline.compare(folder, learned, tell=context.obj)
+    comparison = pipeline.compare(folder, learned, evaluated=evaluated, tell=context.obj)
     say(repr(comparison))
 
 
