@@ -222,6 +222,7 @@ def test_who_chose_once_does_not_decide_how_choosers_differ():
     scale = both.scale("reward")
     found, expected = weighed(both), weighed(choices_of(again), scale)
     assert found.beliefs.choosers == 30
+    assert found.notes == ("300 choices of those who chose once are left out.",)
     np.testing.assert_allclose(found.explanations.weights, expected.explanations.weights, atol=1e-6)
 
 
