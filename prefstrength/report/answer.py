@@ -127,21 +127,20 @@ def _by_rivals(facts: Facts, question: str) -> Answer:
         HOMOGENEOUS: ("No, not by enough to matter.", "no"),
         UNCERTAIN: ("The data cannot tell.", "unsure"),
     }[rivals.label]
-    text = [rivals.verdict, *([rivals.advice] if rivals.advice else [])]
+    text = [rivals.verdict, *([rivals.advice] if rivals.advice else []), *rivals.notes]
     others = rivals.under_other_priors
-    if not rivals.single:
-        if others["verdict"].nunique() == 1:
-            text.append(
-                "It is the same whether a spread of strength had a probability of "
-                f"{listing([number(p) for p in others['prior_spread']])} before the data."
-            )
-        else:
-            said = [f"{row['verdict']} at {number(row['prior_spread'])}"
-                    for row in others.to_dict("records")]  # fmt: skip
-            text.append(
-                "It hangs on how probable a spread of strength was before the data: "
-                f"{listing(said)}."
-            )
+    said = [
+        f"{row['verdict']} at {number(row['prior_spread'])}" for row in others.to_dict("records")
+    ]
+    if rivals.single:
+        pass
+    elif others["verdict"].nunique() == 1:
+        priors = listing([number(p) for p in others["prior_spread"]])
+        text.append(f"It is the same whether spread had a probability of {priors} before the data.")
+    else:
+        text.append(f"It hangs on how probable spread was before the data: {listing(said)}.")
+    if facts.fit.groups:
+        text.append("All choosers are one population here; the tables below have groups apart.")
     return Answer(question, short, tuple(text), tone)
 
 
