@@ -129,16 +129,12 @@ def _by_rivals(facts: Facts, question: str) -> Answer:
     }[rivals.label]
     text = [rivals.verdict, *([rivals.advice] if rivals.advice else []), *rivals.notes]
     others = rivals.under_other_priors
-    said = [
-        f"{row['verdict']} at {number(row['prior_spread'])}" for row in others.to_dict("records")
-    ]
-    if rivals.single:
-        pass
-    elif others["verdict"].nunique() == 1:
-        priors = listing([number(p) for p in others["prior_spread"]])
+    priors = listing([number(p) for p in others["prior_spread"]])
+    if others["verdict"].nunique() > 1:
+        said = listing(list(others["verdict"]))
+        text.append(f"If spread had a probability of {priors} before the data, it would be {said}.")
+    elif not rivals.single:
         text.append(f"It is the same whether spread had a probability of {priors} before the data.")
-    else:
-        text.append(f"It hangs on how probable spread was before the data: {listing(said)}.")
     if facts.fit.groups:
         text.append("All choosers are one population here; the tables below have groups apart.")
     return Answer(question, short, tuple(text), tone)
