@@ -208,7 +208,10 @@ def _how_much(facts: Facts) -> Answer:
             f"({share(row['share_low'])} to {share(row['share_high'])}) of the variance of single "
             "choices; the rest is chance within a chooser."
         )
-    return Answer("By how much?", short, (f"{first} {second}", mean))
+    question = (
+        "By how much?" if facts.rivals is None else "By how much, in the model that was fitted?"
+    )
+    return Answer(question, short, (f"{first} {second}", mean))
 
 
 def _where(facts: Facts) -> Answer:

@@ -82,7 +82,7 @@ def conclude(fitted: "ps.Fit", out: Path, as_options: Callable[[str], str]) -> N
     _say_rivals(out)
     table = pd.read_csv(out / "heterogeneity.csv", keep_default_na=False)
     shown = Table(
-        title="Strength of preference, per sd of reward difference (90% intervals)", box=None
+        title="Strength in the fitted model, per sd of reward difference (90% intervals)", box=None
     )
     for heading in ("", "mean", "sd/mean", "verdict"):
         # Long names of levels fold, so that the numbers stay whole.
