@@ -14,7 +14,7 @@ from prefstrength.inference.named_draws import flat_draws
 from prefstrength.inference.pointwise import pointwise
 from prefstrength.inference.population import Population
 from prefstrength.inference.predictive import agreement, shown_situations, simulate_answers
-from prefstrength.inference.prior_draws import prior_draws
+from prefstrength.inference.prior_draws import log_priors, prior_draws
 from prefstrength.inference.replication import replicated_statistics
 from prefstrength.inference.sampled import Sampled
 from prefstrength.likelihood.compressed import CompressedData
@@ -56,6 +56,7 @@ def assemble(
     groups: dict[str, xr.Dataset] = {}
     groups["posterior"] = _dataset(population, choices, variables, cells)
     groups["prior"] = _dataset(population, choices, prior, cells)
+    groups["log_prior"] = log_priors(population, groups["posterior"])
     if sampled.statistics:
         groups["sample_stats"] = _with_coordinates(
             xr.Dataset({n: (("chain", "draw"), v) for n, v in sampled.statistics.items()})
@@ -64,17 +65,20 @@ def assemble(
     units = labels if not data.panel else list(choices.choosers)
     unit = "chooser" if data.panel else "situation"
     by_unit = pointwise(population, data, sampled)
+    shown = shown_situations(shown_data, rng)
+    rows = shown.rows
     if by_unit is not None:
+        # Under the name of the predictions where both are of the same situations: ArviZ then
+        # predicts each from the others.
+        alike = not data.panel and np.array_equal(by_unit.units, rows)
         groups["log_likelihood"] = xr.Dataset(
-            {"choices": (("chain", "draw", unit), by_unit.values)},
+            {"agreement" if alike else "choices": (("chain", "draw", unit), by_unit.values)},
             coords={
                 unit: names_of_copies(units, by_unit.units),
                 "draw": by_unit.draws,
                 "chain": np.arange(len(by_unit.values)),
             },
         )
-    shown = shown_situations(shown_data, rng)
-    rows = shown.rows
     situations = names_of_copies(labels, rows)
     observed = agreement(shown_data, rows, shown_data.answers[rows])
     groups["observed_data"] = xr.Dataset(
@@ -140,7 +144,7 @@ def _dataset(
     for each in population.variables():
         if each.name in draws:
             variables[each.name] = (("chain", "draw", *each.dims), draws[each.name])
-    coords: dict[str, Any] = {"group": cells} if population.factors else {}
+    coords: dict[str, Any] = {"cell": cells} if population.factors else {}
     for factor in population.factors:
         coords[f"{factor}_level"] = list(choices.groups[factor].levels)
     dataset = xr.Dataset(variables)
@@ -181,6 +185,6 @@ def _constant_data(
                 (true,) = data.truth.draw(difference, data.cell, rng, 1)
                 variables[f"{name}_true_difference"] = ("situation", true)
     if population.factors:
-        variables["group_situations"] = ("group", np.bincount(data.cell, minlength=len(cells)))
-        coords["group"] = cells
+        variables["group_situations"] = ("cell", np.bincount(data.cell, minlength=len(cells)))
+        coords["cell"] = cells
     return xr.Dataset(variables, coords=coords)

@@ -33,7 +33,7 @@ class Variable:
     ----------
     name : str
     dims : tuple of str
-        Beside chain and draw: ``"group"``, ``"component"`` or the levels of a factor.
+        Beside chain and draw: ``"cell"`` of the groups, ``"component"`` or the levels of a factor.
     """
 
     name: str
@@ -153,7 +153,7 @@ class Population:
         found: list[Variable] = []
         for name, kinds in self.kinds.items():
             component = ("component",) if len(kinds.families) > 1 else ()
-            group = ("group",) if self.factors else ()
+            cell = ("cell",) if self.factors else ()
             found.append(Variable(f"{name}_location", component))
             spread = kinds.varies
             whats = ["location", "dispersion"] if spread else ["location"]
@@ -165,7 +165,7 @@ class Population:
                     found.append(Variable(f"{name}_{what}_{factor}", (f"{factor}_level",)))
             if len(set(kinds.families)) == 1:
                 for parameter in kinds.families[0]().parameters:
-                    found.append(Variable(f"{name}_{parameter}", (*component, *group)))
+                    found.append(Variable(f"{name}_{parameter}", (*component, *cell)))
             if len(kinds.families) > 1:
                 found.append(Variable(f"{name}_share", component))
             if kinds.zero:

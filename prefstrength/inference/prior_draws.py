@@ -1,11 +1,12 @@
-"""Draws of the population level from its prior."""
+"""Draws of the population level from its prior, and the prior's density at other draws."""
 
 import numpy as np
+import xarray as xr
 
 from prefstrength.inference.named_draws import laws_of_draws
 from prefstrength.inference.population import Population
 
-__all__ = ["prior_draws"]
+__all__ = ["log_priors", "prior_draws"]
 
 
 def prior_draws(
@@ -37,6 +38,20 @@ def prior_draws(
     for each in population.shared:
         found[each.name] = prior[each.name].sample(rng, draws)
     return {name: value[None] for name, value in found.items()}
+
+
+def log_priors(population: Population, posterior: xr.Dataset) -> xr.Dataset:
+    """Log prior density of every variable with a prior of its own, at draws of it.
+
+    ArviZ raises each to a power, to say what the prior decides (``arviz.psense``).
+    """
+    return xr.Dataset(
+        {
+            name: posterior[name].copy(data=prior.log_density(posterior[name].values))
+            for name, prior in population.prior().items()
+            if name in posterior
+        }
+    )
 
 
 def named_parameters(

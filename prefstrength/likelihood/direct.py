@@ -144,7 +144,7 @@ def direct_likelihood(
             for family, scale in zip(families, data.scales, strict=True)
         )
     random = sum(family.varies for family in families)
-    per_unit = np.bincount(data.unit, weights=data.weight).max()
+    per_unit = np.bincount(data.unit, weights=data.weight if data.panel else None).max()
     relative = max(
         d if family.positive else d * scale
         for d, family, scale in zip(dispersions, families, data.scales, strict=True)
@@ -206,7 +206,7 @@ def direct_error(
             np.asarray(_on(part, *nodes, "").by_unit(law))
             for nodes in ((step, reach), (step / 2, reach), (step, 2 * reach))
         )
-        error = np.abs(finer - found) + np.abs(wider - found)
+        error = (np.abs(finer - found) + np.abs(wider - found)) * part.times
         rest = error[special:].mean() * (data.units - special) if len(chosen) > special else 0.0
         worst = max(worst, float(error[:special].sum() + rest))
     return worst

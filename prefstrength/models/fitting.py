@@ -149,8 +149,8 @@ def sample_population(
 
 def counted(choices: Choices | CompressedChoices) -> Choices | CompressedChoices:
     """The choices that have a weight; those of weight 0 are counted as left out."""
-    if isinstance(choices, CompressedChoices):
-        return choices
+    if not isinstance(choices, Choices):
+        return choices  # sums, or what the model refuses
     weight = choices.weights
     if choices.chooser_weights is not None and choices.chooser is not None:
         weight = weight * choices.chooser_weights[choices.chooser]

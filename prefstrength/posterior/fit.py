@@ -269,6 +269,7 @@ def load_fit(directory: str | os.PathLike[str]) -> Fit:
             f"{len(content):,} bytes that is no netCDF ({error}). A copy may have stopped early, "
             "or it is another file. Copy it again, or fit again."
         ) from error
+    tree = tree.map_over_datasets(_of_cells)
     missing = [name for name in ("posterior", "constant_data") if name not in tree.children]
     missing += [
         f"a coefficient of {name}"
@@ -282,6 +283,11 @@ def load_fit(directory: str | os.PathLike[str]) -> Fit:
             "again."
         )
     return Fit(tree, spec)
+
+
+def _of_cells(dataset: xr.Dataset) -> xr.Dataset:
+    """The same with the dimension of earlier versions, which ArviZ takes for its own."""
+    return dataset.rename(group="cell") if "group" in dataset.dims else dataset
 
 
 def _require_fields(spec: dict[str, Any], directory: Path) -> None:

@@ -262,7 +262,7 @@ class Replicates:
         for name in [*(n for n in shown if n in named), *(n for n in shown if n not in named)]:
             labels = [name]
             for dim in shown[name]:
-                if dim == "group":
+                if dim == "cell":
                     own: Sequence[str] = cells
                 elif dim == "component":
                     own = [str(k + 1) for k in range(np.shape(truth[name])[0])]

@@ -59,7 +59,7 @@ def made_up_fit(
         for name, value in laws(chains * draws, sd).items():
             value = value.reshape(chains, draws, len(cells))
             variables[f"reward_{name}"] = (
-                ((*dims, "group"), value) if factors else (dims, value[..., 0])
+                ((*dims, "cell"), value) if factors else (dims, value[..., 0])
             )
         shape = (chains, draws)
         variables["reward_location"] = (dims, sd * rng.standard_normal(shape))
@@ -72,7 +72,7 @@ def made_up_fit(
             variables[f"reward_location_sd_{factor}"] = (dims, rng.exponential(sd, shape))
             if of_family.varies:
                 variables[f"reward_dispersion_sd_{factor}"] = (dims, rng.exponential(sd, shape))
-        return xr.Dataset(variables, coords={"group": labels} if factors else {})
+        return xr.Dataset(variables, coords={"cell": labels} if factors else {})
 
     difference = rng.normal(0.0, scale, len(unit))
     strength = of_family.from_log_mean_spread(0.0, dispersion)

@@ -48,7 +48,7 @@ def test_every_coefficient_and_shift_has_its_own_labels(
     model = MixedLogit({attribute: ps.PointMass()}, groups=groups)
     fit = model.fit(data, seed=0, draws=200, warmup=200, chains=1, progress=False)
     posterior = fit.posterior
-    assert posterior[f"{attribute}_value"].dims == ("chain", "draw", "group")
+    assert posterior[f"{attribute}_value"].dims == ("chain", "draw", "cell")
     for group in groups:
         shift = posterior[f"{attribute}_location_{group}"]
         assert shift.dims == ("chain", "draw", f"{group}_level")

@@ -151,7 +151,7 @@ def test_shares_of_groups_count_persons_by_their_weight():
         made, seed=0, progress=False
     )
     own = {
-        level: float(np.asarray(fit.posterior["reward_value"].sel(group=level)).mean())
+        level: float(np.asarray(fit.posterior["reward_value"].sel(cell=level)).mean())
         for level in ("north", "south")
     }
     row = ps.heterogeneity(fit).iloc[0]
