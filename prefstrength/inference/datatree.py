@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from prefstrength.choice.responses.base import PairResponse
 from prefstrength.data.choices import Choices
 from prefstrength.data.compressed.sums_of_pairs import CompressedChoices
 from prefstrength.inference.chooser_level import chooser_level
@@ -175,6 +176,11 @@ def _constant_data(
             variables["chooser_weight"] = ("chooser", data.unit_weight)
     if data.values.shape[1] == 2 and data.available.all():
         rows = np.arange(len(data.chosen))
+        if isinstance(data.response, PairResponse) and data.response.answers_in != "chosen":
+            # 1 where the answer is for what counts as chosen, -1 against it, 0 a tie.
+            middle = (len(data.response.answers) - 1) / 2
+            favours = np.sign(middle - data.answers) * np.where(data.chosen == 0, 1, -1)
+            variables["answer_favours"] = ("situation", favours)
         for a, name in enumerate(population.kinds):
             column = data.values[:, :, a]
             difference = column[rows, data.chosen] - column[rows, 1 - data.chosen]

@@ -69,6 +69,11 @@ def observed(source: Fit | Choices, attribute: str, by: str | None = None) -> Ob
         level = np.asarray(of_cell)[data["group_index"].values]
     chooser = data["chooser_index"].values if "chooser_index" in data else None
     difference, weight = data[name].values, situation_weights(data)
+    if "answer_favours" in data:  # of answers that are more than choices ties favour neither
+        favours = data["answer_favours"].values
+        kept = favours != 0
+        difference, weight, level = (difference * favours)[kept], weight[kept], level[kept]
+        chooser = None if chooser is None else chooser[kept]
     return Observed(
         difference=difference,
         weight=weight,

@@ -366,7 +366,10 @@ class Situations:
             v = utility[..., 0] - utility[..., 1]
             return np.asarray(response.log_likelihood(NUMPY, v, answers, shared))
         assert isinstance(response, SetResponse)
-        return np.asarray(response.log_likelihood(NUMPY, utility, answers, shared))
+        # Strengths first: a response reads one answer for all of them.
+        by_strength = np.moveaxis(utility, 1, 0)
+        found = response.log_likelihood(NUMPY, by_strength, self.answers[where], shared)
+        return np.asarray(found).T
 
     def _coefficients(self, others: np.ndarray) -> np.ndarray:
         """Coefficients of further attributes where all choosers have one strength."""

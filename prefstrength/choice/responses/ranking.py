@@ -93,7 +93,9 @@ class Ranking(SetResponse):
         xp = lib.xp
         ranks = number(lib, answers, utilities)
         offered = finite(lib, utilities)
-        if plain(answers) and not _tied(answers):
+        # Many strengths at once come first in the shape; where they do not, the general way does.
+        whole = offered.shape[offered.ndim - np.ndim(answers) :] == np.shape(answers)
+        if plain(answers) and whole and not _tied(answers):
             return possible(lib, utilities, ranks > 0, _untied(lib, offered, answers))
         worst = _most(lib, answers, utilities.shape[-1])
         one, total = 0.0 * offered + 1.0, xp.sum(0.0 * offered, axis=-1)
