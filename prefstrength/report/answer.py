@@ -118,8 +118,7 @@ def _vary(facts: Facts) -> Answer:
 
 def _by_rivals(facts: Facts, question: str) -> Answer:
     """The verdict that is averaged over all explanations of the same choices."""
-    rivals = facts.rivals
-    assert rivals is not None
+    assert (rivals := facts.rivals) is not None
     short, tone = {
         HETEROGENEOUS: ("Yes: some weigh rewards much more heavily than others.", "yes"),
         IN_KIND: ("Yes, in kind: some do not follow the reward as the others do.", "yes"),
@@ -142,8 +141,7 @@ def _by_rivals(facts: Facts, question: str) -> Answer:
 
 def _what_else(facts: Facts) -> Answer:
     """What a referee would ask: the explanations of the same choices, and their weights."""
-    rivals = facts.rivals
-    assert rivals is not None
+    assert (rivals := facts.rivals) is not None
     # The last row may be the others together.
     told = rivals.table[rivals.table["log_evidence"].notna()].head(3).to_dict("records")
     said = [f"{row['explanation']} ({probability(row['weight'])})" for row in told]

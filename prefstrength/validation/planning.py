@@ -152,6 +152,8 @@ class _Design:
 
     def _reached(self, at: np.ndarray, mass: np.ndarray, before: np.ndarray) -> np.ndarray:
         """Whether each data set leads to the right verdict, by the rule of heterogeneity()."""
+        if self.situations == 1:  # a bend of the utility explains single choices as well
+            return np.zeros(len(mass), bool)
         wanted = (at > self.threshold) == (self.verdict == "heterogeneous")
         p, prior = mass @ wanted, float(before @ wanted)
         with np.errstate(divide="ignore"):
@@ -195,7 +197,7 @@ class Plan:
             Columns mixing, spread, situations (of each chooser), choosers, annotations (choosers
             times situations); location_se and dispersion_se, standard errors from the data
             alone; location_sd and dispersion_sd, expected posterior sd, the prior included;
-            verdict, the right one; probability that the verdict is reached.
+            verdict, the right one; probability that it is reached, 0 for single choices.
         """
         return pd.DataFrame(
             [
