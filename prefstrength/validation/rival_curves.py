@@ -28,9 +28,11 @@ def choice_curve(
     grid = explanation.grid
     weight = grid.weights(explanation.pattern)  # (bend, lapse, spread, location, zero, reversed)
     bends, lapses, sigmas, zeros, negatives = grid.values
-    kept = 1 - zeros[:, None] - negatives
+    cares = 1 - zeros[:, None]
     # Over the classes: how many follow their strength, and how many go against it.
-    ahead, away = (np.sum(weight * share, axis=(4, 5)) for share in (kept, negatives[None, :]))
+    ahead, away = (
+        np.sum(weight * cares * share, axis=(4, 5)) for share in (1 - negatives, negatives)
+    )
     whole = weight.sum(axis=(4, 5))
     out = np.zeros(len(difference))
     for b, bend in enumerate(bends):

@@ -80,10 +80,15 @@ class Explanation:
         """Probability that choosers differ, that they are the same, and that strength is spread."""
         sigma, zero, negative, weight = self.classes
         spread = sigma > CUTS["spread"]
-        same = ~spread & (zero < CUTS["zero"]) & (negative < CUTS["reversed"])
-        p_spread = float(weight @ spread)
-        in_kind = bool(self.on & {"zero", "reversed"})
-        return 1.0 if in_kind else p_spread, float(weight @ same), p_spread
+        # All may be at zero, or reversed: nobody differs then.
+        nobody = zero > 1 - CUTS["zero"]
+        one_way = np.minimum(negative, 1 - negative) < CUTS["reversed"]
+        same = nobody | (~spread & (zero < CUTS["zero"]) & one_way)
+        p_spread = float(weight @ (spread & ~nobody))
+        if not self.on & {"zero", "reversed"}:
+            return p_spread, float(weight @ same), p_spread
+        alike = nobody | (~spread & (zero < CUTS["zero"]) & (negative > 1 - CUTS["reversed"]))
+        return float(weight @ ~alike), float(weight @ same), p_spread
 
     def of(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Posterior of a part's parameter that is on: values and weights."""

@@ -5,8 +5,8 @@ with probability :math:`\lambda / K + (1 - \lambda)\, p(y \mid v)`, where K answ
 s is the root mean square of the differences x. Strengths are spread as
 
 .. math::
-    \beta \sim (1 - \pi - \nu)\, \mathrm{LogNormal}(\mu, \sigma) + \pi\, \delta_0
-        + \nu\, (-\mathrm{LogNormal}(\mu, \sigma)).
+    \beta \sim \pi\, \delta_0 + (1 - \pi) \left[(1 - \nu)\, \mathrm{LogNormal}(\mu, \sigma)
+        + \nu\, (-\mathrm{LogNormal}(\mu, \sigma))\right].
 
 Each part can be off: no spread (:math:`\sigma = 0`), a straight utility, no answers at random, no
 class at zero, none that is reversed. Strengths are counted in units of 1/s.

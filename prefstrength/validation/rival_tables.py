@@ -28,8 +28,6 @@ _POINTS = 12
 # may have for that; below the other number a likelihood is found in logs.
 _HALVINGS, _SMALL, _TINY = 3, 1e-35, 1e-290
 _TOGETHER = 2**_HALVINGS
-# Share of choosers with a positive strength, kept above 0 where two classes would leave none.
-_LEAST = 0.01
 # Choosers at a time, and pairs of a chooser and a law.
 _BLOCK, _PAIRS = 128, 512
 
@@ -66,7 +64,6 @@ class Classes:
         """
         out = np.empty((len(zeros), len(negatives), self.positive.shape[1]))
         quick = times is None and self.positive.min() > _SMALL
-        quick = quick and zeros[-1] + negatives[-1] < 1 - _LEAST
         for m, negative in enumerate(negatives):
             if quick:
                 out[:, m] = self._quick_totals(zeros, negative)
@@ -82,7 +79,7 @@ class Classes:
         mixed = np.empty((len(zeros), -(-count // _TOGETHER) * _TOGETHER, laws))
         mixed[:, count:] = 1.0
         ahead = (1 - negative) * self.positive + negative * self.negative
-        away = self.positive - self.zero[:, None]
+        away = ahead - self.zero[:, None]
         np.multiply(zeros[:, None, None], away, out=mixed[:, :count])
         np.subtract(ahead, mixed[:, :count], out=mixed[:, :count])
         for _ in range(_HALVINGS):
@@ -92,7 +89,7 @@ class Classes:
 
     def each(self, zero: float, negative: float) -> np.ndarray:
         """Log-likelihood of every chooser for given shares of classes, shape (chooser, law)."""
-        rest = max(1.0 - zero - negative, _LEAST)
+        rest, negative = (1 - zero) * (1 - negative), (1 - zero) * negative
         mixed = rest * self.positive + zero * self.zero[:, None] + negative * self.negative
         log = np.log(np.maximum(mixed, _TINY))
         if self.log_hard.size:

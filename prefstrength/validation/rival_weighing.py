@@ -39,7 +39,7 @@ _MEANINGS = {
     "capped": "difference that saturates, in units of its root mean square",
     "lapse": "share of answers at random",
     "zero": "share of choosers who answer at random or hardly weigh this",
-    "reversed": "share of choosers who prefer the lower",
+    "reversed": "share of those who weigh it who prefer the lower",
 }
 
 
@@ -156,7 +156,7 @@ class Weighed:
             {
                 "sigma": sigma[kept],
                 "zero_share": zero[kept],
-                "reversed_share": negative[kept],
+                "reversed_share": ((1 - zero) * negative)[kept],
                 "weight": 1 / _NODES,
             }
         )

@@ -114,6 +114,11 @@ def sentence(beliefs: Beliefs) -> str:
         told = [text for text, p in sorted(ways, key=lambda way: -way[1]) if p > OUT]
         return f"Choosers differ; the data do not say how: {_listed(told)}.{_shared(beliefs)}"
     if short == "homogeneous":
+        if beliefs.on["zero"] >= ALLOWED:
+            return (
+                f"Hardly anybody weighs this reward: {_percent(beliefs.values['zero'])} answer at "
+                "random or hardly weigh it."
+            )
         unless = "" if beliefs.error else ", if the rewards have little error"
         return (
             "One strength describes all: sd/mean below .25, fewer than 5 % at zero, fewer than "
@@ -179,7 +184,8 @@ def _classes(beliefs: Beliefs) -> list[str]:
         share = _percent(beliefs.values["zero"])
         told.append(f"{share} answer at random or hardly weigh this reward")
     if beliefs.on["reversed"] >= SURE:
-        told.append(f"{_percent(beliefs.values['reversed'])} prefer the lower reward")
+        of = " of the others" if told else ""
+        told.append(f"{_percent(beliefs.values['reversed'])}{of} prefer the lower reward")
     return told
 
 
