@@ -154,7 +154,7 @@ class _Unit:
             curved = -np.diff(values, 2, axis=1) / _COARSE**2
         near = (values > values.max(axis=1, keepdims=True) - 10.0)[:, 1:-1]
         most = float(np.where(near, curved, 0.0).max(initial=1.0))
-        step = min(0.1, 0.6 / np.sqrt(most))
+        step = min(0.1, 0.4 / np.sqrt(most))
         z = np.arange(ends[0] - _COARSE, ends[1] + _COARSE, step)
         return np.asarray(
             special.logsumexp(log_integrand(z), axis=1) + np.log(step / np.sqrt(2 * np.pi))

@@ -112,9 +112,9 @@ class Fit:
             if len(alone) == 1:
                 return alone[0]
             raise InputError(
-                f"Expected `attribute=`, one of {self.attributes}; got a model in which "
+                f"Expected one of the attributes {self.attributes}; got a model in which "
                 f"{len(varying) or 'none'} of them may vary between choosers. Name the one that "
-                f"is asked about, such as `attribute={self.attributes[0]!r}`."
+                f"is asked about, such as {self.attributes[0]!r}, with `attribute=...`."
             )
         if attribute not in self.attributes:
             raise InputError(

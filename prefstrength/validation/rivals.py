@@ -65,6 +65,13 @@ class Rivals:
     by_level : mapping of tuple to Rivals
         The same for every level of every group, by ``(group, level)``; their tables hold what has a
         weight of .02 or more, and not how well it predicts.
+
+    Examples
+    --------
+    >>> import prefstrength as ps
+    >>> choices = ps.simulate(ps.PointMass(1.0), choosers=40, situations=8)
+    >>> ps.rivals(choices).single
+    False
     """
 
     attribute: str

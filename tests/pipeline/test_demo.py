@@ -85,7 +85,7 @@ def test_a_changed_number_is_seen(tmp_path: Path) -> None:
     sd = prior["dispersion_sd"]
     changed = altered("strength_prior.json", repr(sd), repr(sd * (1 - 2e-6)))
     assert differences(changed, rel=1e-6) == [".dispersion_sd"]
-    assert differences(altered("strength_prior.json", '"fitted_mean"', '"mean"'), rel=1e-6) == [
-        ".source.fitted_mean",
+    assert differences(altered("strength_prior.json", '"label"', '"mean"'), rel=1e-6) == [
+        ".source.label",
         ".source.mean",
     ]

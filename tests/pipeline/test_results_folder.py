@@ -17,9 +17,9 @@ from prefstrength import pipeline
 from prefstrength._shared.lock import alone_in
 from prefstrength.choice.learned_strength import LearnedStrength
 from prefstrength.pipeline import stages
-from tests.pipeline.test_cli import call, files, frame, out, pairs, quick
+from tests.pipeline.test_cli import call, few_rivals, files, frame, out, pairs, quick
 
-__all__ = ["frame", "out", "pairs", "quick"]  # fixtures
+__all__ = ["few_rivals", "frame", "out", "pairs", "quick"]  # fixtures
 
 
 def state(folder: Path) -> dict[str, bytes]:

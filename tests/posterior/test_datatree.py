@@ -80,7 +80,7 @@ def test_a_panel_is_not_independent_rows(choices, fit):
     # Without choosers only the curvature speaks: far less is known of sigma.
     panel_sd = float(fit.posterior["reward_sigma"].std())
     assert float(rows.posterior["reward_sigma"].std()) > 1.5 * panel_sd
-    assert rows.tree["log_likelihood"]["choices"].dims == ("chain", "draw", "situation")
+    assert rows.tree["log_likelihood"]["agreement"].dims == ("chain", "draw", "situation")
 
 
 def test_same_seed_same_numbers(model, choices, fit):
@@ -98,6 +98,7 @@ def test_the_tree_has_every_group_with_named_dimensions(fit):
         "prior_predictive",
         "predictive_checks",
         "log_likelihood",
+        "log_prior",
         "posterior_predictive",
         "observed_data",
         "constant_data",

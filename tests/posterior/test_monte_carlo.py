@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 import prefstrength as ps
-from prefstrength.posterior.heterogeneity import CONFIDENCE, _verdict
+from prefstrength.posterior.heterogeneity import CONFIDENCE, verdict_of
 from prefstrength.posterior.laws import draws_of, mixture_draws
 from prefstrength.posterior.monte_carlo import probability_error
 from tests.helpers import made_up
@@ -85,7 +85,7 @@ def test_a_borderline_verdict_does_not_change_with_the_seed():
     def verdict(p):
         hits = rng.random(2000) < p
         row = {"p_heterogeneous": hits.mean(), "p_mcse": probability_error(fit, hits, hits)}
-        return _verdict({**row, "bayes_factor": 5.0, "data_share": 0.9}), hits.mean()
+        return verdict_of({**row, "bayes_factor": 5.0, "data_share": 0.9}), hits.mean()
 
     found = [verdict(CONFIDENCE) for _ in range(300)]
     by_the_share_alone = np.mean([share >= CONFIDENCE for _, share in found])
